@@ -1,0 +1,1 @@
+"""What DigitalOcean says: the metadata service about this Droplet, the API about the account's Droplets."""

@@ -1,0 +1,193 @@
+"""Fetch JSON over HTTP: the only door through which droplan speaks to the network.
+
+One session with bounded everything: attempts, seconds, bytes. Redirects are not followed, because the token would
+follow them; proxies and .netrc of the environment are not used, because they would decide where the token goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any, Callable, Final
+from urllib.parse import urlsplit
+
+import requests
+
+from droplan_boot import __version__
+from droplan_boot.errors import NoAnswerError
+
+_TIMEOUT_S: Final = (5.0, 10.0)  # to connect, and between two reads
+_ATTEMPTS: Final = 5
+_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+_LONGEST_WAIT_S: Final = 20.0
+_LIMIT_BYTES: Final = 16 << 20  # a page of 200 Droplets has about 600 KB
+_KEPT: Final = "the rules stay as they are"
+
+
+class Http:
+    """A session to DigitalOcean.
+
+    Args:
+        budget: seconds that all requests of this session may take together, retries included.
+        clock: monotonic seconds.
+        sleep: waits that many seconds.
+    """
+
+    def __init__(
+        self,
+        budget: float = 40.0,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        # The resolver has no timeout of its own that we could pass: by default a dead server costs 30 s and more.
+        os.environ.setdefault("RES_OPTIONS", "timeout:2 attempts:2")
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.verify = trust_store()
+        self._session.headers["User-Agent"] = f"droplan/{__version__}"
+        self._session.headers["Accept"] = "application/json"
+        self._clock = clock
+        self._sleep = sleep
+        self._deadline = clock() + budget
+
+    def json(self, url: str, *, token: str = "") -> Any:
+        """Get a JSON document.
+
+        Passing trouble (no connection, 429 with a bounded retry-after, 500, 502, 503, 504) is tried again with
+        growing, jittered pauses. The rest is final at once, 429 for the hourly limit included: it passes too late.
+
+        Args:
+            url: http or https.
+            token: sent as Bearer token; "" for none.
+
+        Returns:
+            The decoded document.
+
+        Raises:
+            NoAnswerError: there was none; the message says why and never holds the token.
+        """
+        host = urlsplit(url).netloc
+        for attempt in range(_ATTEMPTS):
+            pause = min(0.5 * 2**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311 (jitter, no secret)
+            try:
+                status, headers, body = self._get(url, token)
+            except requests.exceptions.SSLError as error:
+                raise NoAnswerError(
+                    f"{host} is not trusted ({_reason(error)}): {_KEPT}; check the clock and ca-certificates"
+                ) from None
+            except (requests.exceptions.RequestException, OSError) as error:
+                failure = NoAnswerError(
+                    f"{host} gives no answer ({_reason(error)}): {_KEPT}; check DNS, route and firewall"
+                )
+            else:
+                if status == 200:
+                    return _decoded(host, body)
+                failure = _refusal(host, status, body)
+                if status not in _PASSING:
+                    raise failure from None
+                if status == 429:
+                    pause = _retry_after(headers.get("retry-after"), failure)
+            if attempt + 1 == _ATTEMPTS or self._clock() + pause >= self._deadline:
+                raise failure from None
+            self._sleep(pause)
+        raise AssertionError("the last attempt raises")
+
+    def _get(self, url: str, token: str) -> tuple[int, Any, bytes]:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        left = self._deadline - self._clock()
+        if left <= 0:
+            raise requests.exceptions.Timeout("all the time a refresh has is used up")
+        timeout = (min(_TIMEOUT_S[0], left), min(_TIMEOUT_S[1], left))
+        with self._session.get(url, headers=headers, timeout=timeout, stream=True, allow_redirects=False) as response:
+            body = bytearray()
+            for chunk in response.iter_content(65536):
+                body += chunk
+                if len(body) > _LIMIT_BYTES:
+                    raise NoAnswerError(
+                        f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page: {_KEPT}"
+                    )
+                if self._clock() > self._deadline:
+                    raise requests.exceptions.Timeout("the answer trickles in too slowly")
+            return response.status_code, response.headers, bytes(body)
+
+
+def trust_store() -> str | bool:
+    """Choose the certificate authorities to trust: the machine's own, so that its owner decides.
+
+    A hashed directory is preferred to a bundle: OpenSSL then reads the one certificate it needs, not all of them.
+
+    Returns:
+        A path for requests' ``verify``; True for certifi's bundle where the machine has none.
+    """
+    directory = Path("/etc/ssl/certs")
+    if directory.is_dir() and any(name.endswith(".0") for name in os.listdir(directory)):  # noqa: PTH208 (names only)
+        return str(directory)
+    for bundle in (
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/ssl/ca-bundle.pem",
+    ):
+        if Path(bundle).is_file():
+            return bundle
+    return True
+
+
+def _decoded(host: str, body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise NoAnswerError(
+            f"{host} answers with something that is no JSON: {_KEPT}; is a captive portal in between?"
+        ) from None
+
+
+def _refusal(host: str, status: int, body: bytes) -> NoAnswerError:
+    if status == 401:
+        return NoAnswerError(
+            f"{host} refuses the token (401): {_KEPT}; make a token with the scope droplet:read "
+            "and run `sudo DO_KEY=... /opt/droplan/droplan install`"
+        )
+    if status == 403:
+        return NoAnswerError(f"{host} forbids it (403): {_KEPT}; the token needs the scope droplet:read")
+    if status == 429:
+        return NoAnswerError(
+            f"{host} says too many requests (429): {_KEPT}; if it lasts, raise DROPLAN_INTERVAL or use another token"
+        )
+    if 300 <= status < 400:
+        return NoAnswerError(f"{host} redirects elsewhere ({status}), where the token must not go: {_KEPT}")
+    return NoAnswerError(f"{host} answers with status {status}{_message(body)}: {_KEPT}")
+
+
+def _message(body: bytes) -> str:
+    try:
+        message = json.loads(body)["message"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return f" ({ascii(message)[1:-1]:.100})" if isinstance(message, str) else ""
+
+
+def _retry_after(value: str | None, failure: NoAnswerError) -> float:
+    """Seconds to wait; the hourly limit, which names none, is not waited for."""
+    if value is None or not value.isdecimal() or int(value) > _LONGEST_WAIT_S:
+        raise failure
+    return int(value) + random.random()  # noqa: S311 (jitter, no secret)
+
+
+def _reason(error: BaseException) -> str:
+    """Find the innermost cause; the outer ones wrap it in URLs and object addresses."""
+    seen: BaseException = error
+    while True:
+        inner = getattr(seen, "reason", None) or next(
+            (arg for arg in seen.args if isinstance(arg, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            break
+        seen = inner
+    words = (
+        getattr(seen, "strerror", None) or getattr(seen, "verify_message", None) or str(seen) or type(seen).__name__
+    )
+    return ascii(str(words).rsplit(">: ", 1)[-1])[1:-1][:160]

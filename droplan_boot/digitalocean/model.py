@@ -1,0 +1,177 @@
+"""Droplets and interfaces as droplan needs them, and the checks that turn DigitalOcean's JSON into them.
+
+A field that is missing or of the wrong shape is no answer: nothing is guessed, because what is guessed here
+becomes a firewall rule.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Any, TypeVar, Union
+
+from droplan_boot.errors import NoAnswerError
+
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+_Address = TypeVar("_Address", ipaddress.IPv4Address, ipaddress.IPv6Address)
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A network interface of this Droplet, as the metadata service describes it.
+
+    Args:
+        mac: its hardware address, lower case; "" when not told.
+        addresses: its own addresses (never the anchor address, which belongs to a reserved IP).
+    """
+
+    mac: str
+    addresses: tuple[Address, ...]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """This Droplet, as the metadata service describes it."""
+
+    droplet_id: int
+    region: str
+    private: tuple[Interface, ...]
+    public: tuple[Interface, ...]
+
+
+@dataclass(frozen=True)
+class Droplet:
+    """A Droplet of the account, as the API lists it.
+
+    Args:
+        id: its number.
+        region: slug of its region.
+        tags: its tags; None when the token may not see them.
+        vpc: UUID of its VPC; None when the token may not see it.
+        private: its private IPv4 addresses; none while it is being created.
+        public: its public addresses, IPv4 and IPv6.
+    """
+
+    id: int
+    region: str
+    tags: tuple[str, ...] | None
+    vpc: str | None
+    private: tuple[ipaddress.IPv4Address, ...]
+    public: tuple[Address, ...]
+
+
+def droplet(value: object) -> Droplet:
+    """Check one Droplet of the API's list.
+
+    Args:
+        value: decoded JSON, https://docs.digitalocean.com/reference/api/ "List All Droplets".
+
+    Raises:
+        NoAnswerError: it is not shaped like a Droplet.
+    """
+    networks = member(value, "networks", dict)
+    private: list[ipaddress.IPv4Address] = []
+    public: list[Address] = []
+    for entry in member(networks, "v4", list):
+        kind = member(entry, "type", str)
+        address = ipv4(member(entry, "ip_address", str))
+        if kind == "private":
+            private.append(address)
+        elif kind == "public":
+            public.append(address)
+        else:
+            raise malformed(f"a network of type {kind!r}")
+    public.extend(ipv6(member(entry, "ip_address", str)) for entry in optional(networks, "v6", list, []))
+    tags = optional(value, "tags", list, None)
+    return Droplet(
+        id=identity(value, "id"),
+        region=text(member(member(value, "region", dict), "slug", str)),
+        tags=None if tags is None else tuple(text(tag) for tag in tags),
+        vpc=optional(value, "vpc_uuid", str, None) or None,
+        private=tuple(private),
+        public=tuple(public),
+    )
+
+
+def member(value: object, name: str, kind: type) -> Any:
+    """Get a field that must be there and of one type (``bool`` is no ``int``).
+
+    Raises:
+        NoAnswerError: it is not.
+    """
+    if not isinstance(value, dict):
+        raise malformed(f"{type(value).__name__} where an object with {name!r} belongs")
+    found = value.get(name)
+    if not isinstance(found, kind) or isinstance(found, bool):
+        raise malformed(f"{name!r} is {'missing' if name not in value else type(found).__name__}")
+    return found
+
+
+def optional(value: Any, name: str, kind: type, otherwise: Any) -> Any:
+    """Get a field that may be missing or null, but nothing else than ``kind``."""
+    return otherwise if isinstance(value, dict) and value.get(name) is None else member(value, name, kind)
+
+
+def identity(value: object, name: str) -> int:
+    """Get a Droplet's number.
+
+    Raises:
+        NoAnswerError: it is no positive whole number.
+    """
+    number: int = member(value, name, int)
+    if number <= 0:
+        raise malformed(f"{name!r} is {number}")
+    return number
+
+
+def text(value: object) -> str:
+    """Check a short name such as a slug or tag.
+
+    Raises:
+        NoAnswerError: it is no string, empty, or holds control characters.
+    """
+    if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 255:
+        raise malformed(f"{value!r:.80} where a name belongs")
+    return value
+
+
+def ipv4(value: str) -> ipaddress.IPv4Address:
+    """Check an IPv4 address that a host can have.
+
+    Raises:
+        NoAnswerError: it is something else, a network or multicast address among others.
+    """
+    try:
+        address = ipaddress.IPv4Address(value)
+    except ValueError:
+        raise malformed(f"{value!r:.80} where an IPv4 address belongs") from None
+    return _host(address)
+
+
+def ipv6(value: str) -> ipaddress.IPv6Address:
+    """Check an IPv6 address that a host can have; see :func:`ipv4`."""
+    try:
+        address = ipaddress.IPv6Address(value)
+    except ValueError:
+        raise malformed(f"{value!r:.80} where an IPv6 address belongs") from None
+    return _host(address)
+
+
+def _host(address: _Address) -> _Address:
+    if (
+        address.is_multicast
+        or address.is_loopback
+        or address.is_unspecified
+        or address.is_link_local
+        or (address.version == 4 and address.is_reserved)
+    ):
+        raise malformed(f"{address} cannot be the address of a Droplet")
+    return address
+
+
+def malformed(what: str) -> NoAnswerError:
+    """Make the error for an answer of the wrong shape."""
+    return NoAnswerError(
+        f"DigitalOcean's answer is malformed ({what}): the rules stay as they are; "
+        "look at https://status.digitalocean.com if the next run says the same"
+    )

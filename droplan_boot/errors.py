@@ -1,0 +1,50 @@
+"""What can go wrong, and the exit code of each. Every message is one sentence that says what to do next.
+
+The exit codes are a contract (README, "Exit codes"): 0 done, 1 failed and the rules are as they were,
+2 usage, 3 ``status`` found drift, 4 refused for safety.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXIT_DONE: Final = 0
+EXIT_DRIFT: Final = 3
+
+
+class DroplanError(Exception):
+    """The run failed and the rules are as they were."""
+
+    exit_code = 1
+
+
+class UsageError(DroplanError):
+    """The command line or a setting is wrong: nothing was tried."""
+
+    exit_code = 2
+
+
+class RefusedError(DroplanError):
+    """Going on would do harm, such as cutting the caller's own SSH session."""
+
+    exit_code = 4
+
+
+class NoAnswerError(DroplanError):
+    """DigitalOcean gave no complete, well-formed answer, so nobody knows who the peers are."""
+
+
+class CommandError(DroplanError):
+    """A command of the machine failed, is missing or took too long."""
+
+
+class UnsafePathError(DroplanError):
+    """A file or directory that only root may write can be written by others, or is a link."""
+
+
+class FirewallError(DroplanError):
+    """The firewall could not be read, or did not become what was asked."""
+
+
+class LockedError(DroplanError):
+    """Another droplan holds the lock for longer than a refresh takes."""

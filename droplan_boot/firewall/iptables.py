@@ -1,0 +1,142 @@
+"""The ip(6)tables backend: read, plan, write, read back; both families or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Callable, Final, Protocol
+
+from droplan_boot.errors import CommandError, FirewallError
+from droplan_boot.firewall import plan, ruleset
+from droplan_boot.firewall.policy import Policy
+from droplan_boot.firewall.ruleset import Ruleset
+from droplan_boot.host.command import Runner
+
+_ATTEMPTS: Final = 20  # a run of losses against programs that write the table at the same moment
+_READ_S: Final = 30.0
+
+
+class Writer(Protocol):
+    """Has edits written in one transaction."""
+
+    def write(self, version: int, planned: Sequence[plan.Edit]) -> None:
+        """Write edits to the filter table of one family: all or nothing.
+
+        Raises:
+            FirewallError: nothing was written.
+        """
+
+
+@dataclass(frozen=True)
+class Iptables:
+    """The filter tables of ip(6)tables.
+
+    Args:
+        name: ``iptables-nft`` or ``iptables-legacy``.
+        runner: runs the save commands.
+        save: the command that prints all tables, by IP version (4, 6): the families this kernel has.
+        writer: has the edits written.
+    """
+
+    name: str
+    runner: Runner
+    save: dict[int, str]
+    writer: Writer
+
+    def apply(self, policy: Policy) -> bool:
+        """See :meth:`Backend.apply`."""
+        return self._settle_all(lambda version: ruleset.build(policy, version))
+
+    def remove(self, policy: Policy | None) -> bool:
+        """See :meth:`Backend.remove`."""
+        return self._settle_all(lambda version: ruleset.nothing(policy, version))
+
+    def drift(self, policy: Policy) -> tuple[str, ...]:
+        """See :meth:`Backend.drift`."""
+        found: list[str] = []
+        for version in self.save:
+            wanted = ruleset.build(policy, version)
+            current = plan.parse(self.dump(version))
+            found += (f"IPv{version}: {line}" for line in describe(current, wanted))
+        return tuple(found)
+
+    def dump(self, version: int) -> str:
+        """Print all tables of a family as iptables-save does.
+
+        Raises:
+            FirewallError: they cannot be read.
+        """
+        command = self.save[version]
+        try:
+            text = self.runner.run([command], timeout=_READ_S).stdout
+        except CommandError as error:
+            raise FirewallError(f"the rules cannot be read: {error}") from None
+        # iptables-nft-save says so in a comment and exits 0.
+        if "able `filter' is incompatible" in text:
+            raise FirewallError(
+                f"{command} cannot read the table filter, because a program put rules of `nft` into it: "
+                "move those to a table of their own (`nft list table ip filter` shows them)"
+            )
+        return text
+
+    def _settle_all(self, wanted: Callable[[int], Ruleset]) -> bool:
+        before: dict[int, plan.Filter] = {}
+        wrote = False
+        for version in self.save:
+            target = wanted(version)
+            try:
+                before[version], changed = self._settle(target)
+            except FirewallError:
+                for done, table in before.items():
+                    self._take_back(done, table, wanted(done))
+                raise
+            wrote = wrote or changed
+        return wrote
+
+    def _settle(self, wanted: Ruleset) -> tuple[plan.Filter, bool]:
+        """Write until what is read back is what is wanted; return the table as it was, and whether we wrote."""
+        first: plan.Filter | None = None
+        failure: FirewallError | None = None
+        current: plan.Filter = {}
+        wrote = False
+        for _ in range(_ATTEMPTS):
+            current = plan.parse(self.dump(wanted.version))
+            first = current if first is None else first
+            planned = plan.edits(current, wanted)
+            if not planned:
+                return first, wrote
+            try:
+                self.writer.write(wanted.version, planned)
+                wrote = True
+            except FirewallError as error:
+                failure = error
+                if plan.parse(self.dump(wanted.version)) == current:
+                    break  # nobody changed it meanwhile, so it is not going to work
+        if failure is None:
+            failure = FirewallError(
+                f"IPv{wanted.version} rules read back are not what was written "
+                f"({describe(current, wanted)[0]}): see whether another program rewrites them"
+            )
+        if wrote and first is not None:
+            self._take_back(wanted.version, first, wanted)
+        raise failure
+
+    def _take_back(self, version: int, before: plan.Filter, wanted: Ruleset) -> None:
+        planned = plan.undo(plan.parse(self.dump(version)), before, wanted)
+        if planned:
+            self.writer.write(version, planned)
+
+
+def describe(current: plan.Filter, wanted: Ruleset) -> tuple[str, ...]:
+    """Say in words how a table differs from what is wanted, one line a chain."""
+    lines: dict[str, str] = {}
+    for edit in plan.edits(current, wanted):
+        if isinstance(edit, plan.Erase):
+            lines.setdefault(edit.chain, f"{edit.chain} should not be there")
+        elif edit.chain in wanted.chains:
+            lines.setdefault(edit.chain, f"{edit.chain} is {'altered' if edit.chain in current else 'missing'}")
+        else:
+            there = any(rule in wanted.heads.get(edit.chain, ()) for rule in current.get(edit.chain, ()))
+            state = "not first, once and in order" if there else "missing"
+            lines.setdefault(edit.chain, f"our rules in {edit.chain} are {state}")
+    return tuple(lines.values())

@@ -1,0 +1,132 @@
+"""Write edits with python-iptables: only what changed, in one commit, without a process.
+
+python-iptables writes the legacy tables only, and takes no lock: whatever another program commits between its read
+and its commit is lost. So everything here happens under the lock that iptables itself uses.
+"""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from droplan_boot.errors import DroplanError, FirewallError
+from droplan_boot.firewall import plan
+from droplan_boot.firewall.iptables import Writer
+from droplan_boot.host import lock
+
+_XTABLES_LOCK: Final = Path("/run/xtables.lock")
+_LOCK_S: Final = 15.0
+_LIBRARIES: Final = ("xtables", "ip4tc", "ip6tc", "iptc", "c")
+_FOLDERS: Final = ("usr/lib/*-linux-gnu", "lib/*-linux-gnu", "usr/lib64", "lib64", "usr/lib", "lib")
+_FIELDS: Final = {"-i": "in_interface", "-s": "src", "-d": "dst", "-p": "protocol"}
+
+BULK: Final = 256
+"""From so many rules on, iptables-legacy-restore is cheaper than python-iptables (docs/benchmarks.md)."""
+
+
+def load() -> Any:
+    """Import python-iptables without the 36 processes that its import starts to look for libraries.
+
+    Returns:
+        The module ``iptc``.
+
+    Raises:
+        FirewallError: it does not work here; the message says why.
+    """
+    real = ctypes.util.find_library
+    ctypes.util.find_library = _library
+    try:
+        modules = _library("xtables")
+        if modules:
+            os.environ.setdefault("XTABLES_LIBDIR", str(Path(modules).parent / "xtables"))
+        import iptc
+    except Exception as error:  # its import can raise anything: OSError, its own errors, plain Exception
+        raise FirewallError(f"python-iptables does not work here: {error}") from None
+    finally:
+        ctypes.util.find_library = real
+    return iptc
+
+
+@dataclass(frozen=True)
+class LibiptcWriter:
+    """python-iptables on the legacy tables.
+
+    Args:
+        iptc: the module, from :func:`load`.
+        bulk: writes transactions of :data:`BULK` rules and more.
+    """
+
+    iptc: Any
+    bulk: Writer
+
+    def write(self, version: int, planned: Sequence[plan.Edit]) -> None:
+        """See :meth:`Writer.write`."""
+        if sum(len(step.rules) if isinstance(step, plan.Fill) else 1 for step in planned) >= BULK:
+            return self.bulk.write(version, planned)
+        kind = self.iptc.Table if version == 4 else self.iptc.Table6
+        try:
+            # The table is read anew under the lock, so that what others committed before is in it.
+            with lock.held(_XTABLES_LOCK, wait=_LOCK_S):
+                table = kind(kind.FILTER, autocommit=False)
+                table.refresh()
+                self._edit(table, version, planned)
+                table.commit()
+                table.close()
+        except DroplanError:
+            raise
+        except Exception as error:  # IPTCError, XTablesError, OSError, ValueError: they have no common base
+            raise FirewallError(f"the IPv{version} rules were not written: python-iptables says {error}") from None
+
+    def _edit(self, table: Any, version: int, planned: Sequence[plan.Edit]) -> None:
+        fills = [edit for edit in planned if isinstance(edit, plan.Fill)]
+        erased = [edit.chain for edit in planned if isinstance(edit, plan.Erase)]
+        for fill in fills:  # all chains first: rules refer to each other's
+            if table.is_chain(fill.chain):
+                table.flush_entries(fill.chain)
+            else:
+                table.create_chain(fill.chain)
+        for fill in fills:
+            for rule in fill.rules:
+                self.iptc.Chain(table, fill.chain).append_rule(self._rule(version, rule))
+        for edit in planned:
+            if isinstance(edit, plan.Delete):
+                self.iptc.Chain(table, edit.chain).delete_rule(self._rule(version, edit.rule))
+            elif isinstance(edit, plan.Insert):
+                self.iptc.Chain(table, edit.chain).insert_rule(self._rule(version, edit.rule), edit.position - 1)
+        for chain in erased:
+            table.flush_entries(chain)
+        for chain in erased:
+            table.delete_chain(chain)
+
+    def _rule(self, version: int, text: str) -> Any:
+        """Make python-iptables' rule from our own spelling, which is a small part of iptables'."""
+        rule = self.iptc.Rule() if version == 4 else self.iptc.Rule6()
+        match = None
+        words = iter(text.split())
+        for word in words:
+            value = next(words)
+            if word in ("-j", "-g"):
+                match = rule.create_target(value, goto=word == "-g")
+            elif word == "-m":
+                match = rule.create_match(value)
+            elif word in _FIELDS:
+                setattr(rule, _FIELDS[word], value)
+            elif match is not None and word.startswith("--"):
+                setattr(match, word[2:].replace("-", "_"), value)
+            else:
+                raise ValueError(f"cannot spell {text!r}")
+        return rule
+
+
+def _library(name: str) -> str | None:
+    """Answer for ctypes.util.find_library, which would start ldconfig and gcc."""
+    if name in _LIBRARIES:
+        for folder in _FOLDERS:
+            found = sorted(str(place) for place in Path("/").glob(f"{folder}/lib{name}.so.*"))
+            if found:
+                return found[0]
+    return None

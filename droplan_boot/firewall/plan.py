@@ -1,0 +1,183 @@
+"""Compare the filter table with the rules that are wanted, and list the edits. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Union
+
+from droplan_boot.firewall.ruleset import HOOKS, PREFIX, REPLIES, Ruleset
+
+Filter = Mapping[str, Sequence[str]]
+"""The filter table of one family: rules by chain, built-in chains included."""
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Make a chain of ours, emptied if it is there, and fill it."""
+
+    chain: str
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete the first rule of a chain that reads like this."""
+
+    chain: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Insert:
+    """Insert a rule at a position, counted from 1."""
+
+    chain: str
+    position: int
+    rule: str
+
+
+@dataclass(frozen=True)
+class Erase:
+    """Remove a chain of ours that no rule leads to any more."""
+
+    chain: str
+
+
+Edit = Union[Fill, Delete, Insert, Erase]
+
+_JUMP: Final = re.compile(rf"-i (\S+) -j {PREFIX}\S+")
+_ANY_JUMP: Final = re.compile(rf"(?:.* )?-[jg] {PREFIX}\S+")
+_GO_REPLIES: Final = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
+
+
+def parse(text: str) -> dict[str, list[str]]:
+    """Read the filter table out of what iptables-save printed.
+
+    Returns:
+        Rules by chain; empty when the table is not there.
+    """
+    chains: dict[str, list[str]] = {}
+    _, found, rest = ("\n" + text).partition("\n*filter\n")
+    if not found:
+        return chains
+    for line in rest.split("\nCOMMIT", 1)[0].split("\n"):
+        if line.startswith("-A "):
+            _, chain, rule = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" "), "")
+            # iptables 1.8.10 and later may print icmpv6, the older name of the same protocol.
+            chains.setdefault(chain, []).append(rule.rstrip().replace("-p icmpv6 ", "-p ipv6-icmp "))
+        elif line.startswith(":"):
+            chains.setdefault(line[1:].split(" ", 1)[0], [])
+    return chains
+
+
+def edits(current: Filter, wanted: Ruleset) -> tuple[Edit, ...]:
+    """List the edits that make our part of the table what is wanted; none when it is."""
+    return (
+        *(edit for chain, rules in wanted.chains.items() for edit in _chain(chain, current.get(chain), rules)),
+        *(edit for hook in HOOKS for edit in _head(hook, current.get(hook, ()), wanted)),
+        *(Erase(chain) for chain in current if chain.startswith(PREFIX) and chain not in wanted.chains),
+    )
+
+
+def undo(current: Filter, before: Filter, wanted: Ruleset) -> tuple[Edit, ...]:
+    """List the edits that take back what was done for ``wanted`` since the table read ``before``."""
+    listed: list[Edit] = []
+    for chain in (name for name in current if name.startswith(PREFIX) and name in before):
+        listed += _chain(chain, current[chain], tuple(before[chain]))
+    listed += [
+        Fill(chain, tuple(before[chain])) for chain in before if chain.startswith(PREFIX) and chain not in current
+    ]
+    for hook in HOOKS:
+        now, then, known = current.get(hook, ()), before.get(hook, ()), _known(hook, wanted)
+        if list(now) != list(then):
+            listed += [Delete(hook, now[index]) for index in sorted(mine(now, known))]
+            listed += [Insert(hook, index + 1, then[index]) for index in sorted(mine(then, known))]
+    listed += [Erase(chain) for chain in current if chain.startswith(PREFIX) and chain not in before]
+    return tuple(listed)
+
+
+def mine(rules: Sequence[str], head: Sequence[str]) -> set[int]:
+    """Find our rules in a built-in chain.
+
+    Ours are copies of the head's rules, jumps to our chains, and what belongs to such a jump for its interface: the
+    rule for replies before it, the DROP after it, or the two that the Go droplan appended after its jump.
+
+    Returns:
+        Their indices, from 0.
+    """
+    found = {index for index, rule in enumerate(rules) if rule in head or _ANY_JUMP.fullmatch(rule)}
+    for index, rule in enumerate(rules):
+        jump = _JUMP.fullmatch(rule)
+        if not jump:
+            continue
+        on = f"-i {jump[1]} "
+        if index and rules[index - 1] == f"{on}{REPLIES} -j ACCEPT":
+            found.add(index - 1)
+        after = index + 1
+        if rules[after : after + 1] == [f"{on}{_GO_REPLIES}"]:
+            found.add(after)
+            after += 1
+        if rules[after : after + 1] == [f"{on}-j DROP"]:
+            found.add(after)
+    return found
+
+
+def script(planned: Sequence[Edit]) -> str:
+    """Write edits as input of ``iptables-restore --noflush``: one transaction."""
+    return "\n".join(["*filter", *_lines(planned), "COMMIT", ""])
+
+
+def _lines(planned: Sequence[Edit]) -> Iterator[str]:
+    fills = [edit for edit in planned if isinstance(edit, Fill)]
+    erased = [edit.chain for edit in planned if isinstance(edit, Erase)]
+    for fill in fills:  # all chains first: rules refer to each other's
+        yield f":{fill.chain} - [0:0]"
+    for fill in fills:
+        for rule in fill.rules:
+            yield f"-A {fill.chain} {rule}"
+    for edit in planned:
+        if isinstance(edit, Delete):
+            yield f"-D {edit.chain} {edit.rule}"
+        elif isinstance(edit, Insert):
+            yield f"-I {edit.chain} {edit.position} {edit.rule}"
+    for chain in erased:  # all emptied before the first goes: they refer to each other
+        yield f"-F {chain}"
+    for chain in erased:
+        yield f"-X {chain}"
+
+
+def _head(hook: str, rules: Sequence[str], wanted: Ruleset) -> Iterator[Edit]:
+    head = wanted.heads.get(hook, ())
+    ours = mine(rules, _known(hook, wanted))
+    if list(rules[: len(head)]) == list(head) and len(ours) == len(head):
+        return
+    for index in sorted(ours):
+        yield Delete(hook, rules[index])
+    # Each at the very top, the last one first: a position further down may mean another place by then.
+    for rule in reversed(head):
+        yield Insert(hook, 1, rule)
+
+
+def _known(hook: str, wanted: Ruleset) -> tuple[str, ...]:
+    return (*wanted.heads.get(hook, ()), *wanted.retired.get(hook, ()))
+
+
+def _chain(chain: str, rules: Sequence[str] | None, wanted: tuple[str, ...]) -> Sequence[Edit]:
+    if rules is None:
+        return [Fill(chain, wanted)]
+    if tuple(rules) == wanted:
+        return []
+    change = _small_change(chain, rules, wanted)
+    return [Fill(chain, wanted)] if change is None else change
+
+
+def _small_change(chain: str, rules: Sequence[str], wanted: Sequence[str]) -> Sequence[Edit] | None:
+    """List single deletions and insertions; None when filling the chain anew is less work, or the order differs."""
+    old, new = set(rules), set(wanted)
+    if len(old) != len(rules) or [rule for rule in rules if rule in new] != [rule for rule in wanted if rule in old]:
+        return None
+    deleted: list[Edit] = [Delete(chain, rule) for rule in rules if rule not in new]
+    inserted = [Insert(chain, place, rule) for place, rule in enumerate(wanted, start=1) if rule not in old]
+    return [*deleted, *inserted] if len(deleted) + len(inserted) < len(wanted) else None

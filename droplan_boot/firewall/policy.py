@@ -1,0 +1,97 @@
+"""Who may come in where, before it is spelled as rules of any backend."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from droplan_boot.digitalocean.model import Address
+from droplan_boot.settings import Allow, Network
+
+
+@dataclass(frozen=True)
+class Guard:
+    """A closed network and who may still come in from it.
+
+    Args:
+        public: whether it is the public network; else the private one.
+        interfaces: names of the Droplet's interfaces on it.
+        peers: addresses of the peers, each once, ascending.
+        allow: the user's own entries besides them.
+    """
+
+    public: bool
+    interfaces: tuple[str, ...]
+    peers: tuple[Address, ...]
+    allow: tuple[Allow, ...] = ()
+
+    @property
+    def chain(self) -> str:
+        """The chain of its peers: a contract."""
+        return "droplan-peers-public" if self.public else "droplan-peers"
+
+    def networks(self, version: int) -> tuple[Network, ...]:
+        """List all that may send anything, of one IP version: the allowed networks, then the peers, each once."""
+        allowed = [entry.source for entry in self.allow if entry.source and not entry.protocol]
+        peers = [ipaddress.ip_network(address) for address in self.peers if address.version == version]
+        return tuple(dict.fromkeys([*(one for one in allowed if one.version == version), *peers]))
+
+    def services(self, version: int) -> tuple[Allow, ...]:
+        """Select the entries that open one port, of one IP version."""
+        return tuple(
+            entry for entry in self.allow if entry.protocol and (not entry.source or entry.source.version == version)
+        )
+
+
+@dataclass(frozen=True)
+class Policy:
+    """All that droplan enforces on this Droplet.
+
+    Args:
+        guards: the private network, and the public one when asked for.
+        metadata: address of the metadata service that only root may reach; "" to leave it open.
+    """
+
+    guards: tuple[Guard, ...]
+    metadata: str = ""
+
+
+def to_json(policy: Policy) -> dict[str, Any]:
+    """Write a policy as JSON, for the snapshot."""
+    return {
+        "guards": [
+            {
+                "public": guard.public,
+                "interfaces": list(guard.interfaces),
+                "peers": [str(address) for address in guard.peers],
+                "allow": [[str(entry.source or ""), entry.protocol, entry.port] for entry in guard.allow],
+            }
+            for guard in policy.guards
+        ],
+        "metadata": policy.metadata,
+    }
+
+
+def from_json(value: Mapping[str, Any]) -> Policy:
+    """Read what :func:`to_json` wrote.
+
+    Raises:
+        ValueError, TypeError, KeyError: it is something else.
+    """
+    return Policy(
+        guards=tuple(
+            Guard(
+                public=bool(guard["public"]),
+                interfaces=tuple(str(name) for name in guard["interfaces"]),
+                peers=tuple(ipaddress.ip_address(address) for address in guard["peers"]),
+                allow=tuple(
+                    Allow(ipaddress.ip_network(source) if source else None, protocol, port)
+                    for source, protocol, port in guard["allow"]
+                ),
+            )
+            for guard in value["guards"]
+        ),
+        metadata=str(value["metadata"]),
+    )

@@ -1,0 +1,38 @@
+"""Write edits with iptables-restore: one process, one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from droplan_boot.errors import CommandError, FirewallError
+from droplan_boot.firewall import plan
+from droplan_boot.host.command import Runner
+
+_LOCK_S: Final = 15
+_WRITE_S: Final = 40.0
+
+
+@dataclass(frozen=True)
+class RestoreWriter:
+    """The restore command of either variant.
+
+    Args:
+        runner: runs it.
+        command: the command by IP version (4, 6).
+        waits: whether it takes ``-w SECONDS``: legacy since 1.6.2. The nft variant has no lock; older legacy ones
+            wait for xtables.lock until our timeout ends them.
+    """
+
+    runner: Runner
+    command: dict[int, str]
+    waits: bool
+
+    def write(self, version: int, planned: Sequence[plan.Edit]) -> None:
+        """See :meth:`Writer.write`."""
+        argv = [self.command[version], "--noflush", *(["-w", str(_LOCK_S)] if self.waits else [])]
+        try:
+            self.runner.run(argv, stdin=plan.script(planned), timeout=_WRITE_S)
+        except CommandError as error:
+            raise FirewallError(f"the IPv{version} rules were not written: {error}") from None

@@ -1,0 +1,129 @@
+"""Spell a policy as rules of ip(6)tables. Pure; tests/golden shows the rules of each scenario.
+
+A rule is a string as iptables-save prints it, without ``-A CHAIN``: what is wanted and what is read back can be
+compared letter by letter, and a person can read both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from droplan_boot.firewall import tree
+from droplan_boot.firewall.policy import Guard, Policy
+from droplan_boot.settings import Allow, Network
+
+PREFIX: Final = "droplan-"
+"""How the names of all our chains begin, and of nobody else's."""
+
+FLAT: Final = 64
+"""Up to so many entries a chain lists them one by one, as the tutorial shows; above, they become a tree."""
+
+HOOKS: Final = ("INPUT", "FORWARD", "OUTPUT")
+
+REPLIES: Final = "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY"
+"""Packets that answer what this Droplet opened. Not the other direction: the connections that a peer opened end when
+it is no peer any more."""
+
+# Neighbour solicitation and advertisement keep IPv6 alive on a link (RFC 4861). On the private network no router has
+# any business: a VPC carries no IPv6, and a stranger's router advertisement or redirect (134, 137) would turn this
+# Droplet's traffic towards the stranger.
+_NEIGHBOURS: Final = {False: (135, 136), True: (133, 134, 135, 136, 137)}
+
+
+@dataclass(frozen=True)
+class Ruleset:
+    """All our rules in the filter table of one family.
+
+    Args:
+        version: 4 or 6.
+        heads: by built-in chain, the rules that are to be its first, in order.
+        chains: by name, the rules of the chains that are ours alone.
+        retired: by built-in chain, rules that were ours and are to go even where no chain of ours tells so.
+    """
+
+    version: int
+    heads: Mapping[str, tuple[str, ...]]
+    chains: Mapping[str, tuple[str, ...]]
+    retired: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def build(policy: Policy, version: int) -> Ruleset:
+    """Spell a policy for one IP version (4 or 6)."""
+    heads: dict[str, list[str]] = {hook: [] for hook in HOOKS}
+    chains: dict[str, tuple[str, ...]] = {}
+    for guard in policy.guards:
+        forward = _forward_name(guard)
+        for name in guard.interfaces:
+            heads["INPUT"] += [
+                f"-i {name} {REPLIES} -j ACCEPT",
+                f"-i {name} -j {guard.chain}",
+                f"-i {name} -j DROP",
+            ]
+            heads["FORWARD"].append(f"-i {name} -j {forward}")
+        chains.update(_chains(guard, forward, version))
+    if policy.metadata and version == 4:
+        _lock_metadata(policy.metadata, heads, chains)
+    return Ruleset(version, {hook: tuple(rules) for hook, rules in heads.items()}, chains)
+
+
+def nothing(former: Policy | None, version: int) -> Ruleset:
+    """Spell that nothing of ours is there any more; ``former`` is the policy that was applied last, if known."""
+    return Ruleset(version, {}, {}, retired=build(former, version).heads if former else {})
+
+
+def _forward_name(guard: Guard) -> str:
+    return "droplan-forward-public" if guard.public else "droplan-forward"
+
+
+def _chains(guard: Guard, forward: str, version: int) -> dict[str, tuple[str, ...]]:
+    networks = guard.networks(version)
+    services = guard.services(version)
+    knock = [
+        *_neighbours(guard, version),
+        *(_service(entry, "-m {0} --dport {1}", "ACCEPT") for entry in services),
+    ]
+    # A published port is rewritten before FORWARD sees the packet: what the sender asked for is what conntrack
+    # remembers. Peers RETURN, so that the rules that come after (Docker's, Kubernetes') still have their say.
+    passing = [
+        f"{REPLIES} -j RETURN",
+        *(_service(entry, "-m conntrack --ctorigdstport {1}", "RETURN") for entry in services),
+    ]
+    if len(networks) <= FLAT:
+        return {
+            guard.chain: (*knock, *(f"-s {network} -j ACCEPT" for network in _by_length(networks))),
+            forward: (*passing, *(f"-s {network} -j RETURN" for network in _by_length(networks)), "-j DROP"),
+        }
+    root = f"{PREFIX}tree-public" if guard.public else f"{PREFIX}tree"
+    stem = f"{PREFIX}u-" if guard.public else f"{PREFIX}t-"
+    return {
+        guard.chain: (*knock, f"-j {root}", "-j ACCEPT"),
+        forward: (*passing, f"-j {root}"),
+        **tree.lay_out(networks, version, root, stem),
+    }
+
+
+def _by_length(networks: Sequence[Network]) -> Sequence[Network]:
+    """Put allowed networks before single peers; each part keeps its order."""
+    return sorted(networks, key=lambda network: network.prefixlen == network.max_prefixlen)
+
+
+def _neighbours(guard: Guard, version: int) -> list[str]:
+    if version == 4:
+        return []
+    return [f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT" for kind in _NEIGHBOURS[guard.public]]
+
+
+def _service(entry: Allow, port: str, target: str) -> str:
+    source = f"-s {entry.source} " if entry.source and entry.source.prefixlen else ""
+    return f"{source}-p {entry.protocol} {port.format(entry.protocol, entry.port)} -j {target}"
+
+
+def _lock_metadata(address: str, heads: dict[str, list[str]], chains: dict[str, tuple[str, ...]]) -> None:
+    """Let only root reach the metadata service, which shows the token to whoever asks; containers not at all."""
+    heads["OUTPUT"].append(f"-d {address}/32 -j {PREFIX}metadata")
+    heads["FORWARD"].append(f"-d {address}/32 -j {PREFIX}metadata-fwd")
+    refuse = "-j REJECT --reject-with icmp-port-unreachable"
+    chains[f"{PREFIX}metadata"] = ("-m owner --uid-owner 0 -j RETURN", refuse)
+    chains[f"{PREFIX}metadata-fwd"] = (refuse,)

@@ -1,0 +1,60 @@
+"""Hold a lock file, so that two droplans, or droplan and iptables, do not write at once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from droplan_boot.errors import LockedError
+
+_POLL_S = 0.05
+
+
+@contextmanager
+def held(path: Path, *, wait: float) -> Iterator[None]:
+    """Hold an exclusive flock on ``path`` while the block runs.
+
+    Args:
+        path: the lock file; made (0600) when it is missing, never removed.
+        wait: seconds to wait for whoever holds it.
+
+    Raises:
+        LockedError: it was still held after ``wait`` seconds.
+    """
+    deadline = time.monotonic() + wait
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if _locked(descriptor) and _still_there(descriptor, path):
+            break
+        os.close(descriptor)
+        if time.monotonic() >= deadline:
+            raise LockedError(
+                f"another program has held {path} for {wait:.0f} s: `fuser -v {path}` names it; try again after it"
+            )
+        time.sleep(_POLL_S)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _still_there(descriptor: int, path: Path) -> bool:
+    """Whether the file we locked is the one that others will open: it may have been replaced meanwhile."""
+    try:
+        current = os.stat(path)
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(descriptor)
+    return (mine.st_dev, mine.st_ino) == (current.st_dev, current.st_ino)

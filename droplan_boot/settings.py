@@ -1,0 +1,267 @@
+"""What the user set: environment first, then ``/etc/droplan/droplan.env``."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Callable, Final, TypeVar, Union
+
+from droplan_boot import paths
+from droplan_boot.errors import UsageError
+from droplan_boot.host.files import Files
+
+Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
+_Value = TypeVar("_Value")
+
+TOKEN_NAMES: Final = ("DO_KEY", "DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN")
+NAMES: Final = (
+    *TOKEN_NAMES,
+    "DO_TAG",
+    "PUBLIC",
+    "DROPLAN_SCOPE",
+    "DROPLAN_ALLOW",
+    "DROPLAN_BACKEND",
+    "DROPLAN_INTERVAL",
+    "DROPLAN_FAIL_CLOSED",
+    "DROPLAN_LOCK_METADATA",
+    "DROPLAN_METADATA_URL",
+    "DIGITALOCEAN_API_URL",
+)
+SCOPES: Final = ("region", "vpc", "account")
+BACKENDS: Final = ("auto", "iptables", "nftables")
+PROTOCOLS: Final = ("tcp", "udp")
+
+
+@dataclass(frozen=True)
+class Allow:
+    """One entry of ``DROPLAN_ALLOW``: who may come in besides the peers.
+
+    Args:
+        source: the addresses; None for everyone.
+        protocol: ``tcp`` or ``udp``; None for everything.
+        port: destination port as the sender sees it; None for every port.
+    """
+
+    source: Network | None
+    protocol: str | None = None
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """Write it as the user would."""
+        service = f"{self.protocol}/{self.port}" if self.protocol else ""
+        return "@".join(filter(None, (service, str(self.source or ""))))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, checked.
+
+    Args:
+        token: the API token; "" when none was given. Never shown by ``repr``.
+        tag: only Droplets with this tag are peers; None for all.
+        scope: ``region``, ``vpc`` or ``account``.
+        public: guard the public interface too.
+        allow: who else may come in.
+        backend: ``auto``, ``iptables`` or ``nftables``.
+        interval: minutes between refreshes, 1 to 60.
+        fail_closed: close the interface when the first answer cannot be had.
+        lock_metadata: only root may reach the metadata service.
+        api_url: base of the API, https.
+        metadata_url: base of the metadata service.
+    """
+
+    token: str = field(default="", repr=False)
+    tag: str | None = None
+    scope: str = "region"
+    public: bool = False
+    allow: tuple[Allow, ...] = ()
+    backend: str = "auto"
+    interval: int = 5
+    fail_closed: bool = False
+    lock_metadata: bool = False
+    api_url: str = "https://api.digitalocean.com"
+    metadata_url: str = "http://169.254.169.254"
+
+
+def load(environ: Mapping[str, str], files: Files) -> Settings:
+    """Read the settings of this run.
+
+    Raises:
+        UsageError: a setting is unknown or its value is none it can have.
+    """
+    return parse(merged(environ, files))
+
+
+def merged(environ: Mapping[str, str], files: Files) -> dict[str, str]:
+    """Lay the environment over the settings file; an empty value takes a setting back to its default.
+
+    Returns:
+        Settings by name, none of them empty; the token always under ``DO_KEY``.
+
+    Raises:
+        UsageError: the file is malformed, or a setting is unknown.
+    """
+    stored = read(files.read(paths.SETTINGS) or b"")
+    known = {name: value for name, value in environ.items() if name in NAMES}
+    for name in (*stored, *(name for name in environ if name.startswith("DROPLAN_"))):
+        if name not in NAMES:
+            raise _unknown(name)
+    return {name: value for name, value in {**_one_token(stored), **_one_token(known)}.items() if value}
+
+
+def read(data: bytes) -> dict[str, str]:
+    """Parse the settings file: ``NAME=value`` lines, values bare or in quotes, ``#`` comments.
+
+    Raises:
+        UsageError: a line is something else.
+    """
+    values: dict[str, str] = {}
+    for number, raw in enumerate(data.decode(errors="replace").splitlines(), start=1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.removeprefix("export ").partition("=")
+        if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
+            raise UsageError(f"{paths.SETTINGS}, line {number}, is not NAME=value: mend that line")
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        values[name] = value
+    return values
+
+
+def render(values: Mapping[str, str]) -> bytes:
+    """Write the settings file that :func:`read` reads."""
+    lines = [f"{name}={values[name]}" for name in NAMES if name in values]
+    head = "# droplan's settings. After a change: droplan refresh (droplan install for DROPLAN_INTERVAL)."
+    return "\n".join([head, *lines, ""]).encode()
+
+
+def parse(values: Mapping[str, str]) -> Settings:
+    """Check every value.
+
+    Args:
+        values: settings by name, as :func:`merged` returns them.
+
+    Raises:
+        UsageError: a value is none its setting can have.
+    """
+    for name, value in values.items():
+        if not value.isprintable():
+            raise UsageError(f"{name} holds a line break or another control character: remove it")
+    default = Settings()
+
+    def get(name: str, convert: Callable[[str, str], _Value], otherwise: _Value) -> _Value:
+        return convert(name, values[name]) if name in values else otherwise
+
+    return Settings(
+        token=get("DO_KEY", _token, default.token),
+        tag=get("DO_TAG", _tag, default.tag),
+        scope=get("DROPLAN_SCOPE", _one_of(SCOPES), default.scope),
+        public=get("PUBLIC", _flag, default.public),
+        allow=get("DROPLAN_ALLOW", _allow, default.allow),
+        backend=get("DROPLAN_BACKEND", _one_of(BACKENDS), default.backend),
+        interval=get("DROPLAN_INTERVAL", _interval, default.interval),
+        fail_closed=get("DROPLAN_FAIL_CLOSED", _flag, default.fail_closed),
+        lock_metadata=get("DROPLAN_LOCK_METADATA", _flag, default.lock_metadata),
+        api_url=get("DIGITALOCEAN_API_URL", _url("https"), default.api_url),
+        metadata_url=get("DROPLAN_METADATA_URL", _url("http", "https"), default.metadata_url),
+    )
+
+
+def _one_token(values: Mapping[str, str]) -> dict[str, str]:
+    """Keep the token that counts, as ``DO_KEY``."""
+    rest = {name: value for name, value in values.items() if name not in TOKEN_NAMES}
+    tokens = [values[name] for name in TOKEN_NAMES if values.get(name)]
+    return {"DO_KEY": tokens[0], **rest} if tokens else rest
+
+
+def _unknown(name: str) -> UsageError:
+    near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
+    shown = name if name.isprintable() else repr(name)
+    advice = f"did you mean {near[0]}?" if near else 'README.md, "Settings", lists them'
+    return UsageError(f"unknown setting {shown}: {advice}")
+
+
+def _token(name: str, value: str) -> str:
+    if not re.fullmatch(r"[!-~]+", value):
+        raise UsageError(f"{name} is no API token (it holds blanks or special characters): paste it again")
+    return value
+
+
+def _tag(name: str, value: str) -> str:
+    # https://docs.digitalocean.com/reference/api/ : letters, numbers, colons, dashes and underscores, up to 255
+    if not re.fullmatch(r"[\w:-]{1,255}", value, re.ASCII):
+        raise UsageError(f"{name}={value} is no tag: tags hold letters, digits, colons, dashes and underscores")
+    return value
+
+
+def _flag(name: str, value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise UsageError(f"{name}={value} is neither true nor false: set one of them")
+    return value.lower() == "true"
+
+
+def _one_of(choices: tuple[str, ...]) -> Callable[[str, str], str]:
+    def convert(name: str, value: str) -> str:
+        if value not in choices:
+            raise UsageError(f"{name}={value} is unknown: set {', '.join(choices[:-1])} or {choices[-1]}")
+        return value
+
+    return convert
+
+
+def _interval(name: str, value: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,2}", value) or not 1 <= int(value) <= 60:
+        raise UsageError(f"{name}={value} is no number of minutes from 1 to 60: set one")
+    return int(value)
+
+
+def _url(*schemes: str) -> Callable[[str, str], str]:
+    def convert(name: str, value: str) -> str:
+        if not re.fullmatch(rf"(?:{'|'.join(schemes)})://[\w.-]+(?::\d+)?(?:/[\w./-]*)?", value, re.ASCII):
+            raise UsageError(
+                f"{name}={value} is no {' or '.join(schemes)} address: set one such as {schemes[0]}://host"
+            )
+        return value.rstrip("/")
+
+    return convert
+
+
+def _allow(name: str, value: str) -> tuple[Allow, ...]:
+    return tuple(dict.fromkeys(_allow_entry(name, entry) for entry in re.split(r"[,\s]+", value) if entry))
+
+
+def _allow_entry(name: str, entry: str) -> Allow:
+    service, at, source = entry.rpartition("@")
+    if not at and re.match(r"[a-z]+/", entry):
+        service, source = entry, ""
+    elif at and not (service and source):
+        raise _bad_allow(name, entry)
+    network = _network(name, source) if source else None
+    if not service:
+        if network is not None and network.prefixlen == 0:
+            raise UsageError(f"{name}: {entry} would let everyone in: name the networks you mean")
+        return Allow(network)
+    protocol, _, port = service.partition("/")
+    if protocol not in PROTOCOLS or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise _bad_allow(name, entry)
+    return Allow(network, protocol, int(port))
+
+
+def _network(name: str, source: str) -> Network:
+    try:
+        return ipaddress.ip_network(source)
+    except ValueError as error:
+        if "host bits" in str(error):
+            right = ipaddress.ip_network(source, strict=False)
+            raise UsageError(f"{name}: {source} names a host within a network: write {right}") from None
+        raise _bad_allow(name, source) from None
+
+
+def _bad_allow(name: str, entry: str) -> UsageError:
+    return UsageError(
+        f"{name}: {entry} is none of CIDR, proto/port@CIDR and proto/port: write such as 10.0.0.0/24 or tcp/22"
+    )
