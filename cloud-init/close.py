@@ -1,0 +1,201 @@
+# -*- coding: utf-8 -*-
+"""Close the private interface of a Droplet whose bootstrap failed before droplan could.
+
+Runs on Python 2.7 and 3, standard library only, beside bootstrap.sh which calls it:
+
+    close.py                close, where DROPLAN_FAIL_CLOSED says so and droplan has no rules of its own yet
+    close.py --remembered   close the same interfaces again at boot, when there is no network to ask yet
+    close.py --open         remove what this file added, once droplan guards the interface
+
+It prints one sentence that says how the interface stands. Exit status 1: it should be closed and is not.
+
+nftables come first and in a table of this file's own: nobody else flushes it (iptables.service starts, firewalld stops
+while droplan is being installed), and removing it can never remove a rule of droplan's. Where there is no nft, the rules
+take the places that droplan's have, so that droplan finds its own layout and fills in the peers.
+"""
+
+from __future__ import print_function
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+try:
+    from http.client import HTTPException
+    from urllib.request import ProxyHandler, build_opener
+except ImportError:  # Python 2
+    from httplib import HTTPException
+    from urllib2 import ProxyHandler, build_opener
+
+SETTINGS = "/etc/droplan/droplan.env"
+REMEMBERED = "/var/lib/droplan/bootstrap.closed"
+METADATA = "http://169.254.169.254"
+TABLE = "droplan-bootstrap"
+TRIES = 3
+UNREADABLE = (IOError, ValueError, KeyError, HTTPException)  # no answer, or not the answer of a Droplet's
+
+# Replies to what the Droplet opened, neighbour discovery (ICMPv6 135, 136), nothing else.
+NFT_CHAINS = """
+    chain input {
+        type filter hook input priority -1; policy accept;
+        iifname { %(names)s } ct state established,related ct direction reply accept
+        iifname { %(names)s } icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+        iifname { %(names)s } drop
+    }
+    chain forward {
+        type filter hook forward priority -1; policy accept;
+        iifname { %(names)s } ct state established,related ct direction reply accept
+        iifname { %(names)s } drop
+    }
+"""
+REPLIES = "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY"
+NEIGHBOURS = "-A droplan-peers -p ipv6-icmp -m icmp6 --icmpv6-type %d -j ACCEPT"
+
+
+def settings():
+    """Return the settings as droplan reads them: the environment over /etc/droplan/droplan.env."""
+    found = {}
+    if os.path.exists(SETTINGS):
+        with open(SETTINGS) as lines:
+            for line in lines:
+                key, equals, value = line.strip().partition("=")
+                if equals and not key.startswith("#"):
+                    found[key.strip()] = value.strip().strip("\"'")
+    found.update(os.environ)
+    return found
+
+
+def private_macs(base):
+    """Return the MAC addresses that the metadata service names as private (metadata/v1.json)."""
+    opener = build_opener(ProxyHandler({}))  # link-local: never by way of a proxy
+    for attempt in range(TRIES):
+        try:
+            answer = opener.open(base.rstrip("/") + "/metadata/v1.json", timeout=5)
+            interfaces = json.loads(answer.read().decode("utf-8"))["interfaces"]
+            return [entry["mac"].lower() for entry in interfaces.get("private") or []]
+        except UNREADABLE:
+            if attempt == TRIES - 1:
+                raise
+            time.sleep(2)
+
+
+def names_of(macs):
+    """Return the names of the interfaces that carry one of the MAC addresses."""
+    names = []
+    for name in sorted(os.listdir("/sys/class/net")):
+        try:
+            with open("/sys/class/net/%s/address" % name) as address:
+                if address.read().strip().lower() in macs:
+                    names.append(name)
+        except IOError:  # bonding_masters is a file, not an interface
+            continue
+    return names
+
+
+def run(argv, text=None):
+    """Run a command with TEXT on its standard input; return (exit status or 127, everything it printed)."""
+    try:
+        child = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True
+        )
+    except OSError as error:
+        return 127, "%s: %s" % (argv[0], error)
+    output = child.communicate(text)[0]
+    return child.returncode, output
+
+
+def guarded_by_droplan():
+    """Say whether droplan has rules of its own, in either backend."""
+    if run(["nft", "list", "table", "inet", "droplan"])[0] == 0:
+        return True
+    status, rules = run(["iptables-save", "-t", "filter"])
+    return status == 0 and ":droplan-peers " in rules
+
+
+def close_with_nft(names):
+    """Put the table in place, in one transaction, whatever was there. Return None, or why not."""
+    chains = NFT_CHAINS % {"names": ", ".join('"%s"' % name for name in names)}
+    table = "table inet %s" % TABLE
+    status, output = run(["nft", "-f", "-"], "add %s\ndelete %s\n%s {%s}\n" % (table, table, table, chains))
+    return None if status == 0 else output.strip()
+
+
+def restore_input(names, accepted):
+    """Return what iptables-restore reads: droplan's rules with the given entries for peers."""
+    lines = ["*filter", ":droplan-peers - [0:0]", ":droplan-forward - [0:0]"]
+    lines += accepted + ["-A droplan-forward %s -j RETURN" % REPLIES, "-A droplan-forward -j DROP"]
+    for name in names:
+        lines.append("-I INPUT 1 -i %s %s -j ACCEPT" % (name, REPLIES))
+        lines.append("-I INPUT 2 -i %s -j droplan-peers" % name)
+        lines.append("-I INPUT 3 -i %s -j DROP" % name)
+        lines.append("-I FORWARD 1 -i %s -j droplan-forward" % name)
+    return "\n".join(lines + ["COMMIT", ""])
+
+
+def close_with_iptables(names):
+    """Add droplan's rules without a peer to both families. Return None, or why not."""
+    for program, accepted in (("iptables", []), ("ip6tables", [NEIGHBOURS % 135, NEIGHBOURS % 136])):
+        text = restore_input(names, accepted)
+        status, output = run([program + "-restore", "-w", "10", "--noflush"], text)
+        if status != 0:  # iptables before 1.6.2 has no -w here
+            status, output = run([program + "-restore", "--noflush"], text)
+        if status != 0:
+            return output.strip()
+    return None
+
+
+def remember(names):
+    """Keep the names for the next boot, when the metadata service cannot be asked before the network is up."""
+    with open(REMEMBERED, "w") as remembered:
+        remembered.write("\n".join(names) + "\n")
+
+
+def interfaces(found):
+    """Return the names of the private interfaces: as the metadata say, else as remembered."""
+    try:
+        return names_of(private_macs(found.get("DROPLAN_METADATA_URL") or METADATA))
+    except UNREADABLE:
+        if not os.path.exists(REMEMBERED):
+            raise
+        with open(REMEMBERED) as remembered:
+            return remembered.read().split()
+
+
+def close(remembered_only):
+    """Close the private interfaces if the settings ask for it. Return (exit status, sentence)."""
+    found = settings()
+    if found.get("DROPLAN_FAIL_CLOSED", "").lower() != "true":
+        return 0, "The private interface is OPEN, as DROPLAN_FAIL_CLOSED is not set."
+    if guarded_by_droplan():
+        return 0, "The private interface is guarded by the rules that droplan has."
+    try:
+        if remembered_only:
+            with open(REMEMBERED) as remembered:
+                names = remembered.read().split()
+        else:
+            names = interfaces(found)
+    except UNREADABLE as error:
+        return 1, "The private interface is OPEN: the metadata service does not say which it is (%s)." % error
+    if not names:
+        return 0, "There is no private interface to close."
+    failed = close_with_nft(names) and close_with_iptables(names)
+    if failed:
+        return 1, "The private interface is OPEN: neither nft nor iptables could close it (%s)." % " ".join(failed.split())
+    remember(names)
+    return 0, "The private interface %s is closed." % ", ".join(names)
+
+
+def main():
+    """Do what the command line says; return the exit status."""
+    if sys.argv[1:] == ["--open"]:
+        run(["nft", "delete", "table", "inet", TABLE])  # absent where iptables closed it: droplan has those rules now
+        return 0
+    status, sentence = close(sys.argv[1:] == ["--remembered"])
+    print(sentence)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+output "user_data" {
+  description = "Text for the Droplet's user_data. It holds the token: never make it a root output."
+  value       = local.user_data
+  sensitive   = true
+
+  precondition {
+    condition     = can(regex("^(do[op]_v1_)?[0-9a-f]{64}$", var.do_key))
+    error_message = "do_key is not a DigitalOcean API token (dop_v1_ and 64 hexadecimal digits): copy it again, without blanks. It is not shown here."
+  }
+
+  precondition {
+    condition     = var.extra_user_data == null || can(regex("^(#cloud-config[ \\t]*\\r?\\n|#!)", var.extra_user_data))
+    error_message = "extra_user_data must begin with a line #cloud-config, or with #! as a script does. It is not shown here."
+  }
+
+  precondition {
+    condition     = local.user_data_bytes <= 65536
+    error_message = "The user data would be larger than the 64 KiB that DigitalOcean takes: shorten extra_user_data, or let it download its files."
+  }
+}
+
+output "user_data_sha1" {
+  description = "SHA-1 of user_data, which is what the provider keeps of it in the state."
+  value       = nonsensitive(sha1(local.user_data))
+}
+
+output "user_data_bytes" {
+  description = "Size of user_data in bytes; DigitalOcean takes up to 65536."
+  value       = nonsensitive(local.user_data_bytes)
+}

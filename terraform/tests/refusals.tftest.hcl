@@ -1,0 +1,277 @@
+# Every input that the module refuses. That no refusal shows the token is tested by tests/terraform, which reads the output.
+
+variables {
+  do_key         = "dop_v1_${join("", [for i in range(64) : "0"])}"
+  droplan_url    = "https://example.com/droplan.pyz"
+  droplan_sha256 = sha256("droplan.pyz")
+}
+
+run "a_token_that_is_a_name" {
+  command = plan
+
+  variables {
+    do_key = "my-token"
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_token_with_a_line_break" {
+  command = plan
+
+  variables {
+    do_key = "dop_v1_${join("", [for i in range(64) : "0"])}\n"
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "an_empty_token" {
+  command = plan
+
+  variables {
+    do_key = ""
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_refresh_token" {
+  command = plan
+
+  variables {
+    do_key = "dor_v1_${join("", [for i in range(64) : "0"])}"
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "plain_http" {
+  command = plan
+
+  variables {
+    droplan_url = "http://example.com/droplan.pyz"
+  }
+
+  expect_failures = [var.droplan_url]
+}
+
+run "a_url_that_ends_its_quotes" {
+  command = plan
+
+  variables {
+    droplan_url = "https://example.com/'; reboot; '"
+  }
+
+  expect_failures = [var.droplan_url]
+}
+
+run "a_short_hash" {
+  command = plan
+
+  variables {
+    droplan_sha256 = "abc123"
+  }
+
+  expect_failures = [var.droplan_sha256]
+}
+
+run "a_hash_in_upper_case" {
+  command = plan
+
+  variables {
+    droplan_sha256 = upper(sha256("droplan.pyz"))
+  }
+
+  expect_failures = [var.droplan_sha256]
+}
+
+run "a_tag_with_a_blank" {
+  command = plan
+
+  variables {
+    tag = "web servers"
+  }
+
+  expect_failures = [var.tag]
+}
+
+run "an_empty_tag" {
+  command = plan
+
+  variables {
+    tag = ""
+  }
+
+  expect_failures = [var.tag]
+}
+
+run "an_unknown_scope" {
+  command = plan
+
+  variables {
+    scope = "planet"
+  }
+
+  expect_failures = [var.scope]
+}
+
+run "an_allow_entry_without_sense" {
+  command = plan
+
+  variables {
+    allow = ["everyone"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_another_protocol" {
+  command = plan
+
+  variables {
+    allow = ["icmp/8"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_a_line_break" {
+  command = plan
+
+  variables {
+    allow = ["10.0.0.0/24\nDO_KEY=x"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_host_bits" {
+  command = plan
+
+  variables {
+    allow = ["10.0.0.5/24"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_that_is_no_network" {
+  command = plan
+
+  variables {
+    allow = ["tcp/22@10.0.0.0/33"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_that_is_no_address" {
+  command = plan
+
+  variables {
+    allow = ["10.0.0"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_port_zero" {
+  command = plan
+
+  variables {
+    allow = ["tcp/0"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_a_port_too_high" {
+  command = plan
+
+  variables {
+    allow = ["udp/70000@10.0.0.0/8"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_for_everyone" {
+  command = plan
+
+  variables {
+    allow = ["0.0.0.0/0"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_for_everyone_in_ipv6" {
+  command = plan
+
+  variables {
+    allow = ["::/0"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_interval_of_nothing" {
+  command = plan
+
+  variables {
+    interval = 0
+  }
+
+  expect_failures = [var.interval]
+}
+
+run "an_interval_of_more_than_an_hour" {
+  command = plan
+
+  variables {
+    interval = 61
+  }
+
+  expect_failures = [var.interval]
+}
+
+run "an_interval_with_a_fraction" {
+  command = plan
+
+  variables {
+    interval = 1.5
+  }
+
+  expect_failures = [var.interval]
+}
+
+run "extra_user_data_of_another_kind" {
+  command = plan
+
+  variables {
+    extra_user_data = "packages: [nginx]"
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "extra_user_data_that_is_empty" {
+  command = plan
+
+  variables {
+    extra_user_data = ""
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "more_than_64_kib" {
+  command = plan
+
+  variables {
+    extra_user_data = "#!/bin/sh\n${join("", [for i in range(1000) : "# ${sha256(i)}\n"])}"
+  }
+
+  expect_failures = [output.user_data]
+}

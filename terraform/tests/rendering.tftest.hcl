@@ -1,0 +1,116 @@
+# What the module renders. Whether cloud-init takes it is tested by tests/terraform, with the real cloud-init.
+
+variables {
+  do_key         = "dop_v1_${join("", [for i in range(64) : "0"])}"
+  droplan_url    = "https://example.com/droplan.pyz"
+  droplan_sha256 = sha256("droplan.pyz")
+}
+
+run "defaults_are_the_safe_ones" {
+  command = plan
+
+  assert {
+    condition = nonsensitive(yamldecode(output.user_data).write_files[0]) == {
+      path        = "/etc/droplan/droplan.env"
+      permissions = "0600"
+      content = join("", [
+        "DO_KEY=${var.do_key}\n", "DROPLAN_FAIL_CLOSED=true\n", "DROPLAN_INTERVAL=5\n", "DROPLAN_LOCK_METADATA=true\n",
+        "DROPLAN_SCOPE=region\n",
+      ])
+    }
+    error_message = "The settings must be in a file that only root can read, fail closed and lock the metadata service."
+  }
+
+  assert {
+    condition     = startswith(nonsensitive(output.user_data), "#cloud-config\n")
+    error_message = "Without extra_user_data it is a plain cloud-config."
+  }
+
+  assert {
+    condition     = nonsensitive(yamldecode(output.user_data).runcmd) == [["sh", "/opt/droplan/bootstrap.sh"]]
+    error_message = "One runcmd entry, whose status is the bootstrap's."
+  }
+}
+
+run "url_and_hash_reach_the_bootstrap" {
+  command = plan
+
+  assert {
+    condition = nonsensitive(yamldecode(output.user_data).write_files[1].content) == join("", [
+      "URL='https://example.com/droplan.pyz'\n", "SHA256='${sha256("droplan.pyz")}'\n",
+    ])
+    error_message = "The bootstrap must be told where droplan.pyz is and what it must hash to."
+  }
+}
+
+run "every_setting_reaches_the_droplet" {
+  command = plan
+
+  variables {
+    tag           = "web:blue"
+    scope         = "vpc"
+    allow         = ["10.0.0.0/24", "10.0.0.7", "tcp/5432@10.1.0.0/16", "udp/51820", "fd00::/8", "tcp/22@0.0.0.0/0"]
+    public        = true
+    interval      = 1
+    fail_closed   = false
+    lock_metadata = false
+  }
+
+  assert {
+    condition = nonsensitive(yamldecode(output.user_data).write_files[0].content) == join("", [
+      "DO_KEY=${var.do_key}\n", "DO_TAG=web:blue\n",
+      "DROPLAN_ALLOW=10.0.0.0/24,10.0.0.7,tcp/5432@10.1.0.0/16,udp/51820,fd00::/8,tcp/22@0.0.0.0/0\n",
+      "DROPLAN_FAIL_CLOSED=false\n", "DROPLAN_INTERVAL=1\n", "DROPLAN_LOCK_METADATA=false\n", "DROPLAN_SCOPE=vpc\n",
+      "PUBLIC=true\n",
+    ])
+    error_message = "Each variable must become its setting."
+  }
+}
+
+run "hash_and_size_describe_the_user_data" {
+  command = plan
+
+  assert {
+    condition     = output.user_data_sha1 == nonsensitive(sha1(output.user_data))
+    error_message = "user_data_sha1 must be what the provider keeps in the state."
+  }
+
+  assert {
+    condition     = output.user_data_bytes == length(nonsensitive(output.user_data)) && output.user_data_bytes < 65536
+    error_message = "user_data_bytes must count the bytes (all of them ASCII)."
+  }
+}
+
+run "a_cloud_config_of_the_users_is_combined" {
+  command = plan
+
+  variables {
+    extra_user_data = "#cloud-config\npackages: [nginx]\n"
+  }
+
+  assert {
+    condition = (
+      strcontains(nonsensitive(output.user_data), base64encode("#cloud-config\npackages: [nginx]\n")) &&
+      strcontains(nonsensitive(output.user_data), "Content-Type: text/cloud-config; charset=\"utf-8\"") &&
+      strcontains(nonsensitive(output.user_data), "\n#!/bin/sh\nexec sh /opt/droplan/bootstrap.sh\n")
+    )
+    error_message = "Both must be in the multi-part."
+  }
+}
+
+run "a_script_of_the_users_is_combined" {
+  command = plan
+
+  variables {
+    extra_user_data = "#!/bin/sh\necho grüezi\n"
+  }
+
+  assert {
+    condition = (
+      strcontains(nonsensitive(output.user_data), base64encode("#!/bin/sh\necho grüezi\n")) &&
+      strcontains(nonsensitive(output.user_data), "Content-Type: text/x-shellscript; charset=\"utf-8\"") &&
+      output.user_data_bytes == length(nonsensitive(output.user_data))
+    )
+    error_message = "A script must be sent as one, whatever letters it holds."
+  }
+}
