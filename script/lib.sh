@@ -83,7 +83,7 @@ make_venv() {
         "$python" -m venv "$venv"
         for lock; do
             # No build isolation: it would fetch a builder that no lock names.
-            "$venv/bin/python" -m pip --quiet --disable-pip-version-check \
+            "$venv/bin/python" -m pip -qq --disable-pip-version-check \
                 install --require-hashes --no-build-isolation --use-pep517 --no-deps -r "$lock" >&2
         done
         printf '%s\n' "$stamp" >"$venv/stamp"
