@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.stage0.machine import BOOTSTRAP, SYSTEM_PYTHON, Machine
+from tests.stage0.server import Certificates, Reply, Server
+
+RECORDER = """\
+import json, os, sys
+umask = os.umask(0)
+json.dump({
+    "arguments": sys.argv[1:], "environment": dict(os.environ), "input": sys.stdin.read(), "umask": umask,
+    "isolated": sys.flags.isolated, "no_site": sys.flags.no_site, "python": sys.executable,
+    "version": sys.version_info[:2],
+}, sys.stdout)
+"""
+
+
+def interpreters() -> dict[str, str]:
+    """Find one interpreter of each version, on the PATH or made by pyenv: version → path.
+
+    /opt is left out: the tests' machine has its own.
+    """
+    names = ["python2.7", *(f"python3.{minor}" for minor in range(6, 15))]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    candidates = [SYSTEM_PYTHON, *map(str, sorted(pyenv.glob("versions/*/bin/python")))]
+    candidates += [path for path in map(shutil.which, names) if path]
+    found: dict[str, str] = {}
+    for candidate in candidates:
+        ask = "import sys; print('%d.%d' % sys.version_info[:2] + ' ' + sys.executable)"
+        answer = subprocess.run([candidate, "-c", ask], capture_output=True, text=True, check=False)
+        version, _, path = answer.stdout.strip().partition(" ")
+        if answer.returncode == 0 and not path.startswith("/opt/"):
+            found.setdefault(version, path)
+    return found
+
+
+INTERPRETERS = interpreters()
+
+
+@pytest.fixture(params=INTERPRETERS.values(), ids=INTERPRETERS.keys())
+def python(request: pytest.FixtureRequest) -> str:
+    """Each interpreter at hand."""
+    return str(request.param)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def server(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    server = Server(certificates.valid)
+    yield server
+    server.close()
+
+
+@dataclass(frozen=True)
+class Release:
+    """A droplan.pyz that says what it saw, where it is offered, and how stage-0 is told to fetch it."""
+
+    body: bytes
+    url: str
+    sha256: str
+    trust: dict[str, str]
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        return "--url", self.url, "--sha256", self.sha256
+
+
+@pytest.fixture
+def release(server: Server, certificates: Certificates) -> Release:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("__main__.py", RECORDER)
+        archive.writestr("padding", bytes(300_000))
+    body = packed.getvalue()
+    url = server.offer("/droplan.pyz", Reply(body))
+    return Release(body, url, hashlib.sha256(body).hexdigest(), {"SSL_CERT_FILE": str(certificates.authority)})
+
+
+@pytest.fixture
+def stage0() -> ModuleType:
+    """bootstrap.py as a module, for what can be tested without a machine."""
+    spec = importlib.util.spec_from_file_location("stage0_bootstrap", BOOTSTRAP)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
