@@ -1,0 +1,30 @@
+"""Fixtures of all lab tests. They need root, and write only in namespaces of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Lab
+
+
+@pytest.fixture(params=["nft", "legacy"])
+def lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A fresh lab, once with each variant of iptables."""
+    with Lab(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def nft_lab() -> Iterator[Lab]:
+    """A fresh lab with the nf_tables variant only, for what no variant changes."""
+    with Lab("nft") as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=["nft", "legacy"])
+def shared_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """A lab that the tests of a module share; each leaves it as it found it."""
+    with Lab(request.param) as made:
+        yield made

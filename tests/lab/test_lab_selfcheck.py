@@ -1,0 +1,287 @@
+"""The lab is what it says it is: what it would not show, no test that uses it would."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab import GONE, PUBLISHED_PORT, Connection, Droplet, Fault, Flows, Lab, connects, fleet, probe, probe_all
+from tests.lab.cache import CHECKOUT
+
+CURL = ["curl", "--silent", "--show-error", "--max-time", "5"]
+API = "https://api.digitalocean.com"
+
+
+def ask(lab: Lab, target: str, *options: str, token: str = "") -> subprocess.CompletedProcess[str]:
+    """Let the Droplet ask the API; curl's exit codes: 7 refused, 18 cut, 28 time-out, 35/56 reset, 60 not trusted."""
+    bearer = ["--header", f"Authorization: Bearer {token or lab.token}"]
+    return lab.droplet.run([*CURL, *bearer, *options, f"{API}{target}"], check=False)
+
+
+def drop_strangers(lab: Lab) -> None:
+    """Write by hand the rules that droplan is to write."""
+    accepts = "".join(f"-A INPUT -i eth1 -s {peer.address} -j ACCEPT\n" for peer in lab.peers)
+    forwards = "".join(f"-A FORWARD -i eth1 -s {peer.address} -j RETURN\n" for peer in lab.peers)
+    lab.droplet.run(
+        ["iptables-restore", "--noflush"],
+        input=f"*filter\n{accepts}{forwards}-A INPUT -i eth1 -j DROP\n-A FORWARD -i eth1 -j DROP\nCOMMIT\n",
+    )
+    lab.droplet.run(
+        ["ip6tables-restore", "--noflush"],
+        input="*filter\n-A INPUT -i eth1 -p ipv6-icmp --icmpv6-type 135 -j ACCEPT\n"
+        "-A INPUT -i eth1 -p ipv6-icmp --icmpv6-type 136 -j ACCEPT\n-A INPUT -i eth1 -j DROP\nCOMMIT\n",
+    )
+
+
+class TestReach:
+    def test_without_rules_everybody_reaches_the_droplet(self, shared_lab: Lab) -> None:
+        found = probe_all([*shared_lab.peers, shared_lab.stranger], shared_lab.droplet)
+        assert all(each.everything for each in found.values()), found
+
+    def test_without_rules_everybody_reaches_the_public_interface(self, shared_lab: Lab) -> None:
+        assert probe(shared_lab.stranger, shared_lab.droplet, link="eth0").everything
+
+    def test_the_droplet_reaches_everybody(self, shared_lab: Lab) -> None:
+        for other in (*shared_lab.peers, shared_lab.stranger):
+            assert probe(shared_lab.droplet, other).everything
+
+    def test_rules_by_hand_close_the_droplet_to_the_stranger_only(self, lab: Lab) -> None:
+        lab.publish_port()
+        assert connects(lab.stranger, lab.droplet, PUBLISHED_PORT)
+        drop_strangers(lab)
+        assert probe(lab.stranger, lab.droplet).nothing
+        peer = probe(lab.peers[0], lab.droplet)
+        assert (peer.tcp, peer.udp, peer.icmp) == (True, True, True)
+        assert not connects(lab.stranger, lab.droplet, PUBLISHED_PORT)
+        assert connects(lab.peers[0], lab.droplet, PUBLISHED_PORT)
+
+    def test_flows_are_counted_to_the_packet(self, lab: Lab) -> None:
+        drop_strangers(lab)
+        with Flows(lab.peers[0], lab.droplet) as peer, Flows(lab.stranger, lab.droplet) as stranger:
+            time.sleep(0.5)
+        assert peer.sent > 100
+        assert (peer.lost, stranger.received) == (0, 0)
+        assert stranger.lost == stranger.sent > 100
+
+    def test_a_connection_knows_when_it_was_cut(self, lab: Lab) -> None:
+        with Connection(lab.peers[0], lab.droplet) as connection:
+            assert connection.echoes()
+            lab.droplet.run(["iptables", "-I", "INPUT", "-i", "eth1", "-j", "DROP"])
+            assert not connection.echoes(patience=0.5)
+
+
+class TestDroplet:
+    def test_it_uses_the_chosen_iptables(self, shared_lab: Lab) -> None:
+        version = shared_lab.droplet.run(["iptables", "-V"]).stdout
+        assert {"nft": "(nf_tables)", "legacy": "(legacy)"}[shared_lab.iptables] in version
+
+    def test_what_it_writes_stays_in_it(self, shared_lab: Lab) -> None:
+        shared_lab.droplet.run(["sh", "-c", "mkdir -p /etc/droplan; echo here > /etc/droplan/lab-selfcheck"])
+        assert shared_lab.droplet.path("/etc/droplan/lab-selfcheck").read_text() == "here\n"
+        assert not Path("/etc/droplan/lab-selfcheck").exists()
+
+    def test_its_processes_are_its_own(self, shared_lab: Lab) -> None:
+        processes = shared_lab.droplet.run(["sh", "-c", "cat /proc/[0-9]*/comm"]).stdout.split()
+        assert sorted(set(processes)) == ["cat", "sh"]
+
+    def test_packages_install_without_a_network(self, nft_lab: Lab) -> None:
+        nft_lab.droplet.run(["apt-get", "-q", "update"])
+        nft_lab.droplet.run(
+            ["apt-get", "-qy", "install", "iptables-persistent", "cron"], env={"DEBIAN_FRONTEND": "noninteractive"}
+        )
+        assert nft_lab.droplet.path("/usr/sbin/netfilter-persistent").exists()
+        assert nft_lab.droplet.path("/usr/sbin/cron").exists()
+
+    def test_a_reboot_keeps_files_and_addresses_and_nothing_else(self, lab: Lab) -> None:
+        lab.publish_port()
+        drop_strangers(lab)
+        lab.droplet.run(["sh", "-c", "echo kept > /etc/kept; echo lost > /run/lost"])
+        lab.droplet.reboot()
+        assert lab.droplet.path("/etc/kept").read_text() == "kept\n"
+        assert not lab.droplet.path("/run/lost").exists()
+        assert "DROP" not in lab.droplet.run(["iptables-save"]).stdout
+        assert probe(lab.stranger, lab.droplet).everything
+        assert lab.droplet.run(["cat", "/sys/class/net/eth1/address"]).stdout.strip() == lab.droplet.private.mac
+
+    def test_the_tests_own_environment_does_not_reach_it(
+        self, shared_lab: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DO_KEY", "of the person who runs the tests")
+        assert "DO_KEY" not in shared_lab.droplet.run(["env"]).stdout
+
+    def test_a_command_that_takes_too_long_is_ended_with_its_children(self, shared_lab: Lab) -> None:
+        with pytest.raises(subprocess.TimeoutExpired):
+            shared_lab.droplet.run(["sh", "-c", "sleep 1000 & sleep 1000"], timeout=0.2)
+        deadline = time.monotonic() + 5
+        while "sleep" in (left := shared_lab.droplet.run(["sh", "-c", "cat /proc/[0-9]*/comm"]).stdout):
+            assert time.monotonic() < deadline, left
+
+
+class TestStandIn:
+    def test_it_lists_the_account_to_who_has_the_token(self, nft_lab: Lab) -> None:
+        answer = json.loads(ask(nft_lab, "/v2/droplets").stdout)
+        assert [each["name"] for each in answer["droplets"]] == ["web-1", "peer-1", "peer-2", "peer-away"]
+        assert answer["meta"] == {"total": 4}
+
+    def test_it_refuses_every_other_token(self, nft_lab: Lab) -> None:
+        answer = ask(nft_lab, "/v2/droplets", "--write-out", "%{http_code}", token="wrong")
+        assert answer.stdout.endswith("401")
+        assert json.loads(answer.stdout[:-3])["id"] == "Unauthorized"
+
+    def test_it_pages_and_leaves_gpu_droplets_out(self, nft_lab: Lab) -> None:
+        nft_lab.do.set_droplets([*fleet(450), Droplet(7, "gpu", gpu=True)])
+        first = json.loads(ask(nft_lab, "/v2/droplets?per_page=200").stdout)
+        assert (len(first["droplets"]), first["meta"]["total"]) == (200, 450)
+        assert first["links"]["pages"]["next"] == f"{API}/v2/droplets?per_page=200&page=2"
+        last = json.loads(ask(nft_lab, "/v2/droplets?per_page=200&page=3", "--compressed").stdout)
+        assert len(last["droplets"]) == 50
+        assert "next" not in last["links"]["pages"]
+        gpus = json.loads(ask(nft_lab, "/v2/droplets?type=gpus").stdout)
+        assert [each["name"] for each in gpus["droplets"]] == ["gpu"]
+
+    def test_it_creates_and_deletes_droplets(self, nft_lab: Lab) -> None:
+        wish = json.dumps({"name": "new", "region": "nyc3", "size": "s-1vcpu-1gb", "image": "debian-13-x64"})
+        made = json.loads(ask(nft_lab, "/v2/droplets", "--data", wish).stdout)["droplet"]
+        assert (made["status"], made["networks"]["v4"]) == ("new", [])
+        later = json.loads(ask(nft_lab, f"/v2/droplets/{made['id']}").stdout)["droplet"]
+        assert later["networks"]["v4"][0]["ip_address"].startswith("10.132.")
+        ask(nft_lab, f"/v2/droplets/{made['id']}", "--request", "DELETE")
+        assert made["id"] not in [each["id"] for each in nft_lab.do.droplets]
+
+    def test_it_tells_a_droplet_about_itself(self, nft_lab: Lab) -> None:
+        url = "http://169.254.169.254/metadata/v1.json"
+        told = json.loads(nft_lab.droplet.run([*CURL, url]).stdout)
+        assert told["droplet_id"] == nft_lab.own_droplet.id
+        assert told["interfaces"]["private"][0]["mac"] == nft_lab.droplet.private.mac
+        assert nft_lab.peers[0].run([*CURL, "--fail", url], check=False).returncode == 22
+
+    def test_it_logs_who_asked_for_what_without_the_token(self, nft_lab: Lab) -> None:
+        nft_lab.do.forget_requests()
+        ask(nft_lab, "/v2/droplets?page=1", "--user-agent", "selfcheck")
+        (request,) = nft_lab.do.requests("api")
+        assert (request.method, request.target, request.authorized) == ("GET", "/v2/droplets?page=1", True)
+        assert request.headers["User-Agent"] == "selfcheck"
+        assert nft_lab.token not in str(request)
+
+
+class TestFaults:
+    """Each fault as curl sees it, then the truth again."""
+
+    @pytest.mark.parametrize(
+        ("fault", "exit_code"),
+        [
+            pytest.param(Fault(refuse=True), 7, id="refused"),
+            pytest.param(Fault(cut=100), 18, id="truncated"),
+            pytest.param(Fault(delay=30), 28, id="hang"),
+            pytest.param(Fault(drip=1), 28, id="slow drip"),
+            pytest.param(Fault(reset=True), 56, id="reset"),
+            pytest.param(Fault(certificate="untrusted"), 60, id="not trusted"),
+            pytest.param(Fault(certificate="expired"), 60, id="expired"),
+            pytest.param(Fault(certificate="wrong-host"), 60, id="wrong host"),
+        ],
+    )
+    def test_the_connection_fails(self, nft_lab: Lab, fault: Fault, exit_code: int) -> None:
+        nft_lab.do.fault(fault)
+        assert ask(nft_lab, "/v2/droplets", "--max-time", "1").returncode == exit_code
+        nft_lab.do.clear_faults()
+        assert ask(nft_lab, "/v2/droplets").returncode == 0
+
+    def test_the_answer_is_another_one(self, nft_lab: Lab) -> None:
+        nft_lab.do.fault(Fault(status=429, headers={"Retry-After": "3"}, body="slow down", times=1))
+        shown = ask(nft_lab, "/v2/droplets", "--include").stdout
+        assert "429 Too Many Requests" in shown
+        assert "Retry-After: 3" in shown
+        assert shown.endswith("slow down")
+        assert json.loads(ask(nft_lab, "/v2/droplets").stdout)["meta"]["total"] == 4
+
+    def test_the_answer_is_patched(self, nft_lab: Lab) -> None:
+        nft_lab.do.fault(Fault(patch={"/meta/total": 9, "/droplets/0/region": GONE, "/droplets/1/networks": None}))
+        answer = json.loads(ask(nft_lab, "/v2/droplets", "--compressed").stdout)
+        assert answer["meta"]["total"] == 9
+        assert "region" not in answer["droplets"][0]
+        assert answer["droplets"][1]["networks"] is None
+
+    def test_only_the_second_page_is_a_repetition_of_the_first(self, nft_lab: Lab) -> None:
+        nft_lab.do.fault(Fault(path=r"[?&]page=2\b", repeat="/v2/droplets?per_page=2&page=1"))
+        pages = [ask(nft_lab, f"/v2/droplets?per_page=2&page={page}").stdout for page in (1, 2)]
+        assert pages[0] == pages[1]
+
+    def test_the_body_is_huge(self, nft_lab: Lab) -> None:
+        nft_lab.do.fault(Fault(size=10_000_000))
+        shown = ask(nft_lab, "/v2/droplets", "--output", "/dev/null", "--write-out", "%{size_download}").stdout
+        assert shown == "10000000"
+
+    def test_the_metadata_service_fails_the_third_time_only(self, nft_lab: Lab) -> None:
+        nft_lab.do.fault(Fault(service="metadata", nth=3, status=500))
+        command = [
+            *CURL,
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code}",
+            "http://169.254.169.254/metadata/v1.json",
+        ]
+        assert [nft_lab.droplet.run(command).stdout for _ in range(4)] == ["200", "200", "500", "200"]
+
+
+class TestLeavesNothing:
+    def test_two_labs_at_once_do_not_meet(self) -> None:
+        with Lab() as one, Lab() as other:
+            drop_strangers(one)
+            assert probe(one.stranger, one.droplet).nothing
+            assert probe(other.stranger, other.droplet).everything
+
+    @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+    def test_a_lab_that_is_ended_takes_everything_along(self, end: signal.Signals) -> None:
+        before = traces()
+        program = """
+from tests.lab import Lab
+with Lab() as lab:
+    print("up", flush=True)
+    lab.droplet.run(["sleep", "99"], timeout=99)
+"""
+        lab = subprocess.Popen(
+            [sys.executable, "-c", program],
+            cwd=CHECKOUT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert lab.stdout is not None
+        with lab, lab.stdout:
+            assert lab.stdout.readline() == "up\n"
+            mine = namespaces() - before["namespaces"]
+            assert mine
+            lab.send_signal(end)
+        deadline = time.monotonic() + 10
+        while mine & namespaces():
+            assert time.monotonic() < deadline, "processes of the lab are left"
+            time.sleep(0.05)
+        assert traces()["mounts"] == before["mounts"]
+        assert traces()["links"] == before["links"]
+
+
+def traces() -> dict[str, set[str]]:
+    """What a lab could leave behind on this machine."""
+    return {
+        "namespaces": namespaces(),
+        "mounts": set(Path("/proc/self/mountinfo").read_text().splitlines()),
+        "links": {link.name for link in Path("/sys/class/net").iterdir()},
+    }
+
+
+def namespaces() -> set[str]:
+    """The network namespaces that processes are in."""
+    found = set()
+    for process in Path("/proc").glob("[0-9]*/ns/net"):
+        try:
+            found.add(str(process.readlink()))
+        except OSError:
+            continue  # it ended meanwhile
+    return found
