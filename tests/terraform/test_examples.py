@@ -1,0 +1,204 @@
+"""Both examples, applied with the real terraform through a stub of the provider to a fake API."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.terraform import tf
+from tests.terraform.conftest import FakeApi
+
+PYZ = b"not quite a zipapp"
+PUBLISHED = f"droplan/{hashlib.sha256(PYZ).hexdigest()}/droplan.pyz"
+URL = f"https://my-bucket.nyc3.digitaloceanspaces.com/{PUBLISHED}"
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    return tf.copy_sources(tmp_path / "checkout")
+
+
+@pytest.fixture
+def environment(reattach: str, tmp_path: Path) -> dict[str, str]:
+    """Log everything that terraform can log, for the tests that look for the token in it."""
+    return {"TF_REATTACH_PROVIDERS": reattach, "TF_LOG": "TRACE", "TF_LOG_PATH": str(tmp_path / "trace.log")}
+
+
+@pytest.fixture
+def minimal(sources: Path, environment: dict[str, str], inputs: dict[str, str]) -> tf.Terraform:
+    example = tf.Terraform(sources / "examples" / "minimal", inputs, environment)
+    example.run("init")
+    return example
+
+
+@pytest.fixture
+def fleet(sources: Path, environment: dict[str, str], token: str, tmp_path: Path) -> tf.Terraform:
+    pyz = tmp_path / "droplan.pyz"
+    pyz.write_bytes(PYZ)
+    variables = {"do_key": token, "bucket": "my-bucket", "droplan_pyz": str(pyz)}
+    example = tf.Terraform(sources / "examples" / "fleet", variables, environment)
+    example.run("init")
+    return example
+
+
+def user_data(module: Path, **variables: str) -> str:
+    """Render user data with the module alone."""
+    alone = tf.Terraform(module, variables)
+    alone.run("init")
+    alone.run("apply", "-auto-approve")
+    return alone.run("output", "-raw", "user_data")
+
+
+def apply(example: tf.Terraform, **variables: str) -> str:
+    return example.run("apply", "-auto-approve", **variables)
+
+
+def nothing_to_do(example: tf.Terraform, **variables: str) -> bool:
+    """Plan, and say whether terraform would leave everything as it is."""
+    done = example.attempt("plan", "-detailed-exitcode", **variables)
+    assert done.returncode in (0, 2), done.stdout
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize("name", ["minimal", "fleet"])
+def test_an_example_is_valid(name: str, request: pytest.FixtureRequest) -> None:
+    example: tf.Terraform = request.getfixturevalue(name)
+
+    assert "Success" in example.run("validate")
+
+
+def test_minimal_creates_one_droplet_with_the_modules_user_data(
+    minimal: tf.Terraform, sources: Path, api: FakeApi, inputs: dict[str, str]
+) -> None:
+    apply(minimal)
+
+    (created,) = api.created
+    assert created["name"] == "droplan-minimal"
+    assert created["user_data"] == user_data(sources, **inputs)
+
+
+def test_fleet_creates_droplets_with_the_modules_user_data(
+    fleet: tf.Terraform, sources: Path, api: FakeApi, token: str
+) -> None:
+    apply(fleet)
+
+    expected = user_data(
+        sources,
+        do_key=token,
+        droplan_url=URL,
+        droplan_sha256=hashlib.sha256(PYZ).hexdigest(),
+        scope="vpc",
+        tag="fleet",
+    )
+    assert [droplet["user_data"] for droplet in api.created] == [expected, expected]
+    assert api.names() == ["fleet-1", "fleet-2"]
+
+
+def test_fleet_puts_its_droplets_into_one_vpc_with_one_tag(fleet: tf.Terraform, api: FakeApi) -> None:
+    apply(fleet)
+
+    assert len({droplet["vpc_uuid"] for droplet in api.created}) == 1
+    assert [droplet["tags"] for droplet in api.created] == [["fleet"], ["fleet"]]
+
+
+def test_fleet_publishes_the_zipapp_where_its_droplets_look(fleet: tf.Terraform, spaces: Path) -> None:
+    shown = apply(fleet)
+
+    assert (spaces / "my-bucket" / PUBLISHED).read_bytes() == PYZ
+    assert URL in shown
+
+
+@pytest.mark.parametrize("name", ["minimal", "fleet"])
+def test_a_second_plan_is_empty(name: str, request: pytest.FixtureRequest) -> None:
+    example: tf.Terraform = request.getfixturevalue(name)
+    apply(example)
+
+    assert nothing_to_do(example)
+
+
+@pytest.mark.parametrize("name", ["minimal", "fleet"])
+def test_destroy_leaves_nothing(name: str, request: pytest.FixtureRequest, api: FakeApi, spaces: Path) -> None:
+    example: tf.Terraform = request.getfixturevalue(name)
+    apply(example)
+
+    example.run("destroy", "-auto-approve")
+
+    assert api.droplets == {}
+    assert list(spaces.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["minimal", "fleet"])
+def test_the_token_is_in_no_state_log_or_output(
+    name: str, request: pytest.FixtureRequest, token: str, api: FakeApi, tmp_path: Path
+) -> None:
+    example: tf.Terraform = request.getfixturevalue(name)
+
+    shown = example.run("plan") + apply(example) + example.run("show") + example.run("output", "-json")
+    shown += example.run("plan") + example.run("destroy", "-auto-approve")
+
+    assert token in api.created[0]["user_data"], "the test must know what to look for"
+    assert token not in shown
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+    assert written == []
+    assert (tmp_path / "trace.log").stat().st_size > 0
+
+
+def test_the_state_holds_the_sha1_of_the_user_data(fleet: tf.Terraform, api: FakeApi) -> None:
+    apply(fleet)
+
+    state = json.loads((fleet.directory / "terraform.tfstate").read_text())
+    droplets = next(entry for entry in state["resources"] if entry["type"] == "digitalocean_droplet")["instances"]
+    sha1 = hashlib.sha1(api.created[0]["user_data"].encode()).hexdigest()
+    assert [droplet["attributes"]["user_data"] for droplet in droplets] == [sha1, sha1]
+    assert state["outputs"]["user_data_sha1"]["value"] == sha1
+
+
+def test_a_fleet_grows_and_shrinks_by_exactly_one(fleet: tf.Terraform, api: FakeApi) -> None:
+    apply(fleet)
+    before = dict(api.droplets)
+
+    apply(fleet, droplet_count="3")
+
+    assert {number: api.droplets[number] for number in before} == before
+    assert api.names() == ["fleet-1", "fleet-2", "fleet-3"]
+
+    apply(fleet, droplet_count="2")
+
+    assert api.droplets == before
+
+
+def test_a_new_token_or_zipapp_does_not_replace_droplets(
+    fleet: tf.Terraform, api: FakeApi, token: str, tmp_path: Path
+) -> None:
+    apply(fleet)
+    before = dict(api.droplets)
+    newer = tmp_path / "newer.pyz"
+    newer.write_bytes(PYZ + b", but newer")
+    changed = {"do_key": token[:-1] + ("0" if token[-1] != "0" else "1"), "droplan_pyz": str(newer)}
+
+    apply(fleet, **changed)
+
+    assert api.droplets == before
+    assert nothing_to_do(fleet, **changed)
+
+
+def test_a_droplet_that_vanished_is_made_again(minimal: tf.Terraform, api: FakeApi) -> None:
+    apply(minimal)
+    api.droplets.clear()
+
+    apply(minimal)
+
+    assert api.names() == ["droplan-minimal"]
+
+
+def test_a_refusal_of_the_api_is_shown(minimal: tf.Terraform, api: FakeApi, token: str) -> None:
+    api.refusal = "Size is not available in this region."
+
+    done = minimal.attempt("apply", "-auto-approve")
+
+    assert done.returncode != 0
+    assert "Size is not available in this region." in done.stdout
+    assert token not in done.stdout
