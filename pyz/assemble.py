@@ -73,4 +73,7 @@ def seal(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"prune": prune, "seal": seal}[sys.argv[1]](*map(Path, sys.argv[2:]))
+    if sys.argv[1] == "prune":
+        prune(Path(sys.argv[2]))
+    else:
+        seal(Path(sys.argv[2]), Path(sys.argv[3]))

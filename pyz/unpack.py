@@ -17,11 +17,15 @@ import shutil
 import stat
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from importlib.util import cache_from_source
+from pathlib import Path
 from typing import Callable, NoReturn
 
-PREFIX = "site-packages/"
+SITE_PACKAGES = "site-packages/"
+MANIFEST = "manifest"
+LOCK = "lock"
 UNFINISHED = ".unfinished"
 
 
@@ -34,42 +38,30 @@ def unpack(
         archive: the zipapp.
         tree: ``STATE/zipapp/BUILD-INTERPRETER``.
         build: what the archive must say it is, for the file may have been replaced since it was started.
-        intact: tells whether a tree needs nothing done; holds it in use.
+        intact: whether a tree needs nothing done; holds it in use if so.
         state_of: what the manifest says of a path.
 
     Raises:
         SystemExit: it cannot be done; the message says why and what to do.
     """
-    store = os.path.dirname(tree)
+    store = Path(tree).parent
     umask = os.umask(0o022)
     try:
-        safe_directory(os.path.dirname(store))
+        safe_directory(store.parent)
         safe_directory(store)
         with locked(store):
             if not intact(tree):
-                remove_others(store, build, tree)
-                unfinished = os.path.join(store, UNFINISHED)
-                try:
-                    fill(unfinished, tree, archive, build)
-                    write_manifest(unfinished, state_of)
-                    os.rename(unfinished, tree)
-                except BaseException:
-                    shutil.rmtree(unfinished, ignore_errors=True)
-                    raise
-                sync(store)
-                sync(os.path.dirname(store))
+                remove_others(store, build, Path(tree))
+                make(store / UNFINISHED, Path(tree), Path(archive), build, state_of)
                 if not intact(tree):
                     fail(f"{tree} changes while it is made: see what else writes there, then run this again")
     except OSError as error:
         explain(error, store)
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        fail(f"{archive} is damaged: download it again")
     finally:
         os.umask(umask)
-    if os.statvfs(store).f_flag & os.ST_NOEXEC:
-        print(
-            f"droplan: {store} is on a file system mounted noexec, so python-iptables cannot load there and"
-            " iptables-legacy-restore serves legacy iptables: mount it exec if that is missing",
-            file=sys.stderr,
-        )
+    warn_of_noexec(store)
 
 
 def fail(sentence: str) -> NoReturn:
@@ -77,23 +69,33 @@ def fail(sentence: str) -> NoReturn:
     sys.exit(f"droplan: {sentence}")
 
 
-def explain(error: OSError, store: str) -> NoReturn:
+def explain(error: OSError, store: Path) -> NoReturn:
     """Say what an error of the file system means to the person who started droplan."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        fail(f"the disk is full and droplan cannot be unpacked to {store}: free 10 MB there, then run this again")
+        fail(f"the disk is full, droplan cannot be unpacked to {store}: free 10 MB there, then run this again")
     if error.errno == errno.EROFS:
         fail(f"{store} is on a read-only file system: mount it writable, then run this again")
-    fail(f"droplan cannot be unpacked to {store}: {error.filename or store}: {error.strerror}; mend that, then run this again")
+    where = error.filename or store
+    fail(f"droplan cannot be unpacked to {store} ({where}: {error.strerror}): mend that, then run this again")
 
 
-def safe_directory(path: str) -> None:
+def warn_of_noexec(store: Path) -> None:
+    """Say once, at the first start, what a mount option takes away."""
+    if os.statvfs(store).f_flag & os.ST_NOEXEC:
+        sys.stderr.write(
+            f"droplan: {store} is mounted noexec, so python-iptables cannot load from it and legacy iptables is"
+            " written with iptables-legacy-restore: mount it with exec to have both\n"
+        )
+
+
+def safe_directory(path: Path) -> None:
     """Make a directory, or see that the one there is root's and writable by nobody else.
 
     What is below it gets executed by root, so whoever can write here is root.
     """
     with contextlib.suppress(FileExistsError):
-        os.mkdir(path, 0o755)
-    found = os.lstat(path)
+        path.mkdir(mode=0o755)
+    found = path.lstat()
     if not stat.S_ISDIR(found.st_mode):
         fail(f"{path} is not a directory: see who put it there, remove it, then run this again")
     if found.st_uid != 0 or found.st_mode & 0o022:
@@ -104,9 +106,9 @@ def safe_directory(path: str) -> None:
 
 
 @contextlib.contextmanager
-def locked(store: str) -> Iterator[None]:
+def locked(store: Path) -> Iterator[None]:
     """Be the only one that changes ``store``; the kernel lets go of the lock of a process that dies."""
-    lock = os.open(os.path.join(store, "lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    lock = os.open(store / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -114,75 +116,80 @@ def locked(store: str) -> Iterator[None]:
         os.close(lock)
 
 
-def remove_others(store: str, build: str, tree: str) -> None:
-    """Remove what is neither a tree of this build nor in use, and ``tree`` itself, which is damaged."""
-    for name in os.listdir(store):
-        path = os.path.join(store, name)
-        if name == "lock" or (name.startswith(build) and path != tree):
+def remove_others(store: Path, build: str, tree: Path) -> None:
+    """Remove trees of other builds unless in use, what a killed start left, and ``tree``, which is damaged."""
+    for path in store.iterdir():
+        if path != tree and (path.name == LOCK or path.name.startswith(build) or in_use(path)):
             continue
-        if path != tree and in_use(path):
-            continue
-        if os.path.isdir(path) and not os.path.islink(path):
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            os.unlink(path)
+            path.unlink()
 
 
-def in_use(tree: str) -> bool:
+def in_use(tree: Path) -> bool:
     """Whether a running droplan holds the tree's manifest."""
     try:
-        with open(os.path.join(tree, "manifest"), "rb") as manifest:
+        with (tree / MANIFEST).open("rb") as manifest:
             fcntl.flock(manifest, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        return False  # no manifest: nobody started from it
+        return False  # no manifest: nobody can have started from it
     return False
 
 
-def fill(unfinished: str, tree: str, archive: str, build: str) -> None:
+def make(unfinished: Path, tree: Path, archive: Path, build: str, state_of: Callable[[str], str]) -> None:
+    """Make the tree under another name, and give it its own once all of it is on the disk."""
+    try:
+        fill(unfinished, tree, archive, build)
+        write_manifest(unfinished, state_of)
+        unfinished.rename(tree)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)  # or it would fill the disk that was just found full
+        raise
+    sync(tree.parent)
+    sync(tree.parent.parent)
+
+
+def fill(unfinished: Path, tree: Path, archive: Path, build: str) -> None:
     """Write the packages, and their code compiled for this interpreter, to a new directory."""
-    os.mkdir(unfinished, 0o755)
+    unfinished.mkdir(mode=0o755)
     with zipfile.ZipFile(archive) as packed:
         if json.loads(packed.read("environment.json"))["build_id"] != build:
             fail(f"{archive} was replaced while it was started: run this again")
         for name in packed.namelist():
-            if name.startswith(PREFIX):
-                path = os.path.join(unfinished, name)
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                with open(path, "wb") as file:
-                    file.write(packed.read(name))
-                if name.endswith(".py"):
-                    compiled(path, os.path.join(tree, name))
+            if name.startswith(SITE_PACKAGES):
+                path = unfinished / name
+                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                path.write_bytes(packed.read(name))
+                if path.suffix == ".py":
+                    compile_now(path, tree / name)
 
 
-def compiled(path: str, final: str) -> None:
-    """Compile a source file now, for what Python writes by itself later is not written through to the disk.
+def compile_now(path: Path, final: Path) -> None:
+    """Compile a source file: what Python would write by itself later, it would not write through to the disk.
 
     Args:
         path: where the source is.
         final: where it will be, for tracebacks.
     """
     mode = py_compile.PycInvalidationMode.TIMESTAMP  # by default the environment decides
-    py_compile.compile(path, cache_from_source(path), final, doraise=True, invalidation_mode=mode)
+    py_compile.compile(str(path), cache_from_source(path), str(final), doraise=True, invalidation_mode=mode)
 
 
-def write_manifest(tree: str, state_of: Callable[[str], str]) -> None:
-    """Write everything in ``tree`` through to the disk, then the list of it."""
+def write_manifest(tree: Path, state_of: Callable[[str], str]) -> None:
+    """Write everything in ``tree`` through to the disk, and then the list of it."""
     lines = []
-    for directory, _, names in os.walk(tree):
-        for path in (directory, *(os.path.join(directory, name) for name in names)):
-            sync(path)
-            if path != tree:
-                lines.append(f"{state_of(path)} {os.path.relpath(path, tree)}\n")
-    manifest = os.path.join(tree, "manifest")
-    with open(manifest, "w", encoding="utf-8") as file:
-        file.writelines([*lines, "\n"])
-    sync(manifest)
+    for path in sorted(tree.rglob("*")):
+        sync(path)
+        lines.append(f"{state_of(str(path))}\t{path.relative_to(tree)}\n")
+    (tree / MANIFEST).write_text("".join([*lines, "\n"]), encoding="utf-8")
+    sync(tree / MANIFEST)
     sync(tree)
 
 
-def sync(path: str) -> None:
+def sync(path: Path) -> None:
     """Have the kernel write a file or directory to the disk, and hear of it if that fails."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
