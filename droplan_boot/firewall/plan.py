@@ -90,10 +90,10 @@ def undo(current: Filter, before: Filter, wanted: Ruleset) -> tuple[Edit, ...]:
         Fill(chain, tuple(before[chain])) for chain in before if chain.startswith(PREFIX) and chain not in current
     ]
     for hook in HOOKS:
-        now, then, known = current.get(hook, ()), before.get(hook, ()), _known(hook, wanted)
+        now, then, ours = current.get(hook, ()), before.get(hook, ()), known(hook, wanted)
         if list(now) != list(then):
-            listed += [Delete(hook, now[index]) for index in sorted(mine(now, known))]
-            listed += [Insert(hook, index + 1, then[index]) for index in sorted(mine(then, known))]
+            listed += [Delete(hook, now[index]) for index in sorted(mine(now, ours))]
+            listed += [Insert(hook, index + 1, then[index]) for index in sorted(mine(then, ours))]
     listed += [Erase(chain) for chain in current if chain.startswith(PREFIX) and chain not in before]
     return tuple(listed)
 
@@ -150,7 +150,7 @@ def _lines(planned: Sequence[Edit]) -> Iterator[str]:
 
 def _head(hook: str, rules: Sequence[str], wanted: Ruleset) -> Iterator[Edit]:
     head = wanted.heads.get(hook, ())
-    ours = mine(rules, _known(hook, wanted))
+    ours = mine(rules, known(hook, wanted))
     if list(rules[: len(head)]) == list(head) and len(ours) == len(head):
         return
     for index in sorted(ours):
@@ -160,7 +160,8 @@ def _head(hook: str, rules: Sequence[str], wanted: Ruleset) -> Iterator[Edit]:
         yield Insert(hook, 1, rule)
 
 
-def _known(hook: str, wanted: Ruleset) -> tuple[str, ...]:
+def known(hook: str, wanted: Ruleset) -> tuple[str, ...]:
+    """List the rules of a built-in chain that are ours, wanted or retired."""
     return (*wanted.heads.get(hook, ()), *wanted.retired.get(hook, ()))
 
 

@@ -1,0 +1,94 @@
+"""Arguments in, exit code out; nothing else. Verbs are imported when they are called: a refresh starts lean."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from droplan_boot import __version__
+from droplan_boot.errors import EXIT_DONE, DroplanError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from droplan_boot.host.machine import Host
+
+
+def main() -> int:
+    """Run the command line; return the exit code (README, "Exit codes")."""
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"droplan {__version__}\n")
+        return EXIT_DONE
+    options = _parse(sys.argv[1:])
+    from droplan_boot.host.files import Files
+    from droplan_boot.host.machine import Host
+    from droplan_boot.log import LogFile, Terminal
+
+    os.umask(0o022)
+    scheduled = getattr(options, "scheduled", False)
+    files = Files()
+    host = Host(
+        files=files,
+        log=LogFile(files) if scheduled else Terminal(),
+        environ=dict(os.environ),
+        scheduled=scheduled,
+    )
+    try:
+        return _verb(options, host)
+    except DroplanError as error:
+        host.log.complain(f"{options.verb}: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        host.log.complain(f"{options.verb}: interrupted")
+        return 130
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="droplan",
+        description="Close this Droplet's private network interface to everyone but the account's own Droplets.",
+        epilog="Without a verb, droplan refreshes. Settings: environment, then /etc/droplan/droplan.env.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"droplan {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="verb")
+    for name, text in (
+        ("refresh", "ask DigitalOcean who the peers are, and write the firewall"),
+        ("install", "put droplan in place on this machine, or repair it"),
+    ):
+        verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
+        verb.add_argument("--scheduled", action="store_true", help=argparse.SUPPRESS)  # what cron passes
+        if name == "install":
+            verb.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+    status = verbs.add_parser("status", help="tell how things stand; exit 3 when rules drifted", allow_abbrev=False)
+    status.add_argument("--json", action="store_true", help="for programs")
+    verbs.add_parser("restore", help="put the last good answer's rules back, without any network", allow_abbrev=False)
+    verbs.add_parser("uninstall", help="take droplan off this machine", allow_abbrev=False)
+    return parser.parse_args(arguments or ["refresh"])
+
+
+def _verb(options: argparse.Namespace, host: Host) -> int:
+    if options.verb == "refresh":
+        from droplan_boot import refresh
+
+        refresh.run(host)
+    elif options.verb == "install":
+        from droplan_boot import install
+
+        install.run(host, dry_run=options.dry_run)
+    elif options.verb == "status":
+        from droplan_boot import status
+
+        return status.run(host, as_json=options.json)
+    elif options.verb == "restore":
+        from droplan_boot import restore
+
+        restore.run(host)
+    elif options.verb == "uninstall":
+        from droplan_boot import uninstall
+
+        uninstall.run(host)
+    return EXIT_DONE

@@ -1,0 +1,129 @@
+"""Install packages, unattended, without removing anything that was there."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from droplan_boot.errors import DroplanError
+from droplan_boot.host.command import Completed, Runner
+
+_INSTALL_S: Final = 900.0
+_LISTS_S: Final = 300.0
+_PAUSE_S: Final = 5.0
+
+
+class Packages(Protocol):
+    """A package manager."""
+
+    def missing(self, names: Sequence[str]) -> tuple[str, ...]:
+        """List those of ``names`` that are not installed."""
+
+    def update(self) -> None:
+        """Fetch the lists of what is on offer."""
+
+    def offers(self, name: str) -> bool:
+        """Whether a package can be installed without removing another."""
+
+    def install(self, names: Sequence[str]) -> None:
+        """Install packages.
+
+        Raises:
+            DroplanError: they could not be installed; the message holds the package manager's own words.
+        """
+
+
+@dataclass(frozen=True)
+class Apt:
+    """Debian's package manager.
+
+    First boots race with unattended-upgrades and the image's own runs, so locks are waited for and never removed.
+    """
+
+    runner: Runner
+    sleep: Callable[[float], None] = time.sleep
+
+    def missing(self, names: Sequence[str]) -> tuple[str, ...]:
+        """See :meth:`Packages.missing`."""
+        argv = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
+        listed = self.runner.run(argv, check=False).stdout.splitlines()
+        return tuple(name for name in names if f"{name} installed" not in listed)
+
+    def offers(self, name: str) -> bool:
+        """See :meth:`Packages.offers`: asks apt to simulate, because some packages Break others (ufw, for one)."""
+        simulated = self._apt("--simulate", "install", name, check=False)
+        return simulated.status == 0 and not re.search(r"^Remv ", simulated.stdout, re.MULTILINE)
+
+    def install(self, names: Sequence[str]) -> None:
+        """See :meth:`Packages.install`."""
+        self.runner.run(["debconf-set-selections"], stdin=_ANSWERS, check=False)
+        self._apt("install", "--no-remove", *names)
+
+    def update(self) -> None:
+        """See :meth:`Packages.update`.
+
+        DPkg::Lock::Timeout does not cover the lists' lock, so whoever holds that is waited for here.
+        """
+        for _ in range(int(_LISTS_S / _PAUSE_S)):
+            done = self._apt("update", check=False)
+            if done.status == 0 or "Could not get lock" not in done.stderr:
+                return
+            self.sleep(_PAUSE_S)
+
+    def _apt(self, *words: str, check: bool = True) -> Completed:
+        options = ("-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold")
+        return self.runner.run(
+            ["apt-get", *options, *words], timeout=_INSTALL_S, check=check, environment=_UNATTENDED
+        )
+
+
+_UNATTENDED: Final = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "NEEDRESTART_SUSPEND": "1",
+    "APT_LISTCHANGES_FRONTEND": "none",
+}
+_ANSWERS: Final = """\
+iptables-persistent iptables-persistent/autosave_v4 boolean false
+iptables-persistent iptables-persistent/autosave_v6 boolean false
+"""
+
+
+@dataclass(frozen=True)
+class Dnf:
+    """The package manager of Fedora and Enterprise Linux: dnf, dnf5 or, on CentOS 7, yum."""
+
+    runner: Runner
+
+    def missing(self, names: Sequence[str]) -> tuple[str, ...]:
+        """See :meth:`Packages.missing`; a capability counts as well as a package's name."""
+        return tuple(
+            name
+            for name in names
+            if self.runner.run(["rpm", "--query", "--whatprovides", name], check=False).status != 0
+        )
+
+    def update(self) -> None:
+        """Do nothing: dnf fetches its lists itself when they are old."""
+
+    def offers(self, name: str) -> bool:
+        """See :meth:`Packages.offers`: dnf never removes a package to install another unless told to."""
+        done = self.runner.run([self._command(), "-q", "list", "--available", name], timeout=_INSTALL_S, check=False)
+        return done.status == 0
+
+    def install(self, names: Sequence[str]) -> None:
+        """See :meth:`Packages.install`."""
+        self.runner.run([self._command(), "-y", "install", *names], timeout=_INSTALL_S)
+
+    def _command(self) -> str:
+        for name in ("dnf", "dnf5", "yum"):
+            if self.runner.which(name):
+                return name
+        raise DroplanError("neither dnf nor yum is here: install iptables and a cron by hand, then run droplan again")
+
+
+def manager(family: str, runner: Runner) -> Packages:
+    """Get the package manager of a family (``debian`` or ``el``)."""
+    return Apt(runner) if family == "debian" else Dnf(runner)

@@ -1,0 +1,116 @@
+"""The verb that cron runs: learn who the peers are and make the firewall say so."""
+
+from __future__ import annotations
+
+import time
+
+from droplan_boot import learn, paths, persistence, report, settings, snapshot
+from droplan_boot.digitalocean.http import Http
+from droplan_boot.errors import DroplanError
+from droplan_boot.firewall import choose
+from droplan_boot.firewall.policy import Guard, Policy
+from droplan_boot.host import lock
+from droplan_boot.host.machine import Host, require_root
+from droplan_boot.report import Report
+from droplan_boot.settings import Settings
+from droplan_boot.snapshot import Snapshot
+
+LOCK_S = 45.0
+"""How long a second droplan waits for the first: somewhat longer than a refresh takes."""
+
+
+def run(host: Host) -> None:
+    """Refresh, once; of two at once, one waits. The schedule also ends what an install began.
+
+    Raises:
+        DroplanError: the rules are as they were.
+    """
+    require_root()
+    if host.scheduled and host.files.exists(paths.UNFINISHED):
+        from droplan_boot import install  # which is built on this module
+
+        install.run(host)
+        return
+    wanted = settings.load(host.environ, host.files)
+    host.files.directory(paths.STATE)
+    with lock.held(host.files.real(paths.LOCK), wait=LOCK_S):
+        now(host, wanted)
+
+
+def now(host: Host, wanted: Settings) -> None:
+    """Refresh, with the lock held, and write the report whatever comes of it.
+
+    Raises:
+        DroplanError: the rules are as they were.
+    """
+    started = time.monotonic()
+    try:
+        done = _refresh(host, wanted)
+    except DroplanError as error:
+        _store(host, Report(time.time(), "failed", time.monotonic() - started, error=str(error)))
+        raise
+    policy, changed, backend = done
+    total = sum(len(guard.peers) for guard in policy.guards[:1])
+    _store(host, Report(time.time(), "ok", time.monotonic() - started, total, changed, backend))
+
+
+def close(host: Host, wanted: Settings, here: learn.Here) -> None:
+    """Close the interface to everyone but DROPLAN_ALLOW, until somebody knows who the peers are.
+
+    Raises:
+        DroplanError: the rules are as they were.
+    """
+    enforce(host, wanted, learn.nobody(wanted, here))
+    host.log.say("Closed: nobody but DROPLAN_ALLOW may come in until the peers are known")
+
+
+def enforce(host: Host, wanted: Settings, policy: Policy) -> tuple[bool, str]:
+    """Write a policy's rules and have them outlive a reboot; return whether any were written, and the backend's name.
+
+    Raises:
+        DroplanError: the rules are as they were.
+    """
+    backend = choose.choose(wanted.backend, host.runner, ipv6=choose.has_ipv6()).backend
+    changed = backend.apply(policy)
+    for line in persistence.save(host, backend, policy):
+        host.log.say(line)
+    return changed, backend.name
+
+
+def _refresh(host: Host, wanted: Settings) -> tuple[Policy, bool, str]:
+    http = Http()
+    here = learn.where(http, wanted, host.runner)
+    policy = learn.who(http, wanted, here)
+    before = snapshot.load(host.files)
+    # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
+    snapshot.store(host.files, Snapshot(here.machine.droplet_id, time.time(), policy))
+    changed, backend = enforce(host, wanted, policy)
+    for guard in policy.guards:
+        for line in _changes(guard, before.policy if before else None, changed):
+            host.log.say(line)
+    return policy, changed, backend
+
+
+def _changes(guard: Guard, before: Policy | None, changed: bool) -> list[str]:
+    known = {peer for one in (before.guards if before else ()) if one.chain == guard.chain for peer in one.peers}
+    added, removed = len(set(guard.peers) - known), len(known - set(guard.peers))
+    lines = []
+    if added:
+        lines.append(f"Added {_peers(added)} to {guard.chain}")
+    if removed:
+        lines.append(f"Removed {_peers(removed)} from {guard.chain}")
+    if not lines:
+        state = "unchanged" if not changed else "rules repaired"
+        lines.append(f"{_peers(len(guard.peers))} in {guard.chain}, {state}")
+    return lines
+
+
+def _peers(number: int) -> str:
+    return f"{number} peer{'' if number == 1 else 's'}"
+
+
+def _store(host: Host, wanted: Report) -> None:
+    try:
+        report.store(host.files, wanted)
+    except DroplanError as error:
+        host.log.complain(str(error))

@@ -1,0 +1,49 @@
+"""Put the last good answer's rules back at boot, without any network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from droplan_boot import paths, refresh, settings, snapshot
+from droplan_boot.digitalocean.metadata import dmi_droplet_id
+from droplan_boot.errors import DroplanError
+from droplan_boot.firewall.policy import Policy
+from droplan_boot.host import lock
+from droplan_boot.host.machine import Host, require_root
+from droplan_boot.snapshot import Snapshot
+
+
+def run(host: Host) -> None:
+    """Restore.
+
+    Raises:
+        DroplanError: there is no snapshot, or its rules could not be written.
+    """
+    require_root()
+    wanted = settings.load(host.environ, host.files)
+    with lock.held(host.files.real(paths.LOCK), wait=refresh.LOCK_S):
+        found = snapshot.load(host.files)
+        if found is None:
+            raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
+        policy = trusted(found, dmi_droplet_id())
+        refresh.enforce(host, wanted, policy)
+    if policy != found.policy:
+        host.log.say(f"The snapshot is Droplet {found.droplet_id}'s, not ours: closed to all until the next refresh")
+    else:
+        host.log.say(f"Restored {len(policy.guards[0].peers)} peers from the snapshot")
+
+
+def trusted(found: Snapshot, droplet_id: int | None) -> Policy:
+    """Decide what of a snapshot to believe.
+
+    Args:
+        found: the snapshot.
+        droplet_id: who this Droplet is, None when that cannot be told.
+
+    Returns:
+        Its policy; without its peers when another Droplet made it: an image of a Droplet may have been booted in
+        another account, whose Droplets are strangers to those.
+    """
+    if droplet_id in (None, found.droplet_id):
+        return found.policy
+    return replace(found.policy, guards=tuple(replace(guard, peers=()) for guard in found.policy.guards))

@@ -1,0 +1,52 @@
+"""The last good answer on disk: what is restored at boot without any network, and what ``status`` compares with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from droplan_boot import paths
+from droplan_boot.firewall import policy as policies
+from droplan_boot.firewall.policy import Policy
+from droplan_boot.host.files import Files
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What was learned and when.
+
+    Args:
+        droplet_id: the Droplet that learned it.
+        written: seconds since the epoch.
+        policy: who may come in.
+    """
+
+    droplet_id: int
+    written: float
+    policy: Policy
+
+
+def load(files: Files) -> Snapshot | None:
+    """Read the snapshot; None when there is none, or none that makes sense."""
+    data = files.read(paths.SNAPSHOT)
+    if data is None:
+        return None
+    try:
+        value = json.loads(data)
+        return Snapshot(int(value["droplet_id"]), float(value["written"]), policies.from_json(value["policy"]))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def store(files: Files, snapshot: Snapshot) -> None:
+    """Write the snapshot.
+
+    Raises:
+        DroplanError: it cannot be written; the one before is still there.
+    """
+    value = {
+        "droplet_id": snapshot.droplet_id,
+        "written": snapshot.written,
+        "policy": policies.to_json(snapshot.policy),
+    }
+    files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)

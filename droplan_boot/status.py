@@ -1,0 +1,124 @@
+"""Tell a person at 3 a.m. how things stand: one screen, plain words, the next step."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+
+from droplan_boot import paths, persistence, report, schedule, settings, snapshot
+from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT
+from droplan_boot.firewall import choose
+from droplan_boot.host.machine import Host, require_root
+
+
+@dataclass(frozen=True)
+class Status:
+    """How things stand.
+
+    Args:
+        interfaces: what is closed.
+        backend: how rules are written, and why that way.
+        peers: how many may come in, by chain.
+        snapshot_age: seconds since the last good answer; None when there was none.
+        next_run: when cron refreshes next, seconds since the epoch; None when it is not scheduled.
+        saved: how the rules outlive a reboot.
+        last: how the last refresh went, in words.
+        drift: how the kernel's rules differ from the last good answer's, a line each.
+        problems: what else is wrong, a line each.
+    """
+
+    interfaces: tuple[str, ...]
+    backend: str
+    peers: dict[str, int]
+    snapshot_age: float | None
+    next_run: float | None
+    saved: str
+    last: str
+    drift: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def run(host: Host, *, as_json: bool = False) -> int:
+    """Print the status.
+
+    Returns:
+        The exit code: 3 when the rules are not what they should be.
+
+    Raises:
+        DroplanError: it cannot be told.
+    """
+    require_root()
+    status = look(host, time.time())
+    sys.stdout.write(json.dumps(asdict(status), indent=1) + "\n" if as_json else render(status, time.time()))
+    return EXIT_DRIFT if status.drift else EXIT_DONE
+
+
+def look(host: Host, now: float) -> Status:
+    """Find out how things stand; change nothing."""
+    wanted = settings.load(host.environ, host.files)
+    found = snapshot.load(host.files)
+    last = report.load(host.files)
+    choice = choose.choose(wanted.backend, host.runner, ipv6=choose.has_ipv6())
+    saved = persistence.loader(host, choice.backend)
+    cron = (host.files.read(paths.CRON) or b"").decode(errors="replace")
+    return Status(
+        interfaces=tuple(name for guard in found.policy.guards for name in guard.interfaces) if found else (),
+        backend=f"{choice.backend.name} ({choice.why})",
+        peers={guard.chain: len(guard.peers) for guard in found.policy.guards} if found else {},
+        snapshot_age=now - found.written if found else None,
+        next_run=schedule.next_run(cron, now),
+        saved=", ".join(str(path) for path in saved.files.values()) if saved else persistence.UNIT_NAME,
+        last=_last(last, now),
+        drift=choice.backend.drift(found.policy)
+        if found
+        else ("there is no snapshot: nothing is known to compare with",),
+        problems=tuple(_problems(host, last)),
+    )
+
+
+def render(status: Status, now: float) -> str:
+    """Lay the status out for a person."""
+    age = "never" if status.snapshot_age is None else f"{_ago(status.snapshot_age)} ago"
+    rows = [
+        ("interface", ", ".join(status.interfaces) or "none yet"),
+        ("backend", status.backend),
+        ("peers", ", ".join(f"{count} in {chain}" for chain, count in status.peers.items()) or "none known"),
+        ("last answer", age),
+        ("last refresh", status.last),
+        (
+            "next refresh",
+            f"in {_ago(status.next_run - now)}" if status.next_run else "not scheduled: run `droplan install`",
+        ),
+        ("saved in", status.saved),
+        ("rules", "as they should be" if not status.drift else "DRIFT: run `droplan refresh`"),
+        *(("", line) for line in status.drift),
+        *(("problem", line) for line in status.problems),
+    ]
+    return "".join(f"{name:<13} {text}\n" for name, text in rows)
+
+
+def _problems(host: Host, last: report.Report | None) -> list[str]:
+    found = []
+    if last and last.error:
+        found.append(last.error)
+    failed = host.files.read(paths.BOOTSTRAP_FAILED)
+    if failed:
+        found.append(f"the bootstrap failed: {failed.decode(errors='replace').strip()}")
+    if host.files.exists(paths.UNFINISHED):
+        found.append("an install has not ended; the schedule goes on with it, or run `droplan install` now")
+    return ["".join(char if char.isprintable() else "?" for char in line) for line in found]
+
+
+def _last(last: report.Report | None, now: float) -> str:
+    if last is None:
+        return "never"
+    return f"{last.result}, {_ago(now - last.time)} ago, took {last.duration:.1f} s"
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
