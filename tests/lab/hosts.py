@@ -247,6 +247,8 @@ def prepare_network() -> None:
     sysctl = Path("/proc/sys/net")
     (sysctl / "ipv6/conf/all/accept_dad").write_text("0")
     (sysctl / "ipv6/conf/default/accept_dad").write_text("0")
+    # "Port unreachable" is how the lab's resolvers and closed ports answer; kept back, each look-up takes seconds.
+    (sysctl / "ipv4/icmp_ratelimit").write_text("0")
     for name in ("iptables", "ip6tables", "arptables"):
         # Where it is there, bridged frames would be shown to the switch's own (empty) iptables.
         switch = sysctl / "bridge" / f"bridge-nf-call-{name}"

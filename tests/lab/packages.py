@@ -30,7 +30,14 @@ def _download(folder: Path) -> None:
     archives = folder / "archives"
     (archives / "partial").mkdir(parents=True, exist_ok=True)
     command = ["apt-get", "install", "--yes", "--no-install-recommends", "--download-only"]
-    options = ["-o", f"Dir::Cache::archives={archives}", "-o", "APT::Keep-Downloaded-Packages=true"]
+    options = [
+        "-o",
+        f"Dir::Cache::archives={archives}",
+        "-o",
+        "APT::Keep-Downloaded-Packages=true",
+        "-o",
+        "DPkg::Lock::Timeout=300",
+    ]
     try:
         _run([*command, *options, *WANTED])
     except RuntimeError:

@@ -118,7 +118,7 @@ class Lab:
         container.ip(
             "link set lo up\naddress add 172.17.0.2/16 dev eth0\nlink set eth0 up\nroute add default via 172.17.0.1\n"
         )
-        self.droplet.run(["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        self.droplet.run(["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"])
         target = f"172.17.0.2:{_CONTAINER_PORT}"
         match = ("-p", "tcp", "--dport", str(PUBLISHED_PORT))
         self.droplet.run(
