@@ -50,6 +50,7 @@ class Droplet(Base):
     @classmethod
     def get_schema(cls) -> Schema:
         return Schema(
+            version=1,
             attributes=[
                 Attribute("id", String(), computed=True),
                 Attribute("name", String(), required=True),
@@ -115,6 +116,7 @@ class Vpc(Base):
     @classmethod
     def get_schema(cls) -> Schema:
         return Schema(
+            version=1,
             attributes=[
                 Attribute("id", String(), computed=True),
                 Attribute("name", String(), required=True),
@@ -140,6 +142,7 @@ class Tag(Base):
     @classmethod
     def get_schema(cls) -> Schema:
         return Schema(
+            version=1,
             attributes=[
                 Attribute("id", String(), computed=True),
                 Attribute("name", String(), required=True, requires_replace=True),
@@ -165,6 +168,7 @@ class Bucket(Base):
     @classmethod
     def get_schema(cls) -> Schema:
         return Schema(
+            version=1,
             attributes=[
                 Attribute("id", String(), computed=True),
                 Attribute("name", String(), required=True),
@@ -206,6 +210,7 @@ class BucketObject(Base):
     @classmethod
     def get_schema(cls) -> Schema:
         return Schema(
+            version=1,
             attributes=[
                 Attribute("id", String(), computed=True),
                 Attribute("region", String(), required=True, requires_replace=True),
@@ -229,4 +234,3 @@ class BucketObject(Base):
 
 
 RESOURCES: list[type[Base]] = [Droplet, Vpc, Tag, Bucket, BucketObject]
-
