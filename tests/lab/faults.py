@@ -33,11 +33,13 @@ class Fault:
 
     What happens instead of the answer:
 
-        refuse: nothing listens; every connection is refused (``path``, ``nth``, ``times`` do not apply).
-        certificate: show this one of ``ca.NAMES`` (``path``, ``nth``, ``times`` do not apply).
+        refuse: nothing listens; every connection is refused.
+        deaf: connections come about and then nobody speaks, not even TLS.
+        certificate: show this one of ``ca.NAMES``. To these three ``path``, ``nth`` and ``times`` do not apply.
         delay: hang for so many seconds before the answer.
         reset: end the connection with a TCP reset instead of answering.
-        status, headers, body: replace those of the answer; headers are added to the usual ones.
+        status, headers, body: replace those of the answer; headers are added to the usual ones. Bytes that are no
+            UTF-8 are written as Python's surrogateescape does: ``"\\udcff"`` is the byte 0xff.
         patch: change the true JSON answer: ``{"/meta/total": 7, "/droplets/0/region": GONE}``.
         repeat: answer the request as if it had asked for this path and query.
         size: fill the body up with spaces to so many bytes.
@@ -50,6 +52,7 @@ class Fault:
     nth: int | None = None
     times: int | None = None
     refuse: bool = False
+    deaf: bool = False
     certificate: str | None = None
     delay: float = 0.0
     reset: bool = False
@@ -65,7 +68,7 @@ class Fault:
     @property
     def of_requests(self) -> bool:
         """Whether it is about answers, not about the listening socket."""
-        return not self.refuse and self.certificate is None
+        return not self.refuse and not self.deaf and self.certificate is None
 
     def to_json(self) -> dict[str, Any]:
         """Return the fault as it travels to the stand-in."""

@@ -61,7 +61,19 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, port: int, handler: type[Handler], state: State) -> None:
         self.state = state
+        self._serving: threading.Thread | None = None
         super().__init__(("0.0.0.0", port), handler)
+
+    def serve(self) -> None:
+        """Take connections, in a thread; until then they wait in the kernel's queue."""
+        self._serving = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._serving.start()
+
+    def end(self) -> None:
+        """Stop listening."""
+        if self._serving is not None:
+            self.shutdown()
+        self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Stay silent when a client goes away; say it when the stand-in itself is at fault."""
@@ -102,15 +114,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 (the base class looks for these names)
 
     def _bent(self, answer: Answer, fault: Fault) -> Answer:
-        body = answer.body
-        headers = {**answer.headers, **fault.headers}
+        body, usual = answer.body, dict(answer.headers)
+        if (fault.patch or fault.size) and usual.pop("Content-Encoding", "") == "gzip":
+            body = gzip.decompress(body)
         if fault.patch:
-            plain = gzip.decompress(body) if headers.pop("Content-Encoding", "") == "gzip" else body
-            body = json.dumps(patched(json.loads(plain), fault.patch)).encode()
+            body = json.dumps(patched(json.loads(body), fault.patch)).encode()
         if fault.body is not None or fault.status is not None:
-            headers.pop("Content-Encoding", None)
-            body = (fault.body or "").encode()
-        return Answer(fault.status or answer.status, body, headers)
+            usual.pop("Content-Encoding", None)
+            body = (fault.body or "").encode(errors="surrogateescape")
+        return Answer(fault.status or answer.status, body, {**usual, **fault.headers})
 
     def _send(self, answer: Answer, fault: Fault) -> None:
         size = max(len(answer.body), fault.size)
@@ -246,17 +258,17 @@ class Program:
         for service, server in self.servers.items():
             fault = self.state.connection_fault(service) or Fault()
             if server is not None:
-                server.shutdown()
-                server.server_close()
-            self.servers[service] = None if fault.refuse else self._opened(service, fault.certificate)
+                server.end()
+            self.servers[service] = None if fault.refuse else self._opened(service, fault)
 
-    def _opened(self, service: str, certificate: str | None) -> Server:
+    def _opened(self, service: str, fault: Fault) -> Server:
         server = (
-            ApiServer(self.tls[certificate or "trusted"], self.state)
+            ApiServer(self.tls[fault.certificate or "trusted"], self.state)
             if service == "api"
             else Server(METADATA_PORT, Metadata, self.state)
         )
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        if not fault.deaf:
+            server.serve()
         return server
 
     def obey(self, command: dict[str, Any]) -> Any:

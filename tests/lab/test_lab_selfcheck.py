@@ -15,6 +15,7 @@ from tests.lab import GONE, PUBLISHED_PORT, Connection, Droplet, Fault, Flows, L
 from tests.lab.cache import CHECKOUT
 
 CURL = ["curl", "--silent", "--show-error", "--max-time", "5"]
+SIZE = ["--write-out", "%{size_download}"]
 API = "https://api.digitalocean.com"
 
 
@@ -177,6 +178,7 @@ class TestFaults:
         ("fault", "exit_code"),
         [
             pytest.param(Fault(refuse=True), 7, id="refused"),
+            pytest.param(Fault(deaf=True), 28, id="deaf"),
             pytest.param(Fault(cut=100), 18, id="truncated"),
             pytest.param(Fault(delay=30), 28, id="hang"),
             pytest.param(Fault(drip=1), 28, id="slow drip"),
@@ -214,8 +216,19 @@ class TestFaults:
 
     def test_the_body_is_huge(self, nft_lab: Lab) -> None:
         nft_lab.do.fault(Fault(size=10_000_000))
-        shown = ask(nft_lab, "/v2/droplets", "--output", "/dev/null", "--write-out", "%{size_download}").stdout
+        shown = ask(nft_lab, "/v2/droplets", "--output", "/dev/null", "--compressed", *SIZE).stdout
         assert shown == "10000000"
+
+    def test_the_body_is_no_utf_8(self, nft_lab: Lab) -> None:
+        nft_lab.do.fault(Fault(body="\udcff\udcfe"))
+        ask(nft_lab, "/v2/droplets", "--output", "/root/answer")
+        assert nft_lab.droplet.path("/root/answer").read_bytes() == b"\xff\xfe"
+
+    def test_the_token_is_told_when_it_follows_a_redirect(self, nft_lab: Lab) -> None:
+        nft_lab.do.fault(Fault(status=302, headers={"Location": "http://169.254.169.254/elsewhere"}))
+        ask(nft_lab, "/v2/droplets", "--location")
+        ask(nft_lab, "/v2/droplets", "--location-trusted")
+        assert [request.authorized for request in nft_lab.do.requests("metadata")] == [False, True]
 
     def test_the_metadata_service_fails_the_third_time_only(self, nft_lab: Lab) -> None:
         nft_lab.do.fault(Fault(service="metadata", nth=3, status=500))

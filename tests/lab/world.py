@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.lab import account, ca
@@ -133,7 +132,7 @@ class Lab:
             ["/usr/bin/python3", "-m", "tests.lab.standin", str(ca.certificates().folder)],
             env={"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.PIPE,
-            stderr=None if sys.stderr is None else sys.stderr.fileno(),
+            stderr=None,
         )
         return DigitalOcean(standin, self.token)
 
