@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,10 +57,10 @@ class TestReach:
         lab.publish_port()
         assert connects(lab.stranger, lab.droplet, PUBLISHED_PORT)
         drop_strangers(lab)
-        assert probe(lab.stranger, lab.droplet).nothing
-        peer = probe(lab.peers[0], lab.droplet)
+        assert probe(lab.stranger, lab.droplet, patience=0.5).nothing
+        peer = probe(lab.peers[0], lab.droplet, patience=0.5)
         assert (peer.tcp, peer.udp, peer.icmp) == (True, True, True)
-        assert not connects(lab.stranger, lab.droplet, PUBLISHED_PORT)
+        assert not connects(lab.stranger, lab.droplet, PUBLISHED_PORT, patience=0.5)
         assert connects(lab.peers[0], lab.droplet, PUBLISHED_PORT)
 
     def test_flows_are_counted_to_the_packet(self, lab: Lab) -> None:
@@ -124,51 +125,66 @@ class TestDroplet:
             assert time.monotonic() < deadline, left
 
 
+@pytest.fixture(scope="module")
+def one_lab() -> Iterator[Lab]:
+    with Lab() as made:
+        yield made
+
+
+@pytest.fixture
+def api_lab(one_lab: Lab) -> Iterator[Lab]:
+    """The lab of all tests of the stand-in, which say everything by ``lab.do``; put right again after each."""
+    yield one_lab
+    one_lab.do.clear_faults()
+    one_lab.do.set_droplets([one_lab.own_droplet, *one_lab.peer_droplets])
+    one_lab.do.forget_requests()
+
+
 class TestStandIn:
-    def test_it_lists_the_account_to_who_has_the_token(self, nft_lab: Lab) -> None:
-        answer = json.loads(ask(nft_lab, "/v2/droplets").stdout)
+    def test_it_lists_the_account_to_who_has_the_token(self, api_lab: Lab) -> None:
+        answer = json.loads(ask(api_lab, "/v2/droplets").stdout)
         assert [each["name"] for each in answer["droplets"]] == ["web-1", "peer-1", "peer-2", "peer-away"]
         assert answer["meta"] == {"total": 4}
 
-    def test_it_refuses_every_other_token(self, nft_lab: Lab) -> None:
-        answer = ask(nft_lab, "/v2/droplets", "--write-out", "%{http_code}", token="wrong")
+    def test_it_refuses_every_other_token(self, api_lab: Lab) -> None:
+        answer = ask(api_lab, "/v2/droplets", "--write-out", "%{http_code}", token="wrong")
         assert answer.stdout.endswith("401")
         assert json.loads(answer.stdout[:-3])["id"] == "Unauthorized"
 
-    def test_it_pages_and_leaves_gpu_droplets_out(self, nft_lab: Lab) -> None:
-        nft_lab.do.set_droplets([*fleet(450), Droplet(7, "gpu", gpu=True)])
-        first = json.loads(ask(nft_lab, "/v2/droplets?per_page=200").stdout)
+    def test_it_pages_and_leaves_gpu_droplets_out(self, api_lab: Lab) -> None:
+        api_lab.do.set_droplets([*fleet(450), Droplet(7, "gpu", gpu=True)])
+        first = json.loads(ask(api_lab, "/v2/droplets?per_page=200").stdout)
         assert (len(first["droplets"]), first["meta"]["total"]) == (200, 450)
         assert first["links"]["pages"]["next"] == f"{API}/v2/droplets?per_page=200&page=2"
-        last = json.loads(ask(nft_lab, "/v2/droplets?per_page=200&page=3", "--compressed").stdout)
+        last = json.loads(ask(api_lab, "/v2/droplets?per_page=200&page=3", "--compressed").stdout)
         assert len(last["droplets"]) == 50
         assert "next" not in last["links"]["pages"]
-        gpus = json.loads(ask(nft_lab, "/v2/droplets?type=gpus").stdout)
+        gpus = json.loads(ask(api_lab, "/v2/droplets?type=gpus").stdout)
         assert [each["name"] for each in gpus["droplets"]] == ["gpu"]
 
-    def test_it_creates_and_deletes_droplets(self, nft_lab: Lab) -> None:
+    def test_it_creates_and_deletes_droplets(self, api_lab: Lab) -> None:
         wish = json.dumps({"name": "new", "region": "nyc3", "size": "s-1vcpu-1gb", "image": "debian-13-x64"})
-        made = json.loads(ask(nft_lab, "/v2/droplets", "--data", wish).stdout)["droplet"]
+        made = json.loads(ask(api_lab, "/v2/droplets", "--data", wish).stdout)["droplet"]
         assert (made["status"], made["networks"]["v4"]) == ("new", [])
-        later = json.loads(ask(nft_lab, f"/v2/droplets/{made['id']}").stdout)["droplet"]
+        later = json.loads(ask(api_lab, f"/v2/droplets/{made['id']}").stdout)["droplet"]
         assert later["networks"]["v4"][0]["ip_address"].startswith("10.132.")
-        ask(nft_lab, f"/v2/droplets/{made['id']}", "--request", "DELETE")
-        assert made["id"] not in [each["id"] for each in nft_lab.do.droplets]
+        ask(api_lab, f"/v2/droplets/{made['id']}", "--request", "DELETE")
+        assert made["id"] not in [each["id"] for each in api_lab.do.droplets]
 
-    def test_it_tells_a_droplet_about_itself(self, nft_lab: Lab) -> None:
+    def test_it_tells_a_droplet_about_itself(self, api_lab: Lab) -> None:
         url = "http://169.254.169.254/metadata/v1.json"
-        told = json.loads(nft_lab.droplet.run([*CURL, url]).stdout)
-        assert told["droplet_id"] == nft_lab.own_droplet.id
-        assert told["interfaces"]["private"][0]["mac"] == nft_lab.droplet.private.mac
-        assert nft_lab.peers[0].run([*CURL, "--fail", url], check=False).returncode == 22
+        told = json.loads(api_lab.droplet.run([*CURL, url]).stdout)
+        assert told["droplet_id"] == api_lab.own_droplet.id
+        assert told["interfaces"]["private"][0]["mac"] == api_lab.droplet.private.mac
+        assert api_lab.peers[0].run([*CURL, "--fail", url], check=False).returncode == 22
 
-    def test_it_logs_who_asked_for_what_without_the_token(self, nft_lab: Lab) -> None:
-        nft_lab.do.forget_requests()
-        ask(nft_lab, "/v2/droplets?page=1", "--user-agent", "selfcheck")
-        (request,) = nft_lab.do.requests("api")
+    def test_it_logs_who_asked_for_what_without_the_token(self, api_lab: Lab) -> None:
+        api_lab.do.forget_requests()
+        ask(api_lab, "/v2/droplets?page=1", "--user-agent", "selfcheck")
+        (request,) = api_lab.do.requests("api")
         assert (request.method, request.target, request.authorized) == ("GET", "/v2/droplets?page=1", True)
         assert request.headers["User-Agent"] == "selfcheck"
-        assert nft_lab.token not in str(request)
+        assert api_lab.token not in str(request)
 
 
 class TestFaults:
@@ -188,50 +204,50 @@ class TestFaults:
             pytest.param(Fault(certificate="wrong-host"), 60, id="wrong host"),
         ],
     )
-    def test_the_connection_fails(self, nft_lab: Lab, fault: Fault, exit_code: int) -> None:
-        nft_lab.do.fault(fault)
-        assert ask(nft_lab, "/v2/droplets", "--max-time", "1").returncode == exit_code
-        nft_lab.do.clear_faults()
-        assert ask(nft_lab, "/v2/droplets").returncode == 0
+    def test_the_connection_fails(self, api_lab: Lab, fault: Fault, exit_code: int) -> None:
+        api_lab.do.fault(fault)
+        assert ask(api_lab, "/v2/droplets", "--max-time", "1").returncode == exit_code
+        api_lab.do.clear_faults()
+        assert ask(api_lab, "/v2/droplets").returncode == 0
 
-    def test_the_answer_is_another_one(self, nft_lab: Lab) -> None:
-        nft_lab.do.fault(Fault(status=429, headers={"Retry-After": "3"}, body="slow down", times=1))
-        shown = ask(nft_lab, "/v2/droplets", "--include").stdout
+    def test_the_answer_is_another_one(self, api_lab: Lab) -> None:
+        api_lab.do.fault(Fault(status=429, headers={"Retry-After": "3"}, body="slow down", times=1))
+        shown = ask(api_lab, "/v2/droplets", "--include").stdout
         assert "429 Too Many Requests" in shown
         assert "Retry-After: 3" in shown
         assert shown.endswith("slow down")
-        assert json.loads(ask(nft_lab, "/v2/droplets").stdout)["meta"]["total"] == 4
+        assert json.loads(ask(api_lab, "/v2/droplets").stdout)["meta"]["total"] == 4
 
-    def test_the_answer_is_patched(self, nft_lab: Lab) -> None:
-        nft_lab.do.fault(Fault(patch={"/meta/total": 9, "/droplets/0/region": GONE, "/droplets/1/networks": None}))
-        answer = json.loads(ask(nft_lab, "/v2/droplets", "--compressed").stdout)
+    def test_the_answer_is_patched(self, api_lab: Lab) -> None:
+        api_lab.do.fault(Fault(patch={"/meta/total": 9, "/droplets/0/region": GONE, "/droplets/1/networks": None}))
+        answer = json.loads(ask(api_lab, "/v2/droplets", "--compressed").stdout)
         assert answer["meta"]["total"] == 9
         assert "region" not in answer["droplets"][0]
         assert answer["droplets"][1]["networks"] is None
 
-    def test_only_the_second_page_is_a_repetition_of_the_first(self, nft_lab: Lab) -> None:
-        nft_lab.do.fault(Fault(path=r"[?&]page=2\b", repeat="/v2/droplets?per_page=2&page=1"))
-        pages = [ask(nft_lab, f"/v2/droplets?per_page=2&page={page}").stdout for page in (1, 2)]
+    def test_only_the_second_page_is_a_repetition_of_the_first(self, api_lab: Lab) -> None:
+        api_lab.do.fault(Fault(path=r"[?&]page=2\b", repeat="/v2/droplets?per_page=2&page=1"))
+        pages = [ask(api_lab, f"/v2/droplets?per_page=2&page={page}").stdout for page in (1, 2)]
         assert pages[0] == pages[1]
 
-    def test_the_body_is_huge(self, nft_lab: Lab) -> None:
-        nft_lab.do.fault(Fault(size=10_000_000))
-        shown = ask(nft_lab, "/v2/droplets", "--output", "/dev/null", "--compressed", *SIZE).stdout
+    def test_the_body_is_huge(self, api_lab: Lab) -> None:
+        api_lab.do.fault(Fault(size=10_000_000))
+        shown = ask(api_lab, "/v2/droplets", "--output", "/dev/null", "--compressed", *SIZE).stdout
         assert shown == "10000000"
 
-    def test_the_body_is_no_utf_8(self, nft_lab: Lab) -> None:
-        nft_lab.do.fault(Fault(body="\udcff\udcfe"))
-        ask(nft_lab, "/v2/droplets", "--output", "/root/answer")
-        assert nft_lab.droplet.path("/root/answer").read_bytes() == b"\xff\xfe"
+    def test_the_body_is_no_utf_8(self, api_lab: Lab) -> None:
+        api_lab.do.fault(Fault(body="\udcff\udcfe"))
+        ask(api_lab, "/v2/droplets", "--output", "/root/answer")
+        assert api_lab.droplet.path("/root/answer").read_bytes() == b"\xff\xfe"
 
-    def test_the_token_is_told_when_it_follows_a_redirect(self, nft_lab: Lab) -> None:
-        nft_lab.do.fault(Fault(status=302, headers={"Location": "http://169.254.169.254/elsewhere"}))
-        ask(nft_lab, "/v2/droplets", "--location")
-        ask(nft_lab, "/v2/droplets", "--location-trusted")
-        assert [request.authorized for request in nft_lab.do.requests("metadata")] == [False, True]
+    def test_the_token_is_told_when_it_follows_a_redirect(self, api_lab: Lab) -> None:
+        api_lab.do.fault(Fault(status=302, headers={"Location": "http://169.254.169.254/elsewhere"}))
+        ask(api_lab, "/v2/droplets", "--location")
+        ask(api_lab, "/v2/droplets", "--location-trusted")
+        assert [request.authorized for request in api_lab.do.requests("metadata")] == [False, True]
 
-    def test_the_metadata_service_fails_the_third_time_only(self, nft_lab: Lab) -> None:
-        nft_lab.do.fault(Fault(service="metadata", nth=3, status=500))
+    def test_the_metadata_service_fails_the_third_time_only(self, api_lab: Lab) -> None:
+        api_lab.do.fault(Fault(service="metadata", nth=3, status=500))
         command = [
             *CURL,
             "--output",
@@ -240,7 +256,7 @@ class TestFaults:
             "%{http_code}",
             "http://169.254.169.254/metadata/v1.json",
         ]
-        assert [nft_lab.droplet.run(command).stdout for _ in range(4)] == ["200", "200", "500", "200"]
+        assert [api_lab.droplet.run(command).stdout for _ in range(4)] == ["200", "200", "500", "200"]
 
 
 class TestLeavesNothing:
