@@ -120,7 +120,7 @@ def program() -> bytes:
 
 
 def interpreter() -> str:
-    """Name the Python that cron is to use: the distribution's python3 if that is the one we run on, else our own path.
+    """Name the Python that cron is to use: the distribution's python3 if it is the one we run on, else our own path.
 
     The general name survives an upgrade of the distribution; the particular one may not.
     """

@@ -60,18 +60,30 @@ def close(host: Host, wanted: Settings, here: learn.Here) -> None:
     Raises:
         DroplanError: the rules are as they were.
     """
+    host.log.say("Closing: nobody but DROPLAN_ALLOW may come in until the peers are known")
     enforce(host, wanted, learn.nobody(wanted, here))
-    host.log.say("Closed: nobody but DROPLAN_ALLOW may come in until the peers are known")
 
 
-def enforce(host: Host, wanted: Settings, policy: Policy) -> tuple[bool, str]:
-    """Write a policy's rules and have them outlive a reboot; return whether any were written, and the backend's name.
+def enforce(host: Host, wanted: Settings, policy: Policy, former: Policy | None = None) -> tuple[bool, str]:
+    """Write a policy's rules, say what changed, and have the rules outlive a reboot.
+
+    Args:
+        host: this machine.
+        wanted: the settings.
+        policy: what to enforce.
+        former: what was enforced before, if known.
+
+    Returns:
+        Whether any rules were written, and the backend's name.
 
     Raises:
         DroplanError: the rules are as they were.
     """
     backend = choose.choose(wanted.backend, host.runner, ipv6=choose.has_ipv6()).backend
     changed = backend.apply(policy)
+    for guard in policy.guards:
+        for line in _changes(guard, former, changed):
+            host.log.say(line)
     for line in persistence.save(host, backend, policy):
         host.log.say(line)
     return changed, backend.name
@@ -84,10 +96,7 @@ def _refresh(host: Host, wanted: Settings) -> tuple[Policy, bool, str]:
     before = snapshot.load(host.files)
     # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
     snapshot.store(host.files, Snapshot(here.machine.droplet_id, time.time(), policy))
-    changed, backend = enforce(host, wanted, policy)
-    for guard in policy.guards:
-        for line in _changes(guard, before.policy if before else None, changed):
-            host.log.say(line)
+    changed, backend = enforce(host, wanted, policy, before.policy if before else None)
     return policy, changed, backend
 
 

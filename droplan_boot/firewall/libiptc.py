@@ -23,6 +23,7 @@ _LOCK_S: Final = 15.0
 _LIBRARIES: Final = ("xtables", "ip4tc", "ip6tc", "iptc", "c")
 _FOLDERS: Final = ("usr/lib/*-linux-gnu", "lib/*-linux-gnu", "usr/lib64", "lib64", "usr/lib", "lib")
 _FIELDS: Final = {"-i": "in_interface", "-s": "src", "-d": "dst", "-p": "protocol"}
+_ALIASES: Final = {"ipv6-icmp": "icmpv6"}  # python-iptables knows only the other name of the protocol
 
 BULK: Final = 256
 """From so many rules on, iptables-legacy-restore is cheaper than python-iptables (docs/benchmarks.md)."""
@@ -114,7 +115,7 @@ class LibiptcWriter:
             elif word == "-m":
                 match = rule.create_match(value)
             elif word in _FIELDS:
-                setattr(rule, _FIELDS[word], value)
+                setattr(rule, _FIELDS[word], _ALIASES.get(value, value))
             elif match is not None and word.startswith("--"):
                 setattr(match, word[2:].replace("-", "_"), value)
             else:
