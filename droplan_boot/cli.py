@@ -33,6 +33,7 @@ def main() -> int:
         log=LogFile(files) if scheduled else Terminal(),
         environ=dict(os.environ),
         scheduled=scheduled,
+        force=getattr(options, "force", False),
     )
     try:
         return _verb(options, host)
@@ -61,6 +62,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     ):
         verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
         verb.add_argument("--scheduled", action="store_true", help=argparse.SUPPRESS)  # what cron passes
+        verb.add_argument("--force", action="store_true", help="go on even if that cuts your own SSH session")
         if name == "install":
             verb.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     status = verbs.add_parser("status", help="tell how things stand; exit 3 when rules drifted", allow_abbrev=False)

@@ -34,6 +34,10 @@ class NoAnswerError(DroplanError):
     """DigitalOcean gave no complete, well-formed answer, so nobody knows who the peers are."""
 
 
+class TokenError(NoAnswerError):
+    """DigitalOcean refuses the token: only its owner can mend that."""
+
+
 class CommandError(DroplanError):
     """A command of the machine failed, is missing or took too long."""
 

@@ -10,12 +10,13 @@ from typing import Final
 
 from droplan_boot import learn, paths, persistence, refresh, schedule, settings, snapshot
 from droplan_boot.digitalocean.http import Http
-from droplan_boot.errors import DroplanError, NoAnswerError
+from droplan_boot.errors import DroplanError, NoAnswerError, TokenError
 from droplan_boot.firewall import choose
 from droplan_boot.host import distro, lock
 from droplan_boot.host.machine import Host, require_root
 from droplan_boot.host.packages import Packages, manager
 from droplan_boot.host.services import Services
+from droplan_boot.learn import Learned
 from droplan_boot.settings import Settings
 
 _BEGUN: Final = b"An install began and has not ended; the schedule goes on with it.\n"
@@ -58,21 +59,28 @@ def run(host: Host, *, dry_run: bool = False) -> None:
     require_root()
     values = settings.merged(host.environ, host.files)
     wanted = settings.parse(values)
-    distribution = distro.detect()
-    here = learn.where(Http(), wanted, host.runner)
-    if not wanted.token:
-        raise learn.no_token()
-    plan = Plan(host, values, wanted, here, distribution.family, program(), dry_run)
+    family = distro.detect().family
+    http = Http()
+    here = learn.where(http, wanted, host.runner)
+    plan = Plan(host, values, wanted, here, family, program(), dry_run)
+    try:
+        answer: Learned | NoAnswerError = Learned(here, learn.who(http, wanted, here))
+    except NoAnswerError as error:
+        if isinstance(error, TokenError) and not wanted.fail_closed:
+            raise  # only a person can mend it, so there is nothing for the schedule to go on with
+        answer = error
+    if isinstance(answer, Learned):
+        refresh.spare_session(host, answer)
     if dry_run:
         for step in steps(plan):
             problem = step.missing()
             host.log.say(f"{step.what}: {f'{problem}, would be put in place' if problem else 'in place'}")
         return
     with lock.held(host.files.real(paths.LOCK), wait=refresh.LOCK_S):
-        _install(plan)
+        _install(plan, answer)
 
 
-def _install(plan: Plan) -> None:
+def _install(plan: Plan, answer: Learned | NoAnswerError) -> None:
     host = plan.host
     host.files.write(paths.UNFINISHED, _BEGUN, 0o600)
     for step in steps(plan):
@@ -80,14 +88,20 @@ def _install(plan: Plan) -> None:
         if problem:
             step.put()
         host.log.say(f"{step.what}: {f'put in place (was {problem})' if problem else 'in place'}")
-    try:
-        refresh.now(host, plan.settings)
-    except NoAnswerError:
-        if plan.settings.fail_closed and snapshot.load(host.files) is None:
+    if isinstance(answer, NoAnswerError):
+        refresh.failed(host, answer)
+        if plan.settings.fail_closed and not _knows_peers(plan):
             refresh.close(host, plan.settings, plan.here)
-        raise
+        raise answer
+    refresh.now(host, plan.settings, answer)
     host.files.remove(paths.UNFINISHED)
     host.files.remove(paths.BOOTSTRAP_FAILED)
+
+
+def _knows_peers(plan: Plan) -> bool:
+    """Whether an earlier answer is there; one of another Droplet, whose image we run, does not count."""
+    found = snapshot.load(plan.host.files)
+    return found is not None and found.droplet_id == plan.here.machine.droplet_id
 
 
 def steps(plan: Plan) -> Iterator[Step]:

@@ -31,6 +31,14 @@ class Here:
     public: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Learned:
+    """A complete answer: this Droplet, and what to enforce on it."""
+
+    here: Here
+    policy: Policy
+
+
 def where(http: Http, settings: Settings, runner: Runner) -> Here:
     """Ask the metadata service who this Droplet is, and find its interfaces.
 

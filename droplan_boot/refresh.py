@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 
-from droplan_boot import learn, paths, persistence, report, settings, snapshot
+from droplan_boot import learn, lockout, paths, persistence, report, settings, snapshot
 from droplan_boot.digitalocean.http import Http
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host import lock
 from droplan_boot.host.machine import Host, require_root
+from droplan_boot.host.sessions import ssh_sessions
+from droplan_boot.learn import Learned
 from droplan_boot.report import Report
 from droplan_boot.settings import Settings
 from droplan_boot.snapshot import Snapshot
@@ -37,21 +39,55 @@ def run(host: Host) -> None:
         now(host, wanted)
 
 
-def now(host: Host, wanted: Settings) -> None:
+def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
     """Refresh, with the lock held, and write the report whatever comes of it.
+
+    Args:
+        host: this machine.
+        wanted: the settings.
+        known: what was learned a moment ago; None to learn it now.
 
     Raises:
         DroplanError: the rules are as they were.
     """
     started = time.monotonic()
     try:
-        done = _refresh(host, wanted)
+        learned = known or ask(host, wanted)
+        changed, backend = _keep(host, wanted, learned)
     except DroplanError as error:
-        _store(host, Report(time.time(), "failed", time.monotonic() - started, error=str(error)))
+        failed(host, error, time.monotonic() - started)
         raise
-    policy, changed, backend = done
-    total = sum(len(guard.peers) for guard in policy.guards[:1])
+    total = sum(len(guard.peers) for guard in learned.policy.guards[:1])
     _store(host, Report(time.time(), "ok", time.monotonic() - started, total, changed, backend))
+
+
+def ask(host: Host, wanted: Settings) -> Learned:
+    """Learn who the peers are, and see that a person's own SSH session goes on with them.
+
+    Raises:
+        NoAnswerError: there was no complete answer.
+        RefusedError: the session would be cut.
+    """
+    http = Http()
+    here = learn.where(http, wanted, host.runner)
+    learned = Learned(here, learn.who(http, wanted, here))
+    spare_session(host, learned)
+    return learned
+
+
+def spare_session(host: Host, learned: Learned) -> None:
+    """Refuse to cut the SSH session of the person who started this, unless they said so.
+
+    Raises:
+        RefusedError: it would be cut.
+    """
+    if not host.scheduled and not host.force:
+        lockout.check(learned.policy, learned.here, ssh_sessions(host.environ))
+
+
+def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:
+    """Write into the report that a refresh failed, and why."""
+    _store(host, Report(time.time(), "failed", duration, error=str(error)))
 
 
 def close(host: Host, wanted: Settings, here: learn.Here) -> None:
@@ -60,8 +96,10 @@ def close(host: Host, wanted: Settings, here: learn.Here) -> None:
     Raises:
         DroplanError: the rules are as they were.
     """
+    policy = learn.nobody(wanted, here)
+    spare_session(host, Learned(here, policy))
     host.log.say("Closing: nobody but DROPLAN_ALLOW may come in until the peers are known")
-    enforce(host, wanted, learn.nobody(wanted, here))
+    enforce(host, wanted, policy)
 
 
 def enforce(host: Host, wanted: Settings, policy: Policy, former: Policy | None = None) -> tuple[bool, str]:
@@ -89,15 +127,11 @@ def enforce(host: Host, wanted: Settings, policy: Policy, former: Policy | None 
     return changed, backend.name
 
 
-def _refresh(host: Host, wanted: Settings) -> tuple[Policy, bool, str]:
-    http = Http()
-    here = learn.where(http, wanted, host.runner)
-    policy = learn.who(http, wanted, here)
+def _keep(host: Host, wanted: Settings, learned: Learned) -> tuple[bool, str]:
     before = snapshot.load(host.files)
     # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
-    snapshot.store(host.files, Snapshot(here.machine.droplet_id, time.time(), policy))
-    changed, backend = enforce(host, wanted, policy, before.policy if before else None)
-    return policy, changed, backend
+    snapshot.store(host.files, Snapshot(learned.here.machine.droplet_id, time.time(), learned.policy))
+    return enforce(host, wanted, learned.policy, before.policy if before else None)
 
 
 def _changes(guard: Guard, before: Policy | None, changed: bool) -> list[str]:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import requests
 
 from droplan_boot import __version__
-from droplan_boot.errors import NoAnswerError
+from droplan_boot.errors import NoAnswerError, TokenError
 
 _TIMEOUT_S: Final = (5.0, 10.0)  # to connect, and between two reads
 _ATTEMPTS: Final = 5
@@ -147,12 +147,12 @@ def _decoded(host: str, body: bytes) -> Any:
 
 def _refusal(host: str, status: int, body: bytes) -> NoAnswerError:
     if status == 401:
-        return NoAnswerError(
+        return TokenError(
             f"{host} refuses the token (401): {_KEPT}; make a token with the scope droplet:read "
             "and run `sudo DO_KEY=... /opt/droplan/droplan install`"
         )
     if status == 403:
-        return NoAnswerError(f"{host} forbids it (403): {_KEPT}; the token needs the scope droplet:read")
+        return TokenError(f"{host} forbids it (403): {_KEPT}; the token needs the scope droplet:read")
     if status == 429:
         return NoAnswerError(
             f"{host} says too many requests (429): {_KEPT}; if it lasts, raise DROPLAN_INTERVAL or use another token"

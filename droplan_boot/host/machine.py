@@ -25,7 +25,8 @@ class Host:
         files: reads and writes files.
         log: says what happened.
         environ: the environment droplan was started with.
-        scheduled: whether cron or cloud-init started it, not a person.
+        scheduled: whether the schedule started it, not a person.
+        force: whether a person said to go on although their SSH session will be cut.
     """
 
     runner: Runner = field(default_factory=Commands)
@@ -33,6 +34,7 @@ class Host:
     log: Log = field(default_factory=Terminal)
     environ: Mapping[str, str] = field(default_factory=dict)
     scheduled: bool = False
+    force: bool = False
 
     def has_systemd(self) -> bool:
         """Whether systemd runs this machine, sd_booted(3); it does not in a container."""

@@ -1,0 +1,111 @@
+"""Find the SSH session that this process was started from.
+
+``sudo`` drops SSH_CONNECTION, so the way is: up through the parents to sshd, and from its sockets to the kernel's
+table of connections, proc(5). The variable is believed as well where it is left.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from droplan_boot.digitalocean.model import Address
+
+_ESTABLISHED: Final = "01"
+
+
+@dataclass(frozen=True)
+class Session:
+    """An established TCP connection to this machine.
+
+    Args:
+        local: our address.
+        port: our port.
+        remote: the other side's address.
+    """
+
+    local: Address
+    port: int
+    remote: Address
+
+
+def ssh_sessions(
+    environ: Mapping[str, str], proc: Path = Path("/proc"), pid: int | None = None
+) -> tuple[Session, ...]:
+    """Find the connections of the SSH session that a process belongs to.
+
+    Args:
+        environ: its environment.
+        proc: where procfs is.
+        pid: the process; our own by default.
+
+    Returns:
+        The connections, each once; none when it was not started over SSH.
+    """
+    inodes = {inode for parent in _ancestors(proc, pid or os.getpid()) for inode in _sockets(proc, parent)}
+    found = [session for inode, session in _connections(proc) if inode in inodes] if inodes else []
+    words = environ.get("SSH_CONNECTION", "").split()
+    if len(words) == 4 and words[3].isdecimal():
+        try:
+            found.append(Session(_plain(words[2]), int(words[3]), _plain(words[0])))
+        except ValueError:
+            pass  # not what sshd writes, so not from sshd
+    return tuple(dict.fromkeys(found))
+
+
+def _ancestors(proc: Path, pid: int) -> Iterator[int]:
+    """Walk up through the parents; yield those that are sshd (sshd-session since OpenSSH 9.8)."""
+    while pid > 1:
+        try:
+            text = (proc / str(pid) / "stat").read_text()
+        except OSError:
+            return
+        name = text[text.index("(") + 1 : text.rindex(")")]
+        if name.startswith("sshd"):
+            yield pid
+        pid = int(text[text.rindex(")") + 1 :].split()[1])
+
+
+def _sockets(proc: Path, pid: int) -> Iterator[str]:
+    try:
+        descriptors = list((proc / str(pid) / "fd").iterdir())
+    except OSError:
+        return
+    for descriptor in descriptors:
+        try:
+            found = re.fullmatch(r"socket:\[(\d+)\]", str(descriptor.readlink()))
+        except OSError:
+            continue
+        if found:
+            yield found[1]
+
+
+def _connections(proc: Path) -> Iterator[tuple[str, Session]]:
+    for name in ("tcp", "tcp6"):
+        try:
+            lines = (proc / "net" / name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            words = line.split()
+            if words[3] == _ESTABLISHED:
+                (local, port), (remote, _) = _endpoint(words[1]), _endpoint(words[2])
+                yield words[9], Session(local, port, remote)
+
+
+def _endpoint(text: str) -> tuple[Address, int]:
+    """Read ``0100007F:0016``: the address in words of 32 bits, each in the machine's byte order."""
+    address, _, port = text.partition(":")
+    raw = b"".join(int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8))
+    return _plain(raw), int(port, 16)
+
+
+def _plain(address: str | bytes) -> Address:
+    found = ipaddress.ip_address(address.partition("%")[0] if isinstance(address, str) else address)
+    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
