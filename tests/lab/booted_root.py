@@ -1,14 +1,14 @@
-"""The files of a booted Droplet: an overlay over a cached Debian root, with what makes it look like a Droplet."""
+"""The disk of a booted Droplet: a cached Debian root with a layer over it that is thrown away."""
 
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional
 
+from tests.lab import ca
 from tests.lab.cache import CHECKOUT
+from tests.lab.hosts import Host
 
 CLOUD_CONFIG = """\
 datasource_list: [DigitalOcean]
@@ -19,10 +19,10 @@ resize_rootfs: false
 locale: C.UTF-8
 """
 
-# systemd and cloud-init would find a container and act differently from a Droplet.
+# systemd and cloud-init would find a container, and act differently from a Droplet.
 NO_CONTAINER = "#!/bin/sh\necho none\nexit 1\n"
 
-# cloud-init asks dmidecode who made the machine, where /sys/class/dmi is missing, as it is in the lab's machine.
+# cloud-init asks dmidecode who made the machine, where /sys/class/dmi is missing as it is in many test machines.
 DMIDECODE = """\
 #!/bin/sh
 case "$*" in
@@ -34,65 +34,86 @@ case "$*" in
 esac
 """
 
+# Holds the overlay over reboots, on a tmpfs in a mount namespace of its own: nothing to unmount, even after a kill.
+_HOLD = """
+set -e
+mount -t tmpfs -o mode=755 droplet /mnt
+mkdir /mnt/upper /mnt/work /mnt/root
+mount -t overlay overlay -o "lowerdir=$1,upperdir=/mnt/upper,workdir=/mnt/work" /mnt/root
+echo up
+exec cat
+"""
+MOUNTED = Path("/mnt/root")  # in that mount namespace
+CONSOLE = Path("/mnt/console.log")
 
-class OverlayRoot:
-    """A Droplet's file tree, thrown away at the end; the cached root below is never written.
+
+class BootedDisk(Host):
+    """What keeps a booted Droplet's files from one boot to the next.
 
     Args:
-        release: Debian release whose root `script/roots` has made, as "bookworm".
-        directory: An empty directory of the test's own.
+        name: The Droplet's.
+        release: The Debian release whose root `script/roots` has made, as "bookworm".
     """
 
-    def __init__(self, release: str, directory: Path) -> None:
+    def __init__(self, name: str, release: str) -> None:
+        super().__init__(f"{name}'s disk")
         cache = Path(os.environ.get("DROPLAN_CACHE", CHECKOUT / ".cache"))
         self._lower = cache.resolve() / "roots" / release
-        self._directory = directory
-        self.path = directory / "root"
 
-    def mount(self) -> None:
-        """Lay the overlay.
+    def start(self) -> None:
+        """Mount a fresh one.
 
         Raises:
-            FileNotFoundError: The release's root is not in the cache.
+            RuntimeError: The release's root is not in the cache.
         """
         if not self._lower.is_dir():
-            raise FileNotFoundError(f"no root at {self._lower}: run script/roots {self._lower.name}")
-        parts = {name: self._directory / name for name in ("upper", "work", "root")}
-        for part in parts.values():
-            part.mkdir(parents=True)
-        options = f"lowerdir={self._lower},upperdir={parts['upper']},workdir={parts['work']}"
-        subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(self.path)], check=True)
+            raise RuntimeError(f"no root at {self._lower}: run script/roots {self._lower.name}")
+        script = ["sh", "-c", _HOLD, "sh", str(self._lower)]
+        self._hold(["unshare", "--mount", "--pid", "--fork", "--kill-child", *script])
 
-    def unmount(self) -> None:
-        """Take the overlay away, if it is there."""
-        if self.path.is_mount():
-            subprocess.run(["umount", str(self.path)], check=True)
+    def path(self, path: Path | str) -> Path:
+        """Where this machine finds a file of the disk's; symbolic links on the way must be relative."""
+        return self._seen(MOUNTED) / str(path).lstrip("/")
 
-    def dress(self, *, name: str, droplet_id: int, hosts: Mapping[str, str], ca: Optional[Path]) -> None:
-        """Write what makes the tree a Droplet's.
+    @property
+    def console(self) -> Path:
+        """Where this machine finds what the Droplet showed on its console."""
+        return self._seen(CONSOLE)
+
+    def _seen(self, path: Path) -> Path:
+        return Path(f"/proc/{self.pid}/root") / str(path).lstrip("/")
+
+    def furnish(self, *, name: str, droplet_id: int, hosts: Mapping[str, str], nameservers: tuple[str, ...]) -> None:
+        """Write what makes it a Droplet's.
 
         Args:
             name: The hostname that it boots with.
             droplet_id: What dmidecode gives as the serial number.
-            hosts: Host name to address, for /etc/hosts.
-            ca: A PEM certificate that the Droplet's CA store shall trust; None for none.
+            hosts: Host names and their addresses, for /etc/hosts.
+            nameservers: For /etc/resolv.conf.
         """
-        for path in ("usr/bin/systemd-detect-virt", "usr/sbin/dmidecode"):
-            (self.path / path).unlink(missing_ok=True)
-        self._write("usr/bin/systemd-detect-virt", NO_CONTAINER, 0o755)
-        self._write("usr/sbin/dmidecode", DMIDECODE.format(droplet_id=droplet_id), 0o755)
-        self._write("etc/cloud/cloud.cfg.d/99-lab.cfg", CLOUD_CONFIG)
-        self._write("etc/hostname", f"{name}\n")
-        lines = [f"{address}\t{host}\n" for host, address in {"localhost": "127.0.0.1", name: "127.0.1.1", **hosts}.items()]
-        self._write("etc/hosts", "".join(lines))
-        self._write("etc/machine-id", "")
-        if ca:
-            self._write("usr/local/share/ca-certificates/lab.crt", ca.read_text())
-            command = ["chroot", str(self.path), "update-ca-certificates"]
-            subprocess.run(command, check=True, capture_output=True, env={"PATH": os.defpath + ":/usr/sbin:/sbin"})
+        self.write("usr/bin/systemd-detect-virt", NO_CONTAINER, 0o755)
+        self.write("usr/sbin/dmidecode", DMIDECODE.format(droplet_id=droplet_id), 0o755)
+        self.write("etc/cloud/cloud.cfg.d/99-lab.cfg", CLOUD_CONFIG)
+        self.write("etc/hostname", f"{name}\n")
+        known = {"localhost": "127.0.0.1", name: "127.0.1.1", **hosts}
+        self.write("etc/hosts", "".join(f"{address} {host}\n" for host, address in known.items()))
+        self.write("etc/resolv.conf", "".join(f"nameserver {address}\n" for address in nameservers))
+        self.write("etc/machine-id", "")  # as an image has it: the first boot makes one
+        self._trust(ca.certificates())
 
-    def _write(self, path: str, text: str, mode: int = 0o644) -> None:
-        target = self.path / path
+    def _trust(self, certificates: ca.Certificates) -> None:
+        """Add the lab's CA as update-ca-certificates does, which takes a second for each Droplet."""
+        authority = certificates.authority.read_text()
+        bundle = "etc/ssl/certs/ca-certificates.crt"
+        self.write(bundle, self.path(bundle).read_text() + authority)
+        self.write(f"etc/ssl/certs/{certificates.subject_hash}.0", authority)
+        self.write("usr/local/share/ca-certificates/droplan-lab.crt", authority)
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file of the disk's, which replaces what is there."""
+        target = self.path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # a symbolic link would lead out of the disk
         target.write_text(text)
         target.chmod(mode)

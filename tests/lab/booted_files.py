@@ -1,0 +1,57 @@
+"""A Spaces bucket's public side: files over HTTPS, under a certificate that the lab's Droplets trust.
+
+Run in a network namespace as `python3 -m tests.lab.booted_files CERTIFICATE DIRECTORY`; it says "up" and serves
+until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import http.server
+import ssl
+import sys
+import threading
+from pathlib import Path
+
+from tests.lab import ca
+from tests.lab.cache import locked
+
+# Every bucket of the region is a name below this.
+DOMAIN = "nyc3.digitaloceanspaces.com"
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serve a directory in silence."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the base class names it so)
+        """Keep quiet."""
+
+
+def certificate() -> Path:
+    """Make the certificate and its key for every bucket, or find it in the cache."""
+    ca.certificates()
+    with locked("ca") as folder:
+        made = folder / "files.pem"
+        if not made.exists():
+            ca._sign(folder, "files", "authority", f"*.{DOMAIN}", ["-days", "3650"])
+        return made
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[1])
+
+    def handler(*arguments: object) -> Handler:
+        return Handler(*arguments, directory=sys.argv[2])  # type: ignore[arg-type]
+
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", 443), handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    print("up", flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""A region of DigitalOcean for booted Droplets: their network, the stand-in, a bucket of files, and a stranger."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.lab import account, ca
+from tests.lab.booted import BootedDroplet, Identity
+from tests.lab.booted_files import DOMAIN, certificate
+from tests.lab.cache import CHECKOUT
+from tests.lab.control import DigitalOcean
+from tests.lab.droplet import API_ADDRESS, RESOLVERS
+from tests.lab.hosts import Host, Link
+from tests.lab.world import GATEWAY, METADATA_ADDRESS
+
+FILES_ADDRESS = "104.236.32.2"
+# Droplets are told apart by a number: it is the last octet of their addresses.
+FIRST_NUMBER = 10
+FIRST_DROPLET_ID = 2756294
+
+
+class Region:
+    """Everything around booted Droplets; use it in a `with` statement. Leaving it ends them and leaves no trace.
+
+    Attributes:
+        do: the stand-in for DigitalOcean, to be changed at any time; it lists the Droplets made here.
+        token: the account's token.
+        stranger: a host in the same VPC that is no Droplet of the account; it is always up.
+    """
+
+    def __init__(self) -> None:
+        self.token = "dop_v1_" + "0123456789abcdef" * 4
+        self.stranger = Host("stranger")
+        self.do: DigitalOcean
+        self._switch = Host("switch")
+        self._cloud = Host("digitalocean")
+        self._bucket = Host("bucket")
+        self._names = {ca.API_HOST: API_ADDRESS}
+        self._numbers = itertools.count(FIRST_NUMBER)
+        self._ports = itertools.count(1)
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> Region:
+        with contextlib.ExitStack() as undo:
+            for host in (self._switch, self._cloud, self._bucket, self.stranger):
+                undo.callback(host.stop)
+                host.start()
+            self._switch.ip(
+                "link add private type bridge mcast_snooping 0\nlink add public type bridge mcast_snooping 0\n"
+                "link set private up\nlink set public up\n"
+            )
+            self._start_cloud()
+            self._files = Path(undo.enter_context(tempfile.TemporaryDirectory()))
+            self._start_bucket()
+            self._plug_settled(self.stranger, *_links(next(self._numbers)))
+            self._exit = undo.pop_all()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._exit.close()
+
+    # --- what a test makes
+
+    def droplet(
+        self,
+        release: str,
+        name: str,
+        *,
+        user_data: str = "",
+        tags: tuple[str, ...] = (),
+        created: account.Droplet | None = None,
+    ) -> BootedDroplet:
+        """Make a Droplet, switched off, that the API lists.
+
+        Args:
+            release: one of `booted.RELEASES`.
+            name: its name, and hostname.
+            user_data: what cloud-init is given at first boot.
+            tags: its tags.
+            created: what the API made of a POST already; its id, name and private address hold, and it is not
+                listed once more.
+        """
+        number = next(self._numbers)
+        public, private = _links(number, created.private if created else None)
+        shown = created or account.Droplet(FIRST_DROPLET_ID + number, name, private.ipv4, public.ipv4, tags=tags)
+        document = account.metadata(
+            shown,
+            account.Nic(public.mac, public.ipv4, "255.255.240.0", GATEWAY),
+            account.Nic(private.mac, private.ipv4, "255.255.0.0", "nil"),
+            user_data=user_data,
+        )
+        # cloud-init asks from the first address before it has configured the second.
+        for address in (_link_local(number), public.ipv4):
+            self.do.set_metadata(address, document)
+        if not created:
+            self.do.add(shown)
+
+        def connect(host: Host) -> None:
+            self._plug(host, public, "public")
+            self._plug(host, private, "private")
+            host.ip(f"address add {_link_local(number)}/16 dev eth0\nlink set eth0 up\n")
+
+        made = BootedDroplet(release, Identity(shown, (public, private), self._names, RESOLVERS), connect)
+        self._exit.callback(made.destroy)
+        return made
+
+    def host(self, name: str) -> Host:
+        """Make a host that does not boot, to send from; `listing` of it, given to `do.add`, makes it a peer."""
+        host = Host(name)
+        self._exit.callback(host.stop)
+        host.start()
+        self._plug_settled(host, *_links(next(self._numbers)))
+        return host
+
+    def listing(self, host: Host, *, tags: tuple[str, ...] = ()) -> account.Droplet:
+        """Return a host as the API would list it."""
+        number = int(host.address.rsplit(".", 1)[1])
+        return account.Droplet(FIRST_DROPLET_ID + number, host.name, host.address, host.public.ipv4, tags=tags)
+
+    def publish(self, name: str, content: bytes, *, bucket: str = "droplan") -> str:
+        """Put a file into a bucket, and return its URL."""
+        host = f"{bucket}.{DOMAIN}"
+        self._names[host] = FILES_ADDRESS
+        (self._files / name).write_bytes(content)
+        return f"https://{host}/{name}"
+
+    # --- the network
+
+    def _start_cloud(self) -> None:
+        self._plug(self._cloud, Link("eth0", "fe:00:00:00:01:01", ()), "public")
+        served = (METADATA_ADDRESS, API_ADDRESS, *RESOLVERS)
+        self._cloud.ip(
+            f"link set lo up\nlink set eth0 up\naddress add {GATEWAY}/20 dev eth0\n"
+            + "".join(f"address add {address}/32 dev lo\n" for address in served)
+            + "route add 169.254.0.0/16 dev eth0\n"
+        )
+        standin = self._serve(self._cloud, "tests.lab.standin", str(ca.certificates().folder))
+        self.do = DigitalOcean(standin, self.token)
+        self.do.set_droplets([])
+
+    def _start_bucket(self) -> None:
+        self._plug(self._bucket, Link("eth0", "fe:00:00:00:01:02", ()), "public")
+        self._bucket.ip(f"link set eth0 up\naddress add {FILES_ADDRESS}/20 dev eth0\n")
+        server = self._serve(self._bucket, "tests.lab.booted_files", str(certificate()), str(self._files))
+        assert server.stdout is not None
+        assert server.stdout.readline() == "up\n", "the bucket's server has ended; its error output is above"
+
+    def _serve(self, host: Host, module: str, *arguments: str) -> subprocess.Popen[str]:
+        return host.popen(
+            # The system's Python, because the test's own may not see the checkout's tests package.
+            ["/usr/bin/python3", "-m", module, *arguments],
+            env={"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
+            stdin=subprocess.PIPE,
+            stderr=None if sys.stderr is None else sys.stderr.fileno(),
+        )
+
+    def _plug(self, host: Host, link: Link, bridge: str) -> None:
+        """Connect a card of a host to a bridge. The cable goes away with the host."""
+        port = f"port{next(self._ports)}"
+        self._switch.ip(
+            f"link add {port} type veth peer name {link.name} address {link.mac} netns {host.pid}\n"
+            f"link set {port} master {bridge} up\n"
+        )
+
+    def _plug_settled(self, host: Host, public: Link, private: Link) -> None:
+        host.links = (public, private)
+        for link, bridge in ((public, "public"), (private, "private")):
+            self._plug(host, link, bridge)
+            addresses = "".join(f"address add {address} dev {link.name}\n" for address in link.addresses)
+            host.ip(f"link set lo up\nlink set {link.name} up\n{addresses}")
+
+
+def _links(number: int, private: str | None = None) -> tuple[Link, Link]:
+    return (
+        Link("eth0", f"0a:00:68:ec:20:{number:02x}", (f"104.236.32.{number}/20",)),
+        Link("eth1", f"0a:00:0a:84:00:{number:02x}", (f"{private or f'10.132.0.{number}'}/16",)),
+    )
+
+
+def _link_local(number: int) -> str:
+    return f"169.254.10.{number}"
