@@ -46,7 +46,6 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
     import os
     import re
     import shutil
-    import socket
     import ssl
     import stat
     import subprocess
@@ -58,12 +57,10 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
     try:
         from http.client import HTTPException
         from urllib.error import HTTPError, URLError
-        from urllib.parse import urlsplit
         from urllib import request as urllib_request
     except ImportError:  # Python 2.7
         from httplib import HTTPException
         from urllib2 import HTTPError, URLError
-        from urlparse import urlsplit
         import urllib2 as urllib_request
 
     USAGE_ERROR = 2
@@ -115,7 +112,8 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
         """A failure that may be gone in a moment."""
 
     def say(line):
-        sys.stderr.write("droplan bootstrap: %s\n" % line)
+        """Report on stderr, in one line: what servers and libraries say may have several."""
+        sys.stderr.write("droplan bootstrap: %s\n" % " ".join(str(line).split()))
         sys.stderr.flush()
 
     # The command line
@@ -154,14 +152,9 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
         return options, rest
 
     def is_https(url):
-        if not re.match(r"https://[!-~]+\Z", url, re.I):
-            return False
-        try:
-            parts = urlsplit(url)
-            parts.port  # reading it is what checks it
-        except ValueError:
-            return False
-        return bool(parts.hostname)
+        host, port, path = r"https://([a-z0-9.-]+|\[[0-9a-f:.]+\])", r"(:(?P<port>[0-9]{1,5}))?", r"([/?][!-~]*)?\Z"
+        found = re.match(host + port + path, url, re.I)
+        return found is not None and int(found.group("port") or 443) < 1 << 16
 
     # What only root can change
 
@@ -297,7 +290,7 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
                 "%s answered %s %s: check that the address is right and public."
                 % (shown(url), error.code, error.msg),
             )
-        except (EnvironmentError, HTTPException, ssl.CertificateError) as error:
+        except (EnvironmentError, HTTPException, ValueError) as error:  # ValueError: a name that cannot be one
             raise network_failure(url, error)
 
     def blocks(url, response):
@@ -306,6 +299,8 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
             try:
                 block = response.read(1 << 16)
             except (EnvironmentError, HTTPException) as error:
+                if isinstance(error, ssl.SSLError) and "eof" in str(error).lower():
+                    return  # closed without a TLS farewell; the length tells whether all of it came
                 raise network_failure(url, error)
             if not block:
                 return
@@ -507,7 +502,11 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
             with contextlib.closing(tarfile.open(archive, "r:gz")) as tar:
                 for member in tar:
                     unpack_member(tar, member, directory)
-        except (tarfile.TarError, zlib.error, EOFError, KeyError) as error:
+                while tar.fileobj.read(1 << 16):  # to the end, where gzip keeps its check sum
+                    pass
+        except (tarfile.TarError, zlib.error, EOFError, KeyError, EnvironmentError) as error:
+            if getattr(error, "errno", None):  # the disk's, not the archive's
+                raise
             raise Failure(BAD_ARCHIVE, "the archive of --python-url is damaged (%s): name another." % error)
 
     def unpack_member(tar, member, directory):

@@ -50,7 +50,7 @@ def interpreters() -> dict[str, str]:
 INTERPRETERS = interpreters()
 
 
-@pytest.fixture(params=INTERPRETERS.values(), ids=INTERPRETERS.keys())
+@pytest.fixture(params=[*INTERPRETERS.values()], ids=[*INTERPRETERS])
 def python(request: pytest.FixtureRequest) -> str:
     """Each interpreter at hand."""
     return str(request.param)
@@ -67,7 +67,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture
-def server(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(certificates: Certificates) -> Iterator[Server]:
     server = Server(certificates.valid)
     yield server
     server.close()

@@ -24,10 +24,8 @@ def test_every_python_fetches_and_runs_install_with_the_rest_of_the_arguments(
 
 
 def test_the_program_starts_in_a_known_state(machine: Machine, release: Release) -> None:
-    planted = {
-        name: "/planted"
-        for name in ("SHIV_ROOT", "SHIV_INTERPRETER", "PYTHONPATH", "PYTHONHOME_OF_NO_MEANING", "PYTHONSTARTUP")
-    }
+    names = ("SHIV_ROOT", "SHIV_INTERPRETER", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE")
+    planted = dict.fromkeys(names, "/planted")
 
     seen = machine.run(
         SYSTEM_PYTHON, *release.arguments, environment={**release.trust, **planted}, wait=True
@@ -70,9 +68,7 @@ def test_a_file_that_others_could_have_written_is_fetched_again(
     assert machine.pyz.stat().st_mode & 0o7777 == 0o644
 
 
-def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(
-    machine: Machine, release: Release
-) -> None:
+def test_a_link_in_the_place_of_the_file_is_replaced_and_not_followed(machine: Machine, release: Release) -> None:
     precious = machine.opt / "precious"
     precious.write_bytes(release.body)
     machine.directory.mkdir()
@@ -92,9 +88,7 @@ def test_redirects_are_followed_as_long_as_they_stay_encrypted(
     permanent = server.offer("/old", Reply(status=308, headers=(("Location", "/droplan.pyz"),)))
     found = server.offer("/latest", Reply(status=302, headers=(("Location", permanent),)))
 
-    outcome = machine.run(
-        python, "--url", found, "--sha256", release.sha256, environment=release.trust
-    )
+    outcome = machine.run(python, "--url", found, "--sha256", release.sha256, environment=release.trust)
 
     assert outcome.installed
     assert server.requests == ["/latest", "/old", "/droplan.pyz"]

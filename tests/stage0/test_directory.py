@@ -1,0 +1,142 @@
+"""Nothing that somebody other than root can change is executed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.stage0.conftest import Release
+from tests.stage0.machine import SYSTEM_PYTHON, Machine
+from tests.stage0.server import Server
+
+NOBODY = 65534
+
+
+def world_writable(machine: Machine) -> None:
+    machine.directory.mkdir()
+    machine.directory.chmod(0o777)
+
+
+def group_writable(machine: Machine) -> None:
+    machine.directory.mkdir()
+    machine.directory.chmod(0o775)
+
+
+def sticky(machine: Machine) -> None:
+    machine.directory.mkdir()
+    machine.directory.chmod(0o1777)
+
+
+def of_another_user(machine: Machine) -> None:
+    machine.directory.mkdir()
+    os.chown(machine.directory, NOBODY, NOBODY)
+
+
+def below_a_writable_directory(machine: Machine) -> None:
+    machine.directory.mkdir()
+    machine.opt.chmod(0o777)
+
+
+def absent_below_a_writable_directory(machine: Machine) -> None:
+    machine.opt.chmod(0o777)
+
+
+def a_link(machine: Machine) -> None:
+    (machine.opt / "elsewhere").mkdir()
+    machine.directory.symlink_to("elsewhere")
+
+
+def a_dangling_link(machine: Machine) -> None:
+    machine.directory.symlink_to("/nowhere")
+
+
+def a_file(machine: Machine) -> None:
+    machine.directory.touch()
+
+
+@pytest.mark.parametrize(
+    ("arrange", "sentence"),
+    [
+        (world_writable, "/opt/droplan can be changed by others"),
+        (group_writable, "/opt/droplan can be changed by others"),
+        (sticky, "/opt/droplan can be changed by others"),
+        (of_another_user, "/opt/droplan can be changed by others"),
+        (below_a_writable_directory, "/opt can be changed by others"),
+        (absent_below_a_writable_directory, "/opt can be changed by others"),
+        (a_link, "/opt/droplan is a symbolic link"),
+        (a_dangling_link, "/opt/droplan is a symbolic link"),
+        (a_file, "/opt/droplan is a symbolic link, or not a directory"),
+    ],
+)
+def test_a_directory_that_is_not_safe_is_refused_before_anything_is_fetched(
+    arrange: Callable[[Machine], None],
+    sentence: str,
+    python: str,
+    machine: Machine,
+    release: Release,
+    server: Server,
+) -> None:
+    arrange(machine)
+
+    outcome = machine.run(python, *release.arguments, environment=release.trust)
+
+    assert outcome.code == 16, outcome.stderr
+    assert sentence in outcome.last_line
+    assert server.requests == []
+    assert not machine.pyz.exists()
+
+
+def link_in_a_writable_directory(tree: Path) -> None:
+    (tree / "bin").chmod(0o777)
+
+
+def target_in_a_writable_directory(tree: Path) -> None:
+    (tree / "lib").chmod(0o775)
+
+
+def link_of_another_user(tree: Path) -> None:
+    os.chown(tree / "bin" / "python3", NOBODY, NOBODY, follow_symlinks=False)
+
+
+def target_of_another_user(tree: Path) -> None:
+    os.chown(tree / "lib" / "python3", NOBODY, NOBODY)
+
+
+def target_that_is_writable(tree: Path) -> None:
+    (tree / "lib" / "python3").chmod(0o757)
+
+
+@pytest.mark.parametrize(
+    ("arrange", "culprit"),
+    [
+        (None, None),
+        (link_in_a_writable_directory, "bin"),
+        (target_in_a_writable_directory, "lib"),
+        (link_of_another_user, "bin/python3"),
+        (target_of_another_user, "lib/python3"),
+        (target_that_is_writable, "lib/python3"),
+    ],
+)
+def test_a_python_that_others_could_replace_is_passed_over(
+    arrange: Callable[[Path], None] | None, culprit: str | None, machine: Machine, release: Release
+) -> None:
+    """Cron would run it as root from now on."""
+    tree = machine.opt / "tree"
+    for name in ("bin", "lib"):
+        (tree / name).mkdir(parents=True)
+    shutil.copy(SYSTEM_PYTHON, tree / "lib" / "python3")
+    (tree / "bin" / "python3").symlink_to("../lib/python3")
+    if arrange:
+        arrange(tree)
+
+    outcome = machine.run("/opt/tree/bin/python3", *release.arguments, environment=release.trust)
+
+    assert outcome.installed["python"] == (SYSTEM_PYTHON if culprit else "/opt/tree/bin/python3")
+    if culprit:
+        assert (
+            f"passing over /opt/tree/bin/python3: others than root can change /opt/tree/{culprit}\n" in outcome.stderr
+        )
