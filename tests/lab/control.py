@@ -43,7 +43,6 @@ class DigitalOcean:
         self.token = token
         self._process = process
         self._lock = threading.Lock()
-        self._faults: list[Fault] = []
         self._read()
 
     @property
@@ -84,13 +83,11 @@ class DigitalOcean:
 
     def fault(self, *faults: Fault) -> None:
         """Let these faults happen as well; the first that strikes a request decides."""
-        self._faults += faults
-        self._ask("faults", faults=[fault.to_json() for fault in self._faults])
+        self._ask("fault", faults=[fault.to_json() for fault in faults])
 
     def clear_faults(self) -> None:
         """Let everything be well again."""
-        self._faults = []
-        self._ask("faults", faults=[])
+        self._ask("clear_faults")
 
     def requests(self, service: str | None = None) -> list[Request]:
         """Return the requests since the last ``forget_requests``, oldest first."""

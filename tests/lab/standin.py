@@ -308,12 +308,18 @@ class Program:
         else:
             self.state.documents[address] = document
 
-    def do_faults(self, faults: list[dict[str, Any]]) -> None:
-        """Replace the faults."""
-        before = [armed.fault for armed in self.state.faults]
-        self.state.faults = [Armed(Fault.from_json(fault)) for fault in faults]
-        after = [armed.fault for armed in self.state.faults]
-        if not all(fault.of_requests for fault in before + after):
+    def do_fault(self, faults: list[dict[str, Any]]) -> None:
+        """Add faults."""
+        new = [Armed(Fault.from_json(fault)) for fault in faults]
+        self.state.faults += new
+        if not all(armed.fault.of_requests for armed in new):
+            self.listen()
+
+    def do_clear_faults(self) -> None:
+        """Take all faults away."""
+        listening = all(armed.fault.of_requests for armed in self.state.faults)
+        self.state.faults = []
+        if not listening:
             self.listen()
 
     def do_requests(self) -> list[Any]:
