@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-UNUSED_DIRECTORIES = {"bin", "__pycache__"}
+UNUSED_DIRECTORIES = {"bin", "tests", "__pycache__"}
 # What installers write for installers. METADATA and the licences stay.
 UNUSED_METADATA = {
     "INSTALLER",

@@ -16,6 +16,7 @@ import py_compile
 import shutil
 import stat
 import sys
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -175,7 +176,9 @@ def compile_now(path: Path, final: Path) -> None:
         final: where it will be, for tracebacks.
     """
     mode = py_compile.PycInvalidationMode.TIMESTAMP  # by default the environment decides
-    py_compile.compile(str(path), cache_from_source(path), str(final), doraise=True, invalidation_mode=mode)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of python-iptables' escapes newer Pythons warn each time
+        py_compile.compile(str(path), cache_from_source(path), str(final), doraise=True, invalidation_mode=mode)
 
 
 def write_manifest(tree: Path, state_of: Callable[[str], str]) -> None:
