@@ -1,0 +1,351 @@
+"""The nftables backend, against an nft in memory; tests/lab/test_nftables.py has the real one."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from droplan_boot.errors import CommandError, FirewallError
+from droplan_boot.firewall import nftables
+from droplan_boot.firewall.nftables import Nftables
+from droplan_boot.firewall.policy import Guard, Policy
+from droplan_boot.host.command import Completed
+from droplan_boot.settings import Allow
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "nftables"
+
+
+def allow(source: str | None, protocol: str | None = None, port: int | None = None) -> Allow:
+    return Allow(ipaddress.ip_network(source) if source else None, protocol, port)
+
+
+def guard(
+    *peers: str, interfaces: Sequence[str] = ("eth1",), allowed: Sequence[Allow] = (), public: bool = False
+) -> Guard:
+    return Guard(public, tuple(interfaces), tuple(ipaddress.ip_address(peer) for peer in peers), tuple(allowed))
+
+
+def private(*peers: str) -> Policy:
+    return Policy((guard(*peers),))
+
+
+ALLOWED = (
+    allow("203.0.113.0/24"),
+    allow("198.51.100.0/24", "tcp", 5432),
+    allow("192.0.2.7/32", "tcp", 5432),
+    allow(None, "tcp", 443),
+    allow("0.0.0.0/0", "udp", 53),
+    allow("2001:db8::/32", "tcp", 22),
+)
+SCENARIOS = {
+    "no-peers": private(),
+    "two-peers": private("10.132.0.3", "10.132.0.9"),
+    "neighbouring-peers-are-one-interval": private("10.132.0.3", "10.132.0.4", "10.132.0.5"),
+    "allow-list": Policy((guard("10.132.0.3", allowed=ALLOWED),)),
+    "public": Policy(
+        (guard("10.132.0.3"), guard("104.236.32.3", "2604:a880::3", interfaces=("eth0",), public=True)),
+    ),
+    "several-interfaces": Policy((guard("10.132.0.3", interfaces=("eth1", "eth2")),)),
+    "ipv6-peers": Policy((guard("2604:a880::3", "2604:a880::4", interfaces=("eth0",), public=True),)),
+    "metadata-lock": Policy((guard("10.132.0.3"),), metadata="169.254.169.254"),
+}
+EVERYTHING = Policy(
+    (
+        guard("10.132.0.3", "10.132.0.4", "10.132.0.5", "10.132.9.9", interfaces=("eth1", "eth2"), allowed=ALLOWED),
+        guard(
+            *("104.236.32.3", "2604:a880::3", "::ffff:192.0.2.1"),
+            interfaces=("eth0",),
+            allowed=(allow("255.255.255.0/24"), allow("0.0.0.0/1"), allow("2001:db8::/33")),
+            public=True,
+        ),
+    ),
+    metadata="169.254.169.254",
+)
+"""What tests/golden/nftables/listed-by-*.txt were made of: render it, load it, `nft list table inet droplan`."""
+
+
+class Nft:
+    """nft with no table but ours, as strict as the real one about what is not there.
+
+    Args:
+        text: the table it begins with.
+        meanwhile: called after each transaction with the table's text; returns what another program makes of it.
+    """
+
+    def __init__(self, text: str = "", meanwhile: Callable[[str], str] = lambda text: text) -> None:
+        self.text = text
+        self.scripts: list[str] = []
+        self._meanwhile = meanwhile
+
+    def which(self, name: str) -> Path | None:
+        return Path("/usr/sbin") / name
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        timeout: float = 60,
+        check: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> Completed:
+        if list(argv) == ["nft", "list", "table", "inet", "droplan"]:
+            absent = Completed(tuple(argv), 1, "", "Error: No such file or directory\nlist table inet droplan\n")
+            return Completed(tuple(argv), 0, self.text, "") if self.text else absent
+        assert list(argv) == ["nft", "-f", "-"]
+        self.scripts.append(stdin)
+        self.text = self._meanwhile(self._after(stdin))
+        return Completed(tuple(argv), 0, "", "")
+
+    def _after(self, script: str) -> str:
+        head = "add table inet droplan\ndelete table inet droplan\n"
+        if script.startswith(head):
+            return script[len(head) :]
+        text = self.text
+        for line in script.splitlines():
+            change = re.fullmatch(r"(add|delete) element inet droplan (\S+) \{ (.+) \}", line)
+            assert change, line
+            text = self._change(text, *change.groups())
+        return text
+
+    def _change(self, text: str, verb: str, name: str, changed: str) -> str:
+        block = re.search(
+            rf"\tset {name} \{{\n\t\ttype \S+\n\t\tflags interval\n(?:\t\telements = {{ (.+) }}\n)?", text
+        )
+        if block is None:
+            raise CommandError("Error: No such file or directory")
+        there = block[1].split(", ") if block[1] else []
+        for element in changed.split(", "):
+            if (element in there) is (verb == "add"):
+                raise CommandError("Error: Could not process rule: " + element)
+            there = [*there, element] if verb == "add" else [other for other in there if other != element]
+        head = block[0].split("\t\telements", 1)[0]
+        return text.replace(block[0], f"{head}\t\telements = {{ {', '.join(there)} }}\n" if there else head)
+
+
+def rendered(policy: Policy) -> str:
+    table = nftables.build(policy)
+    assert table
+    return nftables.render(table)
+
+
+class TestRules:
+    @pytest.mark.parametrize("scenario", SCENARIOS)
+    def test_they_are_those_of_the_golden_file(self, scenario: str) -> None:
+        assert rendered(SCENARIOS[scenario]) == (GOLDEN / f"{scenario}.nft").read_text()
+
+    def test_every_golden_file_has_its_scenario(self) -> None:
+        assert {path.stem for path in GOLDEN.glob("*.nft")} == set(SCENARIOS)
+
+    def test_a_policy_that_guards_nothing_is_no_table(self) -> None:
+        assert nftables.build(Policy(())) is None
+
+    def test_a_packet_passes_as_many_rules_however_many_peers_there_are(self) -> None:
+        few, many = private("10.0.0.1"), private(*(f"10.{n // 250}.{n % 250}.1" for n in range(5000)))
+        assert rendered(few).count("\n") == rendered(many).count("\n")
+
+
+addresses = st.integers(0, 300).map(lambda offset: ipaddress.ip_address(0x0A8400F0 + offset))
+networks = st.tuples(st.integers(0, 300), st.integers(24, 32)).map(
+    lambda drawn: ipaddress.ip_network((0x0A8400F0 + drawn[0], drawn[1]), strict=False)
+)
+at_the_ends = st.sampled_from(["0.0.0.0/32", "255.255.255.255/32", "0.0.0.0/1", "128.0.0.0/1"]).map(
+    ipaddress.ip_network
+)
+
+
+class TestIntervals:
+    @given(st.lists(addresses), st.lists(networks))
+    def test_they_hold_the_peers_and_the_allowed_and_no_address_more(
+        self, peers: list[ipaddress.IPv4Address], allowed: list[ipaddress.IPv4Network]
+    ) -> None:
+        entries = tuple(Allow(network) for network in allowed)
+        merged = nftables.merge(Guard(False, ("eth1",), tuple(peers), entries), 4)
+
+        held = {address for first, last in merged for address in range(first, last + 1)}
+        assert held == {int(peer) for peer in peers} | {int(one) for network in allowed for one in network}
+
+    @given(st.lists(st.one_of(networks, at_the_ends)))
+    def test_they_are_as_few_as_can_be(self, allowed: list[ipaddress.IPv4Network]) -> None:
+        merged = nftables.merge(Guard(False, ("eth1",), (), tuple(Allow(one) for one in allowed)), 4)
+
+        assert all(first <= last for first, last in merged)
+        assert all(last + 1 < first for (_, last), (first, _) in zip(merged, merged[1:]))
+
+    @given(st.lists(st.one_of(networks, at_the_ends)), st.lists(st.integers(0, 2**128 - 1)))
+    def test_what_is_written_reads_back_the_same(self, wide: list[ipaddress.IPv4Network], six: list[int]) -> None:
+        peers = tuple(ipaddress.IPv6Address(number) for number in six)
+        table = nftables.build(Policy((Guard(True, ("eth0",), peers, tuple(Allow(one) for one in wide)),)))
+
+        assert table
+        assert nftables.parse(nftables.render(table)) == table
+
+    def test_one_version_has_no_address_of_the_other(self) -> None:
+        both = guard("10.132.0.3", "2604:a880::3", allowed=(allow("203.0.113.0/24"), allow("2001:db8::/32")))
+        assert [last < 2**32 for _, last in nftables.merge(both, 4)] == [True, True]
+        assert [last < 2**32 for _, last in nftables.merge(both, 6)] == [False, False]
+
+
+class TestReading:
+    @pytest.mark.parametrize("version", ["0.9.8", "1.0.6", "1.1.3", "1.1.7"])
+    def test_every_version_of_nft_is_understood(self, version: str) -> None:
+        listed = (GOLDEN / f"listed-by-{version}.txt").read_text()
+        assert Nftables(Nft(listed)).drift(EVERYTHING) == ()
+
+    def test_a_table_that_cannot_be_read_is_an_error_and_not_an_absent_one(self) -> None:
+        class Forbidden(Nft):
+            def run(self, argv: Sequence[str], **_: object) -> Completed:
+                return Completed(tuple(argv), 1, "", "Error: Operation not permitted (you must be root)\n")
+
+        with pytest.raises(FirewallError, match="Operation not permitted"):
+            Nftables(Forbidden()).apply(private("10.132.0.3"))
+
+
+TAMPERED = {
+    "chain droplan-peers is altered": ("\t\tdrop\n", "\t\taccept\n"),
+    "chain input is altered": ('\t\tiifname "eth1" jump droplan-peers\n', ""),
+    "chain forward is altered": ("priority -20; policy accept;", "priority 10; policy accept;"),
+    "chain mine should not be there": ("\tchain input {", "\tchain mine {\n\t}\n\n\tchain input {"),
+    "chain forward is missing": ("chain forward {", "chain forwards {"),
+    "table inet droplan has what is not ours: flags dormant": ("droplan {\n", "droplan {\n\tflags dormant\n\n", 1),
+    "table inet droplan has what is not ours: map m": (
+        "\tset",
+        "\tmap m {\n\t\ttype mark : verdict\n\t}\n\n\tset",
+        1,
+    ),
+    "table inet droplan has what is not ours: set mine": ("\tset", "\tset mine {\n\t\ttype mark\n\t}\n\n\tset", 1),
+    "table inet droplan has what is not ours: set droplan-peers4": ("10.132.0.9 }", "10.132.0.9 timeout 1h }"),
+    "set droplan-peers4 lacks 1 of its entries and has 0 others": ("10.132.0.3, ", ""),
+    "set droplan-peers4 lacks 0 of its entries and has 1 others": ("10.132.0.3", "10.132.0.3, 10.132.0.6"),
+    "set droplan-peers4 lacks 1 of its entries and has 1 others": ("10.132.0.9 }", "10.132.0.9-10.132.0.11 }"),
+}
+
+
+class TestDrift:
+    def test_there_is_none_in_what_was_applied(self) -> None:
+        for policy in (*SCENARIOS.values(), EVERYTHING):
+            backend = Nftables(Nft())
+            assert backend.apply(policy)
+            assert backend.drift(policy) == ()
+
+    def test_no_table_at_all_is_drift(self) -> None:
+        assert Nftables(Nft()).drift(private()) == ("table inet droplan is missing",)
+
+    @pytest.mark.parametrize("line", TAMPERED)
+    def test_what_others_do_to_our_table_is_told_and_repaired(self, line: str) -> None:
+        policy = private("10.132.0.3", "10.132.0.9")
+        text = rendered(policy)
+        altered = text.replace(*TAMPERED[line])  # type: ignore[arg-type]
+        assert altered != text
+        nft = Nft(altered)
+
+        assert line in Nftables(nft).drift(policy)
+        assert Nftables(nft).apply(policy)
+        assert Nftables(nft).drift(policy) == ()
+
+
+class TestApply:
+    def test_it_writes_nothing_when_nothing_differs(self) -> None:
+        nft = Nft(rendered(EVERYTHING))
+        assert Nftables(nft).apply(EVERYTHING) is False
+        assert nft.scripts == []
+
+    def test_a_first_table_is_one_transaction(self) -> None:
+        nft = Nft()
+        assert Nftables(nft).apply(EVERYTHING) is True
+        assert nft.scripts == ["add table inet droplan\ndelete table inet droplan\n" + rendered(EVERYTHING)]
+
+    def test_a_peer_more_and_one_less_are_two_elements(self) -> None:
+        nft = Nft(rendered(private("10.132.0.3", "10.132.0.9")))
+        assert Nftables(nft).apply(private("10.132.0.3", "10.132.0.20"))
+        assert nft.scripts == [
+            (
+                "delete element inet droplan droplan-peers4 { 10.132.0.9 }\n"
+                "add element inet droplan droplan-peers4 { 10.132.0.20 }\n"
+            )
+        ]
+
+    def test_a_peer_next_to_another_grows_the_interval(self) -> None:
+        nft = Nft(rendered(private("10.132.0.3", "10.132.0.4")))
+        assert Nftables(nft).apply(private("10.132.0.3", "10.132.0.4", "10.132.0.5"))
+        assert nft.scripts == [
+            (
+                "delete element inet droplan droplan-peers4 { 10.132.0.3-10.132.0.4 }\n"
+                "add element inet droplan droplan-peers4 { 10.132.0.3-10.132.0.5 }\n"
+            )
+        ]
+
+    def test_many_new_peers_are_added_without_writing_the_old_ones(self) -> None:
+        old, new = [f"10.132.0.{n}" for n in range(1, 100, 2)], [f"10.132.1.{n}" for n in range(1, 100, 2)]
+        nft = Nft(rendered(private(*old)))
+        assert Nftables(nft).apply(private(*old, *new))
+        assert nft.scripts == [f"add element inet droplan droplan-peers4 {{ {', '.join(new)} }}\n"]
+
+    def test_more_deletions_than_are_worth_it_replace_the_table(self) -> None:
+        old = [f"10.132.0.{n}" for n in range(1, 100, 2)]
+        nft = Nft(rendered(private(*old)))
+        Nftables(nft).apply(private(*old[nftables.DELETIONS :]))
+        Nftables(nft).apply(private(*old[2 * nftables.DELETIONS + 1 :]))
+        assert [script.split()[0] for script in nft.scripts] == ["delete", "add"]
+
+    def test_a_small_change_that_fails_becomes_a_whole_table(self) -> None:
+        class Older(Nft):
+            """As 0.9.8 does with an interval that grows."""
+
+            def _after(self, script: str) -> str:
+                if "element inet" in script:
+                    raise CommandError("Error: Could not process rule: File exists")
+                return super()._after(script)
+
+        wanted = private("10.132.0.3", "10.132.0.4")
+        nft = Older(rendered(private("10.132.0.3")))
+        assert Nftables(nft).apply(wanted)
+        assert nft.text == rendered(wanted)
+
+    def test_a_flush_between_writing_and_reading_is_made_good(self) -> None:
+        flushes = iter([True, False])
+        nft = Nft(meanwhile=lambda text: "" if next(flushes) else text)
+        assert Nftables(nft).apply(private("10.132.0.3"))
+        assert nft.text == rendered(private("10.132.0.3"))
+
+    def test_when_it_never_becomes_what_was_asked_all_is_as_before(self) -> None:
+        before = rendered(private("10.132.0.3"))
+        nft = Nft(before, meanwhile=lambda text: text.replace("\t\tdrop\n", "") if "10.132.0.9" in text else text)
+        with pytest.raises(FirewallError, match=r"droplan-peers is altered.*another program"):
+            Nftables(nft).apply(private("10.132.0.9"))
+        assert nft.text == before
+
+    def test_what_nft_refuses_is_an_error_with_its_words(self) -> None:
+        class Refusing(Nft):
+            def _after(self, script: str) -> str:
+                raise CommandError("`nft -f -` ended with status 1: No buffer space available")
+
+        before = rendered(private("10.132.0.3"))
+        nft = Refusing(before)
+        with pytest.raises(FirewallError, match="No buffer space"):
+            Nftables(nft).apply(private("10.132.0.9"))
+        assert nft.text == before
+
+    def test_a_policy_that_guards_nothing_takes_the_table_away(self) -> None:
+        nft = Nft(rendered(EVERYTHING))
+        assert Nftables(nft).apply(Policy(()))
+        assert nft.text == ""
+
+
+class TestRemove:
+    def test_it_takes_the_table_away_whatever_is_in_it(self) -> None:
+        nft = Nft(rendered(EVERYTHING).replace("drop", "accept"))
+        assert Nftables(nft).remove(None) is True
+        assert nft.text == ""
+
+    def test_it_says_when_there_was_none(self) -> None:
+        nft = Nft()
+        assert Nftables(nft).remove(EVERYTHING) is False
+        assert nft.scripts == []
