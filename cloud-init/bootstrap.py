@@ -98,7 +98,7 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
     # Seconds. A network that is still coming up at first boot is there by then; first boot's own apt runs are over.
     RETRY_WAITS = (1, 2, 4, 8, 16)
     APT_WAITS = (5, 10, 20, 40, 80, 160)
-    APT_OPTIONS = ["-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold"]
+    APT_OPTIONS = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-o", "Dpkg::Options::=--force-confold"]
     LOCK_TRIES = 600  # one a second
 
     class Failure(Exception):

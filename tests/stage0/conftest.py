@@ -23,7 +23,7 @@ umask = os.umask(0)
 json.dump({
     "arguments": sys.argv[1:], "environment": dict(os.environ), "input": sys.stdin.read(), "umask": umask,
     "isolated": sys.flags.isolated, "no_site": sys.flags.no_site, "python": sys.executable,
-    "version": sys.version_info[:2],
+    "version": sys.version_info[:2], "library": os.__file__,
 }, sys.stdout)
 """
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.stage0.conftest import Release
 from tests.stage0.machine import BOOTSTRAP, SYSTEM_PYTHON, Machine
-from tests.stage0.server import Certificates, Reply, Server
+from tests.stage0.server import Certificates, Pause, Reply, Server
 
 WRONG = hashlib.sha256(b"another version").hexdigest()
 
@@ -116,6 +116,18 @@ def test_a_server_that_cannot_be_reached_is_tried_six_times(
     assert outcome.code == 10, outcome.stderr
     assert "cannot be reached" in outcome.last_line
     assert machine.waited == [1, 2, 4, 8, 16]
+
+
+def test_a_server_that_stops_answering(python: str, machine: Machine, release: Release, server: Server) -> None:
+    server.offer("/droplan.pyz", Pause(release.body))
+    impatient = BOOTSTRAP.read_bytes().replace(b"TIMEOUT = 30", b"TIMEOUT = 0.3")
+
+    outcome = machine.run(python, *release.arguments, environment=release.trust, script=impatient)
+
+    assert outcome.code == 10, outcome.stderr
+    assert "timed out" in outcome.last_line
+    assert len(server.requests) == 6
+    assert machine.left_behind == []
 
 
 def test_a_name_that_cannot_be_one(python: str, machine: Machine, release: Release) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.stage0.conftest import Release
 from tests.stage0.machine import SYSTEM_PYTHON, Machine
 from tests.stage0.server import Reply, Server
@@ -26,6 +28,7 @@ def test_every_python_fetches_and_runs_install_with_the_rest_of_the_arguments(
 def test_the_program_starts_in_a_known_state(machine: Machine, release: Release) -> None:
     names = ("SHIV_ROOT", "SHIV_INTERPRETER", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONUSERBASE")
     planted = dict.fromkeys(names, "/planted")
+    machine.mounts.append("umask 0")
 
     seen = machine.run(
         SYSTEM_PYTHON, *release.arguments, environment={**release.trust, **planted}, wait=True
@@ -39,7 +42,10 @@ def test_the_program_starts_in_a_known_state(machine: Machine, release: Release)
     assert seen["python"] == SYSTEM_PYTHON
 
 
-def test_the_directory_and_the_file_belong_to_root_alone(machine: Machine, release: Release) -> None:
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_the_directory_and_the_file_belong_to_root_alone(umask: str, machine: Machine, release: Release) -> None:
+    machine.mounts.append(f"umask {umask}")
+
     machine.run(SYSTEM_PYTHON, *release.arguments, environment=release.trust)
 
     assert machine.directory.stat().st_mode & 0o7777 == 0o755

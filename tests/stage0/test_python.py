@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
 import tarfile
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -202,6 +204,56 @@ def test_the_private_python_belongs_to_root_alone_and_is_used_again(
     assert not any(found.st_mode & 0o022 for found in tree)
     assert (machine.directory / "python/lib/same").read_bytes() == b"data"
     assert server.requests == ["/droplan.pyz", "/cpython.tar.gz"]
+
+
+def test_a_whole_python_is_unpacked_and_runs_from_where_it_is_put(
+    distribution: Distribution, release: Release, server: Server
+) -> None:
+    """With a copy of this machine's own: thousands of files, as in a real build."""
+    packed = io.BytesIO()
+    ask = "import os, sys, sysconfig; print(os.path.realpath(sys.executable)); print(sysconfig.get_path('stdlib'))"
+    answer = subprocess.run([SYSTEM_PYTHON, "-c", ask], capture_output=True, text=True, check=True)
+    program, library = map(Path, answer.stdout.split())
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
+        tar.add(program, f"python/bin/{program.name}")
+        add(tar, "python/bin/python3", link=program.name)
+        tar.add(library, f"python/lib/{library.name}", filter=only_the_standard_library)
+    url = server.offer("/whole.tar.gz", Reply(packed.getvalue()))
+    digest = hashlib.sha256(packed.getvalue()).hexdigest()
+
+    outcome = distribution.machine.run(
+        *(distribution.python, *release.arguments, "--python-url", url, "--python-sha256", digest),
+        environment=release.trust,
+    )
+
+    assert outcome.installed["python"] == "/opt/droplan/python/bin/python3"
+    assert outcome.installed["library"].startswith("/opt/droplan/python/lib/")
+
+
+def only_the_standard_library(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Leave out what is installed beside it, and links that leave it, as Debian's sitecustomize is."""
+    left_out = ("site-packages", "dist-packages", "test", "__pycache__")
+    leaves = member.issym() and member.linkname.startswith(("/", "../.."))
+    return None if leaves or Path(member.name).name in left_out else member
+
+
+def test_a_disk_that_is_full_of_the_private_python(
+    distribution: Distribution, release: Release, server: Server
+) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        add(tar, "python/bin/python3", bytes(1_000_000), mode=0o755)
+    url = server.offer("/large.tar.gz", Reply(packed.getvalue()))
+    distribution.machine.give("600k")
+
+    outcome = distribution.machine.run(
+        *(distribution.python, *release.arguments, "--python-url", url),
+        *("--python-sha256", hashlib.sha256(packed.getvalue()).hexdigest()),
+        environment=release.trust,
+    )
+
+    assert outcome.code == 15, outcome.stderr
+    assert "the disk is full" in outcome.last_line
 
 
 def test_a_private_python_that_is_broken_is_replaced(
