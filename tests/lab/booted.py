@@ -61,10 +61,10 @@ class BootedDroplet(Host):
     Args:
         release: One of RELEASES; `script/roots` has made its root.
         identity: Who it is.
-        connect: Plugs the cards into a container's namespaces, before it is switched on.
+        connect: Plugs the cards into a container's namespaces, before it is switched on; returns what unplugs them.
     """
 
-    def __init__(self, release: str, identity: Identity, connect: Callable[[Host], None]) -> None:
+    def __init__(self, release: str, identity: Identity, connect: Callable[[Host], Callable[[], None]]) -> None:
         super().__init__(identity.droplet.name)
         self.release = release
         self.droplet = identity.droplet
@@ -73,6 +73,7 @@ class BootedDroplet(Host):
         self._connect = connect
         self._disk = BootedDisk(self.name, release)
         self._container: Container | None = None
+        self._unplug: Callable[[], None] = lambda: None
 
     # --- power
 
@@ -95,7 +96,7 @@ class BootedDroplet(Host):
         self._container = Container(self.name, self._disk)
         self._container.start()
         self.pid = self._container.pid
-        self._connect(self._container)
+        self._unplug = self._connect(self._container)
         self._container.switch_on()
 
     def reboot(self, *, while_off: Callable[[], None] | None = None) -> None:
@@ -116,6 +117,8 @@ class BootedDroplet(Host):
     def power_cut(self) -> None:
         """Stop it between two instructions; `boot` starts it again from its disk."""
         if self._container:
+            # First, because the kernel takes a dying namespace's rules away before its cards.
+            self._unplug()
             self._container.stop()
         self._container = None
         self.pid = 0

@@ -14,12 +14,60 @@ import socket
 import struct
 import threading
 import time
+from dataclasses import dataclass
 from types import TracebackType
 
 from tests.lab.hosts import Host, enter
+from tests.lab.reach import answers_to
 
 INTERVAL = 0.005  # seconds; a Droplet without rules answers some hundred of these while it boots
 IP_HEADER = 20  # a raw IPv4 socket gives the packet with it
+
+
+@dataclass(frozen=True)
+class Door:
+    """What of a booted Droplet answers on its private interface.
+
+    Attributes:
+        ssh: its SSH server greets.
+        ping: its IPv4 address answers an echo request.
+        ping6: its link-local IPv6 address does.
+    """
+
+    ssh: bool
+    ping: bool
+    ping6: bool
+
+
+OPEN = Door(ssh=True, ping=True, ping6=True)
+PEERS_ONLY = Door(ssh=True, ping=True, ping6=False)  # what a peer sees: private networks carry IPv4
+CLOSED = Door(ssh=False, ping=False, ping6=False)
+
+
+def door(source: Host, target: Host, *, patience: float = 1.5) -> Door:
+    """Try a Droplet's private interface once.
+
+    Args:
+        source: who tries.
+        target: a booted Droplet that is on.
+        patience: how many seconds without an answer mean that it is closed.
+    """
+    scope = source.scope(source.private)
+    return Door(
+        ssh=_greets(source, target, patience),
+        ping=answers_to(source, (target.address, 0), "icmp", patience),
+        ping6=answers_to(source, (target.link_local, 0, 0, scope), "icmp", patience),
+    )
+
+
+def _greets(source: Host, target: Host, patience: float) -> bool:
+    with source.inside(socket.socket) as client:
+        client.settimeout(patience)
+        try:
+            client.connect((target.address, 22))
+            return client.recv(4) == b"SSH-"
+        except OSError:  # a time-out, refused, unreachable, reset: all of them mean closed
+            return False
 
 
 class Knocking:

@@ -7,6 +7,7 @@ import itertools
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.lab import account, ca
@@ -100,10 +101,10 @@ class Region:
         if not created:
             self.do.add(shown)
 
-        def connect(host: Host) -> None:
-            self._plug(host, public, "public")
-            self._plug(host, private, "private")
+        def connect(host: Host) -> Callable[[], None]:
+            ports = [self._plug(host, link, bridge) for link, bridge in ((public, "public"), (private, "private"))]
             host.ip(f"address add {_link_local(number)}/16 dev eth0\nlink set eth0 up\n")
+            return lambda: self._switch.ip("".join(f"link delete {port}\n" for port in ports))
 
         made = BootedDroplet(release, Identity(shown, (public, private), self._names, RESOLVERS), connect)
         self._exit.callback(made.destroy)
@@ -159,13 +160,14 @@ class Region:
             stderr=None if sys.stderr is None else sys.stderr.fileno(),
         )
 
-    def _plug(self, host: Host, link: Link, bridge: str) -> None:
-        """Connect a card of a host to a bridge. The cable goes away with the host."""
+    def _plug(self, host: Host, link: Link, bridge: str) -> str:
+        """Connect a card of a host to a bridge, and return the bridge's port. The cable goes away with the host."""
         port = f"port{next(self._ports)}"
         self._switch.ip(
             f"link add {port} type veth peer name {link.name} address {link.mac} netns {host.pid}\n"
             f"link set {port} master {bridge} up\n"
         )
+        return port
 
     def _plug_settled(self, host: Host, public: Link, private: Link) -> None:
         host.links = (public, private)

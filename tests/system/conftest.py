@@ -1,0 +1,44 @@
+"""What all tests with booted Droplets need: the Debian roots, the zipapp, and user data as a person would paste it."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+
+import pytest
+
+from tests.lab.cache import CHECKOUT
+
+
+@pytest.fixture(scope="session")
+def roots() -> None:
+    """The Debian roots, made on the first run (two minutes) and cached."""
+    subprocess.run([CHECKOUT / "script/roots"], check=True)
+
+
+@pytest.fixture(scope="session")
+def pyz() -> bytes:
+    """The zipapp, built from this checkout."""
+    subprocess.run([CHECKOUT / "script/build"], check=True, stdout=subprocess.DEVNULL)
+    return (CHECKOUT / "dist/droplan.pyz").read_bytes()
+
+
+def user_data(pyz: bytes, *, url: str, token: str, settings: str = "") -> str:
+    """Fill in cloud-init/user-data.yaml as a person does.
+
+    Args:
+        pyz: the zipapp that is published.
+        url: where.
+        token: the account's.
+        settings: more lines for the settings file, as "DROPLAN_INTERVAL=1".
+    """
+    filled_in = {
+        "DO_KEY=FILL-IN": "\n      ".join([f"DO_KEY={token}", *settings.split()]),
+        "https://FILL-IN/droplan.pyz": url,
+        "SHA256='FILL-IN'": f"SHA256='{hashlib.sha256(pyz).hexdigest()}'",
+    }
+    text = (CHECKOUT / "cloud-init/user-data.yaml").read_text()
+    for placeholder, value in filled_in.items():
+        assert text.count(placeholder) == 1, f"{placeholder} is not there, or not once"
+        text = text.replace(placeholder, value)
+    return text
