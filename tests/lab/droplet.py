@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Callable
 
@@ -175,11 +175,13 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def require_iptables() -> None:
+def require_machine() -> None:
     """Say what is missing before anything is made.
 
     Raises:
-        RuntimeError: this machine has no iptables, and so the Droplet would have none.
+        RuntimeError: not root, or this machine has no iptables and so the Droplet would have none.
     """
-    if subprocess.run(["sh", "-c", "command -v iptables"], capture_output=True).returncode:
+    if os.geteuid() != 0:
+        raise RuntimeError("the lab makes network namespaces, which takes root: run it with sudo")
+    if not Path("/usr/sbin/iptables").exists():
         raise RuntimeError("the lab's Droplet takes iptables from this machine: apt-get install iptables")

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.lab import account, ca
 from tests.lab.cache import CHECKOUT
 from tests.lab.control import DigitalOcean
-from tests.lab.droplet import API_ADDRESS, RESOLVERS, Droplet, require_iptables
+from tests.lab.droplet import API_ADDRESS, RESOLVERS, Droplet, require_machine
 from tests.lab.hosts import Host, Link
 from tests.lab.reach import Echo
 
@@ -63,7 +63,7 @@ class Lab:
         self.own_droplet = _as_droplet(DROPLET_ID, self.droplet, ("web",))
 
     def __enter__(self) -> Lab:
-        require_iptables()
+        require_machine()
         with contextlib.ExitStack() as undo:
             self._build(undo)
             self._exit = undo.pop_all()
