@@ -18,5 +18,8 @@ LOCK: Final = Path("/run/droplan.lock")
 UNFINISHED: Final = STATE / "unfinished"
 """There while an install runs, and after one that failed: the schedule then installs instead of refreshing."""
 
+FIREWALLD: Final = STATE / "firewalld"
+"""How firewalld was before we masked it, such as ``enabled active``."""
+
 BOOTSTRAP_FAILED: Final = STATE / "bootstrap.failed"
 """One line, left by user data whose stage-0 failed before there was a droplan to say so."""

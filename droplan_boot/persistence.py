@@ -57,20 +57,22 @@ class Saved:
     """Where saved rules are loaded from at boot.
 
     Args:
-        loader: the service that loads them.
+        loaders: the services that load them.
         files: by IP version.
         mode: their permission bits.
     """
 
-    loader: str
+    loaders: tuple[str, ...]
     files: dict[int, Path]
     mode: int
 
 
 _DEBIAN: Final = Saved(
-    "netfilter-persistent", {4: Path("/etc/iptables/rules.v4"), 6: Path("/etc/iptables/rules.v6")}, 0o640
+    ("netfilter-persistent",), {4: Path("/etc/iptables/rules.v4"), 6: Path("/etc/iptables/rules.v6")}, 0o640
 )
-_EL: Final = Saved("iptables", {4: Path("/etc/sysconfig/iptables"), 6: Path("/etc/sysconfig/ip6tables")}, 0o600)
+_EL: Final = Saved(
+    ("iptables", "ip6tables"), {4: Path("/etc/sysconfig/iptables"), 6: Path("/etc/sysconfig/ip6tables")}, 0o600
+)
 
 
 def loader(host: Host, backend: Backend) -> Saved | None:
@@ -148,9 +150,9 @@ def splice(text: str, wanted: ruleset.Ruleset) -> str:
         wanted: our rules.
 
     Returns:
-        The new text: the same rules of others, ours as wanted.
+        The new text: the same rules of others (without counters, if they were saved with `-c`), ours as wanted.
     """
-    lines = text.splitlines()
+    lines = [re.sub(r"^\[\d+:\d+\] (?=-A )", "", line) for line in text.splitlines()]
     if "*filter" not in lines:
         lines += ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]", "COMMIT"]
     start = lines.index("*filter")

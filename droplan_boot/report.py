@@ -52,10 +52,10 @@ def load(files: Files) -> Report | None:
             time=float(value["epoch"]),
             result=str(value["result"]),
             duration=float(value["duration"]),
-            peers=value["peers"],
+            peers=None if value["peers"] is None else int(value["peers"]),
             changed=bool(value["changed"]),
-            backend=value["backend"],
-            error=value["error"],
+            backend=None if value["backend"] is None else str(value["backend"]),
+            error=None if value["error"] is None else str(value["error"]),
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -29,7 +29,13 @@ def cron(interval: int, droplet_id: int) -> str:
         droplet_id: this Droplet's number.
     """
     minute, second = _spread(interval, droplet_id)
-    minutes = f"{minute}-59/{interval}" if interval < 60 else str(minute)
+    # A step that does not divide the hour would leave a longer gap at its end, so those minutes are listed.
+    steps = range(minute, minute + 60, interval)
+    minutes = (
+        f"{minute}-59/{interval}"
+        if 60 % interval == 0
+        else ",".join(str(at) for at in sorted(at % 60 for at in steps))
+    )
     return f"""\
 # Keeps the peers up to date, every {interval} min. Written by `droplan install`, which undoes changes made here.
 SHELL=/bin/sh
@@ -48,15 +54,19 @@ def next_run(text: str, now: float) -> float | None:
     Returns:
         Seconds since the epoch; None when the file is another.
     """
-    found = re.search(r"^(\d+)(?:-59/(\d+))? \* \* \* \* root sleep (\d+);", text, re.MULTILINE)
+    found = re.search(r"^(?:(\d+)-59/(\d+)|([\d,]+)) \* \* \* \* root sleep (\d+);", text, re.MULTILINE)
     if not found:
         return None
-    minutes = range(int(found[1]), 60, int(found[2] or 60))
+    minutes = (
+        {int(at) for at in found[3].split(",") if at}
+        if found[3]
+        else set(range(int(found[1]), 60, int(found[2]) or 60))
+    )
     start = now - now % 60
     for ahead in range(62):
         at = start + ahead * 60
-        if time.localtime(at).tm_min in minutes and at + int(found[3]) > now:
-            return at + int(found[3])
+        if time.localtime(at).tm_min in minutes and at + int(found[4]) > now:
+            return at + int(found[4])
     return None
 
 

@@ -7,13 +7,13 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Callable, Final, TypeVar, Union
+from typing import Callable, Final, TypeVar
 
 from droplan_boot import paths
 from droplan_boot.errors import UsageError
 from droplan_boot.host.files import Files
+from droplan_boot.networks import Network, merge
 
-Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 _Value = TypeVar("_Value")
 
 TOKEN_NAMES: Final = ("DO_KEY", "DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN")
@@ -186,8 +186,8 @@ def _unknown(name: str) -> UsageError:
 
 
 def _token(name: str, value: str) -> str:
-    if not re.fullmatch(r"[!-~]+", value):
-        raise UsageError(f"{name} is no API token (it holds blanks or special characters): paste it again")
+    if not re.fullmatch(r"[!#-&(-~]+", value):
+        raise UsageError(f"{name} is no API token (it holds blanks, quotes or special characters): paste it again")
     return value
 
 
@@ -231,7 +231,12 @@ def _url(*schemes: str) -> Callable[[str, str], str]:
 
 
 def _allow(name: str, value: str) -> tuple[Allow, ...]:
-    return tuple(dict.fromkeys(_allow_entry(name, entry) for entry in re.split(r"[,\s]+", value) if entry))
+    entries = tuple(dict.fromkeys(_allow_entry(name, entry) for entry in re.split(r"[,\s]+", value) if entry))
+    for version in (4, 6):
+        whole = [entry.source for entry in entries if entry.source and not entry.protocol]
+        if any(one.prefixlen == 0 for one in merge(whole, version)):
+            raise UsageError(f"{name}={value} would let everyone in: name the networks you mean")
+    return entries
 
 
 def _allow_entry(name: str, entry: str) -> Allow:
@@ -242,8 +247,6 @@ def _allow_entry(name: str, entry: str) -> Allow:
         raise _bad_allow(name, entry)
     network = _network(name, source) if source else None
     if not service:
-        if network is not None and network.prefixlen == 0:
-            raise UsageError(f"{name}: {entry} would let everyone in: name the networks you mean")
         return Allow(network)
     protocol, _, port = service.partition("/")
     if protocol not in PROTOCOLS or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
@@ -252,6 +255,8 @@ def _allow_entry(name: str, entry: str) -> Allow:
 
 
 def _network(name: str, source: str) -> Network:
+    if "%" in source:  # a scope: Python keeps whatever stands behind it
+        raise _bad_allow(name, source)
     try:
         return ipaddress.ip_network(source)
     except ValueError as error:

@@ -34,7 +34,7 @@ def load(files: Files) -> Snapshot | None:
     try:
         value = json.loads(data)
         return Snapshot(int(value["droplet_id"]), float(value["written"]), policies.from_json(value["policy"]))
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 import time
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from droplan_boot import paths, persistence, report, schedule, settings, snapshot
 from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT
 from droplan_boot.firewall import choose
 from droplan_boot.host.machine import Host, require_root
+
+_WIDTH: Final = 80
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,11 @@ def render(status: Status, now: float) -> str:
         *(("", line) for line in status.drift),
         *(("problem", line) for line in status.problems),
     ]
-    return "".join(f"{name:<13} {text}\n" for name, text in rows)
+    return "".join(
+        f"{'' if number else name:<13} {line}\n"
+        for name, text in rows
+        for number, line in enumerate(textwrap.wrap(text, _WIDTH - 14))
+    )
 
 
 def _problems(host: Host, last: report.Report | None) -> list[str]:

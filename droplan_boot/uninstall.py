@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from droplan_boot import paths, persistence, refresh, snapshot
+from droplan_boot import firewalld, paths, persistence, refresh, snapshot
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
 from droplan_boot.host import lock
@@ -43,6 +43,8 @@ def _uninstall(host: Host) -> None:
         Services(host).disable(persistence.UNIT_NAME)
         host.files.remove(persistence.UNIT)
         host.log.say(f"Removed {persistence.UNIT}")
+    if firewalld.unmask(Services(host)):
+        host.log.say("Put firewalld back as it was")
     for path in (*_FILES, paths.BOOTSTRAP_FAILED, paths.PROGRAM):
         if host.files.remove(path):
             host.log.say(f"Removed {path}")

@@ -119,9 +119,16 @@ class Account:
     def _next(self, answer: Any) -> str | None:
         pages = model.optional(model.optional(answer, "links", dict, {}), "pages", dict, {})
         url: str | None = model.optional(pages, "next", str, None)
-        if url and urlsplit(url)[:2] != urlsplit(self.base)[:2]:
+        if url and not _same_host(url, self.base):
             raise model.malformed("its next page is on another host, where the token must not go")
         return url or None
+
+
+def _same_host(url: str, base: str) -> bool:
+    try:
+        return urlsplit(url)[:2] == urlsplit(base)[:2]
+    except ValueError:
+        return False
 
 
 def _peering(value: object) -> tuple[str, str, tuple[str, str]]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import ssl
 import time
 from pathlib import Path
 from typing import Any, Callable, Final
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from droplan_boot import __version__
 from droplan_boot.errors import NoAnswerError, TokenError
@@ -38,14 +41,14 @@ class Http:
 
     def __init__(
         self,
-        budget: float = 40.0,
+        budget: float = 30.0,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        # The resolver has no timeout of its own that we could pass: by default a dead server costs 30 s and more.
-        os.environ.setdefault("RES_OPTIONS", "timeout:2 attempts:2")
-        self._session = requests.Session()
+        # The resolver has no timeout of its own that we could pass: by default a dead server costs 30 s.
+        os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:2")
+        self._session = _Session()
         self._session.trust_env = False
         self._session.verify = trust_store()
         self._session.headers["User-Agent"] = f"droplan/{__version__}"
@@ -75,11 +78,11 @@ class Http:
             pause = min(0.5 * 2**attempt, 8.0) * random.uniform(0.5, 1.0)  # noqa: S311 (jitter, no secret)
             try:
                 status, headers, body = self._get(url, token)
-            except requests.exceptions.SSLError as error:
-                raise NoAnswerError(
-                    f"{host} is not trusted ({_reason(error)}): {_KEPT}; check the clock and ca-certificates"
-                ) from None
-            except (requests.exceptions.RequestException, OSError) as error:
+            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                if isinstance(_innermost(error), ssl.SSLCertVerificationError):
+                    raise NoAnswerError(
+                        f"{host} is not trusted ({_reason(error)}): {_KEPT}; check the clock and ca-certificates"
+                    ) from None
                 failure = NoAnswerError(
                     f"{host} gives no answer ({_reason(error)}): {_KEPT}; check DNS, route and firewall"
                 )
@@ -113,6 +116,13 @@ class Http:
                 if self._clock() > self._deadline:
                     raise requests.exceptions.Timeout("the answer trickles in too slowly")
             return response.status_code, response.headers, bytes(body)
+
+
+class _Session(requests.Session):
+    """A session for which a redirect is an answer; requests would read its body, unbounded, to prepare for it."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """See no redirect."""
 
 
 def trust_store() -> str | bool:
@@ -172,22 +182,28 @@ def _message(body: bytes) -> str:
 
 def _retry_after(value: str | None, failure: NoAnswerError) -> float:
     """Seconds to wait; the hourly limit, which names none, is not waited for."""
-    if value is None or not value.isdecimal() or int(value) > _LONGEST_WAIT_S:
+    if value is None or not re.fullmatch(r"[0-9]{1,4}", value) or int(value) > _LONGEST_WAIT_S:
         raise failure
     return int(value) + random.random()  # noqa: S311 (jitter, no secret)
 
 
-def _reason(error: BaseException) -> str:
-    """Find the innermost cause; the outer ones wrap it in URLs and object addresses."""
-    seen: BaseException = error
+def _innermost(error: BaseException) -> BaseException:
+    """Find the cause; the errors around it wrap it in URLs and object addresses."""
     while True:
-        inner = getattr(seen, "reason", None) or next(
-            (arg for arg in seen.args if isinstance(arg, BaseException)), None
+        inner = getattr(error, "reason", None) or next(
+            (arg for arg in error.args if isinstance(arg, BaseException)), None
         )
         if not isinstance(inner, BaseException):
-            break
-        seen = inner
+            return error
+        error = inner
+
+
+def _reason(error: BaseException) -> str:
+    cause = _innermost(error)
     words = (
-        getattr(seen, "strerror", None) or getattr(seen, "verify_message", None) or str(seen) or type(seen).__name__
+        getattr(cause, "verify_message", None)
+        or getattr(cause, "strerror", None)
+        or str(cause)
+        or type(cause).__name__
     )
     return ascii(str(words).rsplit(">: ", 1)[-1])[1:-1][:160]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +150,9 @@ def dmi_droplet_id() -> int | None:
 
 
 def _addresses(runner: Runner) -> dict[str, set[str]]:
-    listed = json.loads(runner.run(["ip", "-j", "address", "show"]).stdout or "[]")
-    return {
-        link["ifname"]: {entry.get("local", "") for entry in link.get("addr_info", [])} for link in listed if link
-    }
+    found: dict[str, set[str]] = {}
+    for line in runner.run(["ip", "-o", "address", "show"]).stdout.splitlines():
+        words = line.split()  # 2: eth0    inet 10.0.0.2/16 brd ... ; CentOS 7 knows no JSON
+        if len(words) > 3 and words[2] in ("inet", "inet6"):
+            found.setdefault(words[1], set()).add(words[3].partition("/")[0])
+    return found

@@ -80,7 +80,7 @@ def droplet(value: object) -> Droplet:
         elif kind == "public":
             public.append(address)
         else:
-            raise malformed(f"a network of type {kind!r}")
+            raise malformed(f"a network of type {kind!r:.80}")
     public.extend(ipv6(member(entry, "ip_address", str)) for entry in optional(networks, "v6", list, []))
     tags = optional(value, "tags", list, None)
     return Droplet(
@@ -149,11 +149,17 @@ def ipv4(value: str) -> ipaddress.IPv4Address:
 
 
 def ipv6(value: str) -> ipaddress.IPv6Address:
-    """Check an IPv6 address that a host can have; see :func:`ipv4`."""
+    """Check an IPv6 address that a host can have; see :func:`ipv4`.
+
+    A scope (``fe80::1%anything``) is refused: Python keeps whatever stands behind the ``%``. So is an IPv4-mapped
+    address: no packet on the wire has one.
+    """
     try:
         address = ipaddress.IPv6Address(value)
     except ValueError:
         raise malformed(f"{value!r:.80} where an IPv6 address belongs") from None
+    if "%" in value or address.ipv4_mapped:
+        raise malformed(f"{value!r:.80} where an IPv6 address belongs")
     return _host(address)
 
 

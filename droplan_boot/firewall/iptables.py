@@ -85,6 +85,16 @@ class Iptables:
         self._read[version] = text
         return text
 
+    def probe(self) -> None:
+        """See that the kernel knows every match and target we may need, in a chain that is gone when this returns.
+
+        Raises:
+            FirewallError: it does not; the message holds the command's own words.
+        """
+        chain = f"{ruleset.PREFIX}probe"
+        for version in self.save:
+            self.writer.write(version, (plan.Fill(chain, ruleset.probe(version)), plan.Erase(chain)))
+
     def _settle_all(self, wanted: Callable[[int], Ruleset]) -> bool:
         before: dict[int, plan.Filter] = {}
         wrote = False

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from droplan_boot.digitalocean.model import Address
-from droplan_boot.settings import Allow, Network
+from droplan_boot.networks import Network
+from droplan_boot.settings import Allow
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def from_json(value: Mapping[str, Any]) -> Policy:
     Raises:
         ValueError, TypeError, KeyError: it is something else.
     """
+    if not value["guards"]:
+        raise ValueError("a policy without a network")
     return Policy(
         guards=tuple(
             Guard(

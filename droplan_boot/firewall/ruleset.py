@@ -12,7 +12,8 @@ from typing import Final
 
 from droplan_boot.firewall import tree
 from droplan_boot.firewall.policy import Guard, Policy
-from droplan_boot.settings import Allow, Network
+from droplan_boot.networks import Network
+from droplan_boot.settings import Allow
 
 PREFIX: Final = "droplan-"
 """How the names of all our chains begin, and of nobody else's."""
@@ -66,6 +67,15 @@ def build(policy: Policy, version: int) -> Ruleset:
     if policy.metadata and version == 4:
         _lock_metadata(policy.metadata, heads, chains)
     return Ruleset(version, {hook: tuple(rules) for hook, rules in heads.items()}, chains)
+
+
+def probe(version: int) -> tuple[str, ...]:
+    """Spell a rule with each match and target that the rules of any policy may need."""
+    common = (f"{REPLIES} -j ACCEPT", "-p tcp -m tcp --dport 1 -j ACCEPT", "-p udp -m udp --dport 1 -j ACCEPT")
+    origin = "-p tcp -m conntrack --ctorigdstport 1 -j RETURN"
+    return (
+        (*common, origin, "-p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT") if version == 6 else (*common, origin)
+    )
 
 
 def nothing(former: Policy | None, version: int) -> Ruleset:

@@ -18,18 +18,13 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
-from droplan_boot.settings import Network
+from droplan_boot.networks import Network, merge
 
 WIDTH: Final = 8
 """The most rules in a chain, the last DROP included."""
 
 _STRIDE: Final = 2
 _Block = tuple[int, int]  # first address, prefix length
-
-
-def merge(networks: Iterable[Network], version: int) -> list[Network]:
-    """Merge networks of one IP version exactly: none overlap, none could be merged further, ascending."""
-    return list(ipaddress.collapse_addresses(one for one in networks if one.version == version))  # type: ignore[type-var]
 
 
 def lay_out(networks: Iterable[Network], version: int, root: str, stem: str) -> dict[str, tuple[str, ...]]:

@@ -54,9 +54,10 @@ class Files:
             if error.errno == errno.ELOOP:
                 return None
             raise DroplanError(f"{path} cannot be read: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return None
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return None
             data = file.read(limit + 1)
         if len(data) > limit:
             raise DroplanError(f"{path} is larger than {limit} bytes: look what it is, then remove it")
@@ -168,9 +169,7 @@ class Files:
             try:
                 found = os.lstat(place)
             except FileNotFoundError:
-                os.mkdir(place, 0o755)
-                os.chmod(place, 0o755)  # noqa: S103 (readable directories; what is secret is 0600)
-                _sync_directory(place.parent)
+                self._make_directory(place)
                 continue
             shown = Path("/", place.relative_to(self.root))
             if not stat.S_ISDIR(found.st_mode):
@@ -182,6 +181,17 @@ class Files:
                     f"{shown} can be written by others than root: "
                     f"`chown root:root {shown} && chmod 755 {shown}`, then run droplan again"
                 )
+
+    def _make_directory(self, place: Path) -> None:
+        try:
+            os.mkdir(place, 0o755)
+            os.chmod(place, 0o755)  # noqa: S103 (readable directories; what is secret is 0600)
+            _sync_directory(place.parent)
+        except FileExistsError:
+            pass  # another droplan was faster; what it made is looked at like any other
+        except OSError as error:
+            shown = Path("/", place.relative_to(self.root))
+            raise DroplanError(f"{shown} cannot be made: {error.strerror}; mend that and run droplan again") from None
 
     def remove(self, path: Path) -> bool:
         """Remove a file or link; return whether there was one."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from droplan_boot.errors import LockedError
+from droplan_boot.errors import DroplanError, LockedError
 
 _POLL_S = 0.05
 
@@ -24,10 +24,16 @@ def held(path: Path, *, wait: float) -> Iterator[None]:
 
     Raises:
         LockedError: it was still held after ``wait`` seconds.
+        DroplanError: it cannot be opened.
     """
     deadline = time.monotonic() + wait
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise DroplanError(
+                f"{path} cannot be locked: {error.strerror}; mend that and run droplan again"
+            ) from None
         if _locked(descriptor) and _still_there(descriptor, path):
             break
         os.close(descriptor)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from droplan_boot.host.machine import Host
+
+_ENABLED: Final = ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect")
 
 
 @dataclass(frozen=True)
@@ -18,12 +21,18 @@ class Services:
         """Say what is wrong with a service; None when it is enabled and (with ``start``) running."""
         if not self.host.has_systemd():
             return None if not start or self._running(name) else "stopped"
-        done = self.host.runner.run(["systemctl", "is-enabled", name], check=False)
-        if done.stdout.strip() not in ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect"):
-            return done.stdout.strip() or "missing"
-        if start and self.host.runner.run(["systemctl", "is-active", name], check=False).status != 0:
-            return "stopped"
-        return None
+        state = self.state(name)
+        if state not in _ENABLED:
+            return state or "missing"
+        return "stopped" if start and not self.active(name) else None
+
+    def state(self, name: str) -> str:
+        """Say how a unit is enabled, in systemctl's words; "" when there is no such unit."""
+        return self.host.runner.run(["systemctl", "is-enabled", name], check=False).stdout.strip()
+
+    def active(self, name: str) -> bool:
+        """Whether a unit is running."""
+        return self.host.runner.run(["systemctl", "is-active", name], check=False).status == 0
 
     def enable(self, name: str, *, start: bool = True) -> None:
         """Enable a service and start it.

@@ -1,0 +1,178 @@
+"""What an installation consists of: steps that each look first, and do only what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from droplan_boot import firewalld, learn, paths, persistence, schedule, settings
+from droplan_boot.errors import CommandError, DroplanError, FirewallError
+from droplan_boot.firewall import choose
+from droplan_boot.firewall.backend import Backend
+from droplan_boot.firewall.iptables import Iptables
+from droplan_boot.host.machine import Host
+from droplan_boot.host.packages import Packages, manager
+from droplan_boot.host.services import Services
+from droplan_boot.settings import Settings
+
+_LABELLED: Final = (paths.PROGRAM.parent, paths.SETTINGS.parent, paths.CRON, paths.STATE, paths.LOG)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that has to be in place.
+
+    Args:
+        what: what it is, in words.
+        missing: looks; returns what is wrong in a word or two, None when it is in place.
+        put: puts it in place.
+    """
+
+    what: str
+    missing: Callable[[], str | None]
+    put: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an install works with, found out before anything is changed."""
+
+    host: Host
+    values: dict[str, str]
+    settings: Settings
+    here: learn.Here
+    family: str
+    program: bytes
+    dry_run: bool
+
+
+def steps(plan: Plan) -> Iterator[Step]:
+    """List the steps; each is made when its turn comes, for it may depend on what the ones before put in place."""
+    yield _file(plan, "settings", paths.SETTINGS, settings.render(plan.values), 0o600)
+    yield _file(plan, "program", paths.PROGRAM, plan.program, 0o755)
+    yield _file(plan, "refresh script", paths.REFRESH, schedule.REFRESH.encode(), 0o755)
+    cron = schedule.cron(plan.settings.interval, plan.here.machine.droplet_id)
+    yield _file(plan, "schedule", paths.CRON, cron.encode(), 0o644)
+    yield _package_step(plan, manager(plan.family, plan.host.runner))
+    try:
+        backend = choose.choose(plan.settings.backend, plan.host.runner, ipv6=choose.has_ipv6()).backend
+    except DroplanError:
+        if not plan.dry_run:
+            raise
+        return  # the rest depends on packages that a dry run does not install
+    if isinstance(backend, Iptables) and not plan.dry_run:
+        yield _matches(plan, backend)
+    yield from _service_steps(plan, backend)
+    if plan.host.files.exists(Path("/sys/fs/selinux/enforce")):
+        yield _labels(plan)
+
+
+def _file(plan: Plan, what: str, path: Path, data: bytes, mode: int) -> Step:
+    files = plan.host.files
+    return Step(f"{what} {path}", lambda: files.problem(path, data, mode), lambda: files.write(path, data, mode))
+
+
+def _package_step(plan: Plan, packages: Packages) -> Step:
+    wanted = _debian(plan, packages) if plan.family == "debian" else _el(plan, packages)
+    missing = packages.missing(wanted)
+    return Step(
+        f"packages {', '.join(wanted)}",
+        lambda: f"missing {', '.join(missing)}" if missing else None,
+        lambda: packages.install(missing),
+    )
+
+
+def _debian(plan: Plan, packages: Packages) -> Sequence[str]:
+    """Name the packages; the one that loads saved rules at boot only where installing it takes nothing away."""
+    if packages.missing(["iptables-persistent", "cron"]) and not plan.dry_run:
+        packages.update()
+    if plan.settings.backend == "nftables":
+        return ["nftables", "cron"]
+    if plan.host.runner.which("ufw") or not _available(packages, "iptables-persistent"):
+        return ["iptables", "cron"]
+    return ["iptables-persistent", "cron"]
+
+
+def _el(plan: Plan, packages: Packages) -> Sequence[str]:
+    """Name the packages; which one brings iptables.service changes from release to release."""
+    if plan.settings.backend == "nftables":
+        return ["nftables", "cronie"]
+    for loader in ("iptables-services", "iptables-nft-services"):
+        if _available(packages, loader):
+            return [loader, "cronie"]
+    return ["iptables" if _available(packages, "iptables") else "nftables", "cronie"]
+
+
+def _available(packages: Packages, name: str) -> bool:
+    return not packages.missing([name]) or packages.offers(name)
+
+
+def _matches(plan: Plan, backend: Iptables) -> Step:
+    """See that the kernel has the matches we need, before INPUT is touched: EL 10 ships them apart from it."""
+
+    def missing() -> str | None:
+        try:
+            backend.probe()
+        except FirewallError as error:
+            return str(error)
+        return None
+
+    def put() -> None:
+        if plan.family != "el":
+            raise DroplanError(f"this kernel lacks a match that the rules need: {missing()}")
+        packages = manager(plan.family, plan.host.runner)
+        release = plan.host.runner.run(["uname", "-r"]).stdout.strip()
+        try:
+            packages.install([f"kernel-modules-extra-{release}"])
+        except CommandError:
+            packages.install(["kernel-modules-extra"])
+        if missing():
+            raise DroplanError(
+                "the kernel modules that the rules need are installed, but not for the kernel that runs: "
+                "reboot this Droplet, and the schedule ends the installation"
+            )
+
+    return Step("kernel matches", missing, put)
+
+
+def _service_steps(plan: Plan, backend: Backend) -> Iterator[Step]:
+    host = plan.host
+    services = Services(host)
+    yield _service(services, "cron" if plan.family == "debian" else "crond")
+    saved = persistence.loader(host, backend)
+    if saved:
+        if plan.family == "el" and host.has_systemd():
+            yield Step(
+                "firewalld out of the way", lambda: firewalld.problem(services), lambda: firewalld.mask(services)
+            )
+        for name in saved.loaders:
+            yield _service(services, name, start=False)
+    elif host.has_systemd():
+        yield _file(plan, "unit", persistence.UNIT, persistence.UNIT_TEXT.encode(), 0o644)
+        yield _service(services, persistence.UNIT_NAME, start=False)
+
+
+def _service(services: Services, name: str, *, start: bool = True) -> Step:
+    return Step(
+        f"service {name}",
+        lambda: services.problem(name, start=start),
+        lambda: services.enable(name, start=start),
+    )
+
+
+def _labels(plan: Plan) -> Step:
+    """Restore the SELinux labels of our files: a file that was moved into place may carry another's."""
+    host = plan.host
+    there = [str(path) for path in _LABELLED if host.files.exists(path)]
+
+    def missing() -> str | None:
+        said = host.runner.run(["restorecon", "-R", "-n", "-v", *there], check=False).stdout
+        return "wrong" if said.strip() else None
+
+    return Step("SELinux labels", missing, lambda: _relabel(host, there))
+
+
+def _relabel(host: Host, there: Sequence[str]) -> None:
+    host.runner.run(["restorecon", "-R", *there])
