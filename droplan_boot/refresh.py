@@ -117,8 +117,13 @@ def enforce(host: Host, wanted: Settings, policy: Policy, former: Policy | None 
     Raises:
         DroplanError: the rules are as they were.
     """
-    backend = choose.choose(wanted.backend, host.runner, ipv6=choose.has_ipv6()).backend
+    ipv6 = choose.has_ipv6()
+    backend = choose.choose(wanted.backend, host.runner, ipv6=ipv6).backend
     changed = backend.apply(policy)
+    last = report.load(host.files)
+    for stray in choose.strays(backend, last.backend if last else None, host.runner, ipv6=ipv6):
+        if stray.remove(former):
+            host.log.say(f"Removed our rules from {stray.name}, where they stood before {backend.name} was in use")
     for guard in policy.guards:
         for line in _changes(guard, former, changed):
             host.log.say(line)

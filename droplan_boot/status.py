@@ -12,6 +12,9 @@ from typing import Final
 from droplan_boot import paths, persistence, report, schedule, settings, snapshot
 from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT
 from droplan_boot.firewall import choose
+from droplan_boot.firewall.backend import Backend
+from droplan_boot.firewall.iptables import Iptables
+from droplan_boot.firewall.policy import Policy
 from droplan_boot.host.machine import Host, require_root
 
 _WIDTH: Final = 80
@@ -62,10 +65,10 @@ def run(host: Host, *, as_json: bool = False) -> int:
 def look(host: Host, now: float) -> Status:
     """Find out how things stand; change nothing."""
     wanted = settings.load(host.environ, host.files)
+    ipv6 = choose.has_ipv6()
     found = snapshot.load(host.files)
     last = report.load(host.files)
-    choice = choose.choose(wanted.backend, host.runner, ipv6=choose.has_ipv6())
-    saved = persistence.loader(host, choice.backend)
+    choice = choose.choose(wanted.backend, host.runner, ipv6=ipv6)
     cron = (host.files.read(paths.CRON) or b"").decode(errors="replace")
     return Status(
         interfaces=tuple(name for guard in found.policy.guards for name in guard.interfaces) if found else (),
@@ -73,13 +76,37 @@ def look(host: Host, now: float) -> Status:
         peers={guard.chain: len(guard.peers) for guard in found.policy.guards} if found else {},
         snapshot_age=now - found.written if found else None,
         next_run=schedule.next_run(cron, now),
-        saved=", ".join(str(path) for path in saved.files.values()) if saved else persistence.UNIT_NAME,
+        saved=_saved(host, choice.backend),
         last=_last(last, now),
-        drift=choice.backend.drift(found.policy)
-        if found
-        else ("there is no snapshot: nothing is known to compare with",),
+        drift=(
+            *(choice.backend.drift(found.policy) if found else ["there is no last answer to compare them with"]),
+            *_astray(choice.backend, last, host, ipv6=ipv6),
+        ),
         problems=tuple(_problems(host, last)),
     )
+
+
+def _saved(host: Host, backend: Backend) -> str:
+    saved = persistence.loader(host, backend)
+    if saved is None:
+        return (
+            persistence.UNIT_NAME
+            if host.has_systemd()
+            else "nothing: no systemd and no loader of saved rules is here"
+        )
+    files = ", ".join(str(path) for path in saved.files.values())
+    if isinstance(backend, Iptables) and persistence.only_ours(backend.last(4)):
+        return f"{files} (only our rules: a program here writes its own as it runs)"
+    return files
+
+
+def _astray(backend: Backend, last: report.Report | None, host: Host, *, ipv6: bool) -> list[str]:
+    strays = choose.strays(backend, last.backend if last else None, host.runner, ipv6=ipv6)
+    return [
+        f"rules of ours also stand in {stray.name}"
+        for stray in strays
+        if isinstance(stray, Iptables) and stray.drift(Policy(()))
+    ]
 
 
 def render(status: Status, now: float) -> str:

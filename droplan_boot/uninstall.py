@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 
 from droplan_boot import firewalld, paths, persistence, refresh, snapshot
-from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
 from droplan_boot.host import lock
 from droplan_boot.host.machine import Host, require_root
@@ -30,11 +29,7 @@ def _uninstall(host: Host) -> None:
     host.files.remove(paths.CRON)  # first, so that the schedule does not put back what goes now
     found = snapshot.load(host.files)
     former = found.policy if found else None
-    for wanted in ("auto", "nftables"):
-        try:
-            backend = choose.choose(wanted, host.runner, ipv6=choose.has_ipv6()).backend
-        except DroplanError:
-            continue  # not installed, so it has no rules of ours
+    for backend in choose.everywhere(host.runner, ipv6=choose.has_ipv6()):
         if backend.remove(former):
             host.log.say(f"Removed our rules ({backend.name})")
     for line in persistence.forget(host, former):

@@ -7,7 +7,7 @@ that the machine's administrator chose (``iptables``), not off the kernel.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from droplan_boot.errors import DroplanError, FirewallError
@@ -36,17 +36,56 @@ def choose(wanted: str, runner: Runner, *, ipv6: bool) -> Choice:
     Raises:
         DroplanError: this machine has no command to write rules with, or not the one that is set.
     """
+    versions = (4, 6) if ipv6 else (4,)
     command = runner.which("iptables")
     if command and wanted != "nftables":
-        return _iptables(command, runner, (4, 6) if ipv6 else (4,))
+        legacy, why = _variant(command, runner)
+        return _legacy(command, runner, versions, why) if legacy else Choice(_nft_variant(runner, versions), why)
     if wanted == "iptables":
         raise DroplanError("DROPLAN_BACKEND=iptables, but iptables is not installed: run `droplan install`")
     if runner.which("nft"):
-        from droplan_boot.firewall.nftables import Nftables
-
         why = "DROPLAN_BACKEND=nftables" if wanted == "nftables" else "iptables is not installed"
-        return Choice(Nftables(runner), why)
+        return Choice(_nftables(runner), why)
     raise DroplanError("neither iptables nor nft is installed: run `droplan install`, which installs iptables")
+
+
+def strays(current: Backend, former: str | None, runner: Runner, *, ipv6: bool) -> tuple[Backend, ...]:
+    """Find the other backends that may still hold rules of ours.
+
+    An upgrade or a person may have switched ``iptables`` from one variant to the other, or DROPLAN_BACKEND. The rules
+    that stand in the old place still bind: a DROP there is not undone by an ACCEPT here.
+
+    Args:
+        current: the backend in use.
+        former: name of the backend that the refresh before used; None when unknown.
+        runner: finds the commands.
+        ipv6: whether this kernel speaks IPv6.
+    """
+    versions = (4, 6) if ipv6 else (4,)
+    found: list[Backend] = []
+    if current.name != "iptables-legacy" and legacy_in_use() and runner.which("iptables-legacy-save"):
+        found.append(_restoring("iptables-legacy", runner, versions, legacy=True))
+    if former == "iptables-nft" != current.name and runner.which("iptables-nft-save"):
+        found.append(_nft_variant(runner, versions))
+    if former == "nftables" != current.name and runner.which("nft"):
+        found.append(_nftables(runner))
+    return tuple(found)
+
+
+def everywhere(runner: Runner, *, ipv6: bool) -> tuple[Backend, ...]:
+    """List every backend that may hold rules of ours, whoever is in use now."""
+    versions = (4, 6) if ipv6 else (4,)
+    found: list[Backend] = []
+    if legacy_in_use() and runner.which("iptables-legacy-save"):
+        found.append(_restoring("iptables-legacy", runner, versions, legacy=True))
+    command = runner.which("iptables")
+    if runner.which("iptables-nft-save"):
+        found.append(_nft_variant(runner, versions))
+    elif command and not found:
+        found.append(choose("iptables", runner, ipv6=ipv6).backend)
+    if runner.which("nft"):
+        found.append(_nftables(runner))
+    return tuple(found)
 
 
 def has_ipv6(proc: Path = Path("/proc")) -> bool:
@@ -54,29 +93,53 @@ def has_ipv6(proc: Path = Path("/proc")) -> bool:
     return (proc / "net/if_inet6").exists()
 
 
-def _iptables(command: Path, runner: Runner, versions: tuple[int, ...]) -> Choice:
+def legacy_in_use(proc: Path = Path("/proc")) -> bool:
+    """Whether the legacy filter table is loaded, found out without loading it."""
+    for name in ("ip_tables_names", "ip6_tables_names"):
+        try:
+            if "filter" in (proc / "net" / name).read_text().split():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _variant(command: Path, runner: Runner) -> tuple[bool, str]:
+    """Tell whether ``iptables`` is the legacy variant, and from what."""
     program = command.resolve().name
-    if program == "xtables-nft-multi":
-        legacy, why = False, f"{command} is {program}"
-    elif program == "xtables-legacy-multi":
-        legacy, why = True, f"{command} is {program}"
-    else:
-        said = runner.run([str(command), "-V"]).stdout.strip()
-        legacy, why = "nf_tables" not in said, f"`iptables -V` says {said}"
+    if program in ("xtables-nft-multi", "xtables-legacy-multi"):
+        return program == "xtables-legacy-multi", f"{command} is {program}"
+    said = runner.run([str(command), "-V"]).stdout.strip()
+    return "nf_tables" not in said, f"`iptables -V` says {said}"
+
+
+def _nftables(runner: Runner) -> Backend:
+    from droplan_boot.firewall.nftables import Nftables
+
+    return Nftables(runner)
+
+
+def _nft_variant(runner: Runner, versions: tuple[int, ...]) -> Iptables:
+    return _restoring("iptables-nft", runner, versions, legacy=False)
+
+
+def _restoring(
+    name: str, runner: Runner, versions: tuple[int, ...], *, legacy: bool, waits: bool | None = None
+) -> Iptables:
     save = {version: _command(runner, version, legacy, "save") for version in versions}
     restore = {version: _command(runner, version, legacy, "restore") for version in versions}
-    if not legacy:
-        return Choice(Iptables("iptables-nft", runner, save, RestoreWriter(runner, restore, waits=False)), why)
-    plain = RestoreWriter(runner, restore, waits=_waits(runner, command))
+    return Iptables(name, runner, save, RestoreWriter(runner, restore, waits=legacy if waits is None else waits))
+
+
+def _legacy(command: Path, runner: Runner, versions: tuple[int, ...], why: str) -> Choice:
+    plain = _restoring("iptables-legacy", runner, versions, legacy=True, waits=_waits(runner, command))
     from droplan_boot.firewall import libiptc
 
     try:
-        return Choice(
-            Iptables("iptables-legacy", runner, save, libiptc.LibiptcWriter(libiptc.load(), plain)),
-            f"{why}; small changes through python-iptables",
-        )
+        writer = libiptc.LibiptcWriter(libiptc.load(), plain.writer)
     except FirewallError as error:
-        return Choice(Iptables("iptables-legacy", runner, save, plain), f"{why}; {error}")
+        return Choice(plain, f"{why}; {error}")
+    return Choice(replace(plain, writer=writer), f"{why}; small changes through python-iptables")
 
 
 def _command(runner: Runner, version: int, legacy: bool, verb: str) -> str:
