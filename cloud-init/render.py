@@ -1,6 +1,6 @@
 """Render user-data.yaml and user-data.sh from their .in files: each @@NAME@@ line becomes that file, gzip and base64.
 
-Run it after a change to any of them: `python3 cloud-init/render.py`. A test compares what is committed with its sources.
+Run it after a change to any of them: `python3 cloud-init/render.py`. A test compares what is committed with these.
 """
 
 from __future__ import annotations

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Iterator, Protocol
+from types import ModuleType
+from typing import Any, Protocol
 
 import pytest
 
@@ -42,6 +45,17 @@ def module(tmp_path: Path, inputs: dict[str, str]) -> tf.Terraform:
     configuration = tf.Terraform(tf.copy_sources(tmp_path), inputs)
     configuration.run("init")
     return configuration
+
+
+@pytest.fixture(scope="session")
+def renderer() -> ModuleType:
+    """Return cloud-init/render.py, which is a script and in no package."""
+    spec = importlib.util.spec_from_file_location("render", tf.ROOT / "cloud-init" / "render.py")
+    assert spec
+    assert spec.loader
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
 class Render(Protocol):
@@ -118,7 +132,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if document is not None:
             self.wfile.write(json.dumps(document).encode())
 
-    def log_message(self, format: str, *arguments: object) -> None:
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the base class names it so)
         """Keep quiet."""
 
 

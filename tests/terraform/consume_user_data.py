@@ -1,7 +1,7 @@
-"""Let the real cloud-init take user data apart: ``consume_user_data.py FOLDER < user-data`` prints what it would act on.
+"""Let the real cloud-init take user data apart: ``consume_user_data.py FOLDER < user-data``.
 
-Run by the tests with cloud-init's modules in PYTHONPATH. It calls what cloud-init's init stage calls, on FOLDER instead
-of /var/lib/cloud: multi-part is split, cloud-configs are merged, scripts are laid out in the order they would run.
+Run by the tests with cloud-init's modules in PYTHONPATH. It calls what cloud-init's init stage calls, on FOLDER and
+not on /var/lib/cloud: multi-part is split, cloud-configs are merged, scripts are laid out. It prints the outcome.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-from cloudinit import handlers, helpers, settings, user_data
-from cloudinit.handlers.cloud_config import CloudConfigPartHandler
-from cloudinit.handlers.shell_script import ShellScriptPartHandler
+from cloudinit import handlers, helpers, settings, user_data, util  # type: ignore[import-not-found]
+from cloudinit.handlers.cloud_config import CloudConfigPartHandler  # type: ignore[import-not-found]
+from cloudinit.handlers.shell_script import ShellScriptPartHandler  # type: ignore[import-not-found]
 
 
 class Source:
@@ -48,7 +47,7 @@ def consume(folder: Path, text: str) -> dict[str, Any]:
         handlers.call_end(handler, None, settings.PER_INSTANCE)
     config = instance / "cloud-config.txt"
     return {
-        "config": yaml.safe_load(config.read_text()) if config.exists() else {},
+        "config": util.load_yaml(config.read_text()) if config.exists() else {},
         "scripts": {path.name: path.read_text() for path in sorted((instance / "scripts").iterdir())},
     }
 

@@ -1,4 +1,4 @@
-"""The real cloud-init, from Debian's packages, unpacked and not installed: its services have no business on this machine."""
+"""The real cloud-init, from Debian's packages: unpacked, as its services have no business on this machine."""
 
 from __future__ import annotations
 

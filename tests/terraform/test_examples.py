@@ -146,7 +146,7 @@ def test_the_token_is_in_no_state_log_or_output(
     assert written == []
 
 
-def test_verbose_logs_do_hold_the_token_as_the_readme_warns(minimal: tf.Terraform, token: str, tmp_path: Path) -> None:
+def test_verbose_logs_hold_the_token_as_the_readme_warns(minimal: tf.Terraform, token: str, tmp_path: Path) -> None:
     # Not ours to mend: Terraform warns in its log, values included, that the provider plans a hash for user_data.
     log = tmp_path / "terraform.log"
     verbose = tf.Terraform(minimal.directory, minimal.variables, {**minimal.environment, "TF_LOG": "WARN"})

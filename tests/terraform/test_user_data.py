@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.terraform import real_cloud_init, tf
 from tests.terraform.conftest import Render
@@ -20,17 +19,13 @@ FOLDER = tf.ROOT / "cloud-init"
 EMBEDDED = ("bootstrap.sh", "bootstrap.py", "close.py")
 LIMIT = 64 * 1024
 SCRIPT = "#!/bin/sh\necho grüezi\n"
-CLOUD_CONFIG = "#cloud-config\nwrite_files:\n- {path: /etc/motd, content: hello}\nruncmd:\n- [systemctl, start, nginx]\n"
-
-
-@pytest.fixture(scope="module")
-def renderer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("render", FOLDER / "render.py")
-    assert spec
-    assert spec.loader
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+CLOUD_CONFIG = """#cloud-config
+write_files:
+- {path: /etc/motd, content: hello}
+runcmd:
+- [systemctl, start, nginx]
+"""
+BOOTSTRAP = "#!/bin/sh\nexec sh /opt/droplan/bootstrap.sh\n"
 
 
 @pytest.mark.parametrize("name", ["user-data.yaml", "user-data.sh"])
@@ -60,7 +55,8 @@ class TestCommitted:
     def test_it_has_three_values_to_fill_in(self, name: str) -> None:
         lines = [line.strip() for line in (FOLDER / name).read_text().splitlines() if "FILL-IN" in line]
 
-        assert [re.split("[=:]", line)[0] for line in lines if not line.startswith("#")] == ["DO_KEY", "URL", "SHA256"]
+        names = [line.partition("=")[0] for line in lines if not line.startswith("#")]
+        assert names == ["DO_KEY", "URL", "SHA256"]
 
 
 def test_the_pasted_cloud_config_passes_cloud_inits_schema() -> None:
@@ -107,9 +103,9 @@ def test_the_modules_cloud_config_passes_cloud_inits_schema(
     assert done.returncode == 0, done.stdout
 
 
-def test_the_module_sends_what_people_paste(render: Render) -> None:
-    sent = yaml.safe_load(render())
-    pasted = yaml.safe_load((FOLDER / "user-data.yaml").read_text())
+def test_the_module_sends_what_people_paste(render: Render, tmp_path: Path) -> None:
+    sent = real_cloud_init.consume(tmp_path / "sent", render())["config"]
+    pasted = real_cloud_init.consume(tmp_path / "pasted", (FOLDER / "user-data.yaml").read_text())["config"]
 
     for document in (sent, pasted):
         for entry in document["write_files"][:2]:
@@ -137,7 +133,7 @@ class TestTogetherWithOnesOwn:
 
         taken = real_cloud_init.consume(tmp_path / "cloud", render(extra_user_data=extra))
 
-        alone = files(yaml.safe_load(render()))
+        alone = files(real_cloud_init.consume(tmp_path / "alone", render())["config"])
         assert {path: data for path, data in files(taken["config"]).items() if path in alone} == alone
 
     @pytest.mark.parametrize("extra", [CLOUD_CONFIG, SCRIPT])
@@ -146,7 +142,7 @@ class TestTogetherWithOnesOwn:
     ) -> None:
         taken = real_cloud_init.consume(tmp_path / "cloud", render(extra_user_data=extra))
 
-        assert next(iter(taken["scripts"].items())) == ("00-droplan", "#!/bin/sh\nexec sh /opt/droplan/bootstrap.sh\n")
+        assert next(iter(taken["scripts"].items())) == ("00-droplan", BOOTSTRAP)
         # cloud-init writes runcmd's commands to a script of this name, and runs scripts in the order of their names.
         assert sorted([*taken["scripts"], "runcmd"])[0] == "00-droplan"
 
@@ -158,6 +154,6 @@ class TestTogetherWithOnesOwn:
     def test_the_droplan_part_passes_cloud_inits_schema(self, render: Render, tmp_path: Path) -> None:
         taken = real_cloud_init.consume(tmp_path / "cloud", render(extra_user_data=SCRIPT))
         config = tmp_path / "config.yaml"
-        config.write_text("#cloud-config\n" + yaml.safe_dump(taken["config"]))
+        config.write_text("#cloud-config\n" + json.dumps(taken["config"]))
 
         assert real_cloud_init.schema(config).returncode == 0

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +20,7 @@ def binary() -> str:
     """
     found = shutil.which("terraform")
     if not found:
-        raise RuntimeError("terraform (1.9 or later) is not in PATH: install it as its makers describe, then run again")
+        raise RuntimeError("terraform (1.9 or later) is not in PATH: install it, then run again")
     return found
 
 

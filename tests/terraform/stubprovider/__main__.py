@@ -17,8 +17,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-import grpc
-from msgpack.ext import ExtType
+import grpc  # type: ignore[import-untyped]
 from tf.gen import grpc_controller_pb2 as controller
 from tf.gen import grpc_controller_pb2_grpc as controller_rpc
 from tf.gen import grpc_stdio_pb2_grpc as stdio_rpc
@@ -27,7 +26,7 @@ from tf.iface import Provider
 from tf.provider import ProviderServicer
 from tf.schema import Attribute, Schema
 from tf.types import String, Unknown
-from tf.utils import read_dynamic_value, to_dynamic_value
+from tf.utils import ExtType, read_dynamic_value, to_dynamic_value
 
 from tests.terraform.stubprovider.resources import RESOURCES, Base, sha1
 

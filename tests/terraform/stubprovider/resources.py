@@ -20,7 +20,7 @@ State = dict[str, Any]
 
 def sha1(text: str) -> str:
     """Hash user data as the provider's StateFunc does, so that the state never holds it."""
-    return hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 (the provider's choice)
+    return hashlib.sha1(text.encode()).hexdigest()
 
 
 class Base(Resource):  # type: ignore[misc] # tf ships no types
@@ -67,7 +67,7 @@ class Droplet(Base):
                 Attribute("ipv4_address_private", String(), computed=True),
                 Attribute("status", String(), computed=True),
                 Attribute("urn", String(), computed=True),
-            ]
+            ],
         )
 
     def create(self, ctx: Any, planned: State) -> State | None:
@@ -124,7 +124,7 @@ class Vpc(Base):
                 Attribute("description", String(), optional=True),
                 Attribute("ip_range", String(), optional=True, computed=True, requires_replace=True),
                 Attribute("urn", String(), computed=True),
-            ]
+            ],
         )
 
     def create(self, ctx: Any, planned: State) -> State:
@@ -146,7 +146,7 @@ class Tag(Base):
             attributes=[
                 Attribute("id", String(), computed=True),
                 Attribute("name", String(), required=True, requires_replace=True),
-            ]
+            ],
         )
 
     def create(self, ctx: Any, planned: State) -> State:
@@ -178,7 +178,7 @@ class Bucket(Base):
                 Attribute("bucket_domain_name", String(), computed=True),
                 Attribute("endpoint", String(), computed=True),
                 Attribute("urn", String(), computed=True),
-            ]
+            ],
         )
 
     def create(self, ctx: Any, planned: State) -> State:
@@ -220,7 +220,7 @@ class BucketObject(Base):
                 Attribute("etag", String(), optional=True, computed=True),
                 Attribute("acl", String(), optional=True, computed=True, default="private"),
                 Attribute("content_type", String(), optional=True, computed=True),
-            ]
+            ],
         )
 
     def create(self, ctx: Any, planned: State) -> State:
