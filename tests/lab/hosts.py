@@ -77,6 +77,7 @@ class Host:
         """End every process of this host, and with the last of them its namespaces."""
         if self._holder is None:
             return
+        self.pid = 0  # soon another process may have the old one, and no command is to run there
         assert self._holder.stdin is not None
         self._holder.stdin.close()
         try:
