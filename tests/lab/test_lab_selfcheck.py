@@ -266,9 +266,14 @@ class TestLeavesNothing:
             assert probe(one.stranger, one.droplet).nothing
             assert probe(other.stranger, other.droplet).everything
 
+    def test_the_machine_sees_neither_its_mounts_nor_its_links(self, nft_lab: Lab) -> None:
+        assert "upperdir=/mnt/upper" in nft_lab.droplet.run(["cat", "/proc/mounts"]).stdout
+        assert "upperdir=/mnt/upper" not in Path("/proc/mounts").read_text()
+        links = {link.name for link in Path("/sys/class/net").iterdir()}
+        assert not links & {"private", "public", "port1"}
+
     @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_a_lab_that_is_ended_takes_everything_along(self, end: signal.Signals) -> None:
-        before = traces()
         program = """
 from tests.lab import Lab
 with Lab() as lab:
@@ -285,32 +290,24 @@ with Lab() as lab:
         assert lab.stdout is not None
         with lab, lab.stdout:
             assert lab.stdout.readline() == "up\n"
-            mine = namespaces() - before["namespaces"]
-            assert mine
+            own = set(map(network_of, descendants(lab.pid))) - {network_of(lab.pid), ""}
+            assert len(own) >= 6, "a namespace each for switch, cloud, Droplet, two peers and the stranger"
             lab.send_signal(end)
         deadline = time.monotonic() + 10
-        while mine & namespaces():
+        while own & {network_of(int(process.name)) for process in Path("/proc").glob("[0-9]*")}:
             assert time.monotonic() < deadline, "processes of the lab are left"
             time.sleep(0.05)
-        assert traces()["mounts"] == before["mounts"]
-        assert traces()["links"] == before["links"]
 
 
-def traces() -> dict[str, set[str]]:
-    """What a lab could leave behind on this machine."""
-    return {
-        "namespaces": namespaces(),
-        "mounts": set(Path("/proc/self/mountinfo").read_text().splitlines()),
-        "links": {link.name for link in Path("/sys/class/net").iterdir()},
-    }
+def descendants(pid: int) -> list[int]:
+    """All processes below one."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [below for child in children for below in descendants(child)]
 
 
-def namespaces() -> set[str]:
-    """The network namespaces that processes are in."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*/ns/net"):
-        try:
-            found.add(str(process.readlink()))
-        except OSError:
-            continue  # it ended meanwhile
-    return found
+def network_of(pid: int) -> str:
+    """The network namespace of a process, nothing if it ended."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/net").readlink())
+    except OSError:
+        return ""
