@@ -78,8 +78,6 @@ if not (sys.flags.isolated and sys.flags.no_site):
     os.execv(sys.executable, [sys.executable, "-I", "-S", *sys.argv])  # noqa: S606
 
 sys.path[0] = site_packages()
-# The tree is complete, compiled code included; anything added to it would make it differ from its manifest.
-sys.dont_write_bytecode = True
 
 from droplan_boot.cli import main  # noqa: E402
 

@@ -97,6 +97,18 @@ class TestStartedByRoot:
         assert "droplan" in started.stdout
         assert not executed(planted)
 
+    def test_by_a_python_that_was_not_told_to_be_isolated(self, planted: Machine) -> None:
+        # Python itself runs sitecustomize before any program can refuse; what droplan imports is our matter.
+        assert (
+            planted.run(
+                "sh", "-c", "cd /tmp/plant && mv argparse.py keep && rm *.py && mv keep argparse.py"
+            ).returncode
+            == 0
+        )
+        started = planted.run(SYSTEM_PYTHON, planted.archive, "--help", env={"PYTHONPATH": "/tmp/plant"})
+        assert (started.returncode, started.stderr) == (0, "")
+        assert not executed(planted)
+
 
 class TestPlantedModulesWork:
     def test_or_the_tests_above_would_show_nothing(self, fresh: Machine) -> None:
