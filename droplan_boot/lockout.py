@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 
-from droplan_boot.digitalocean.model import Address, Interface
+from droplan_boot.digitalocean.model import Interface
 from droplan_boot.errors import RefusedError
 from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host.sessions import Session
 from droplan_boot.learn import Here
+from droplan_boot.networks import Address
 
 
 def check(policy: Policy, here: Here, sessions: Iterable[Session]) -> None:
@@ -39,7 +41,7 @@ def _cuts(session: Session, guard: Guard, here: Here) -> bool:
     if not _comes_in_by(session.local, interfaces):
         return False
     version = session.remote.version
-    if any(session.remote in network for network in guard.networks(version)):
+    if any(session.remote in ipaddress.ip_network(one) for one in guard.sources(version)):
         return False
     return not any(
         entry.protocol == "tcp"

@@ -1,14 +1,57 @@
-"""IP networks of either version."""
+"""Sets of IP addresses of either version, exactly: never one address more or less."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Union
 
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 Network = Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 
+Interval = tuple[int, int]
+"""The first and the last address, as numbers."""
 
-def merge(networks: Iterable[Network], version: int) -> list[Network]:
-    """Merge networks of one IP version (4 or 6) exactly: none overlap, none can be merged further, ascending."""
-    return list(ipaddress.collapse_addresses(one for one in networks if one.version == version))  # type: ignore[type-var]
+Block = tuple[int, int]
+"""A network: its first address as a number, and its prefix length."""
+
+
+def intervals(sources: Iterable[Address | Network], version: int) -> list[Interval]:
+    """Join the addresses and networks of one IP version (4 or 6) into the fewest intervals, ascending."""
+    # Not by way of ipaddress.collapse_addresses: a network object for each of 10,000 peers costs ten times the rest.
+    return _joined(
+        (int(one), int(one)) if isinstance(one, (ipaddress.IPv4Address, ipaddress.IPv6Address)) else _ends(one)
+        for one in sources
+        if one.version == version
+    )
+
+
+def blocks(joined: Iterable[Interval], bits: int) -> Iterator[Block]:
+    """Split intervals into the fewest networks, ascending.
+
+    Args:
+        joined: disjoint and ascending.
+        bits: length of an address, 32 or 128.
+    """
+    for first, last in joined:
+        start = first
+        while start <= last:
+            # The widest network that begins here: as far as the zeros of its start reach, and not beyond the end.
+            zeros = (start & -start).bit_length() - 1 if start else bits
+            free = min(zeros, (last - start + 1).bit_length() - 1)
+            yield start, bits - free
+            start += 1 << free
+
+
+def _ends(network: Network) -> Interval:
+    return int(network.network_address), int(network.broadcast_address)
+
+
+def _joined(unsorted: Iterable[Interval]) -> list[Interval]:
+    joined: list[Interval] = []
+    for first, last in sorted(unsorted):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = joined[-1][0], max(last, joined[-1][1])
+        else:
+            joined.append((first, last))
+    return joined

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from droplan_boot.digitalocean.model import Address, Droplet, Machine
+from droplan_boot.digitalocean.model import Droplet, Machine
 from droplan_boot.errors import NoAnswerError
+from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
 
 

@@ -12,7 +12,7 @@ from typing import Callable, Final, TypeVar
 from droplan_boot import paths
 from droplan_boot.errors import UsageError
 from droplan_boot.host.files import Files
-from droplan_boot.networks import Network, merge
+from droplan_boot.networks import Network, intervals
 
 _Value = TypeVar("_Value")
 
@@ -234,7 +234,7 @@ def _allow(name: str, value: str) -> tuple[Allow, ...]:
     entries = tuple(dict.fromkeys(_allow_entry(name, entry) for entry in re.split(r"[,\s]+", value) if entry))
     for version in (4, 6):
         whole = [entry.source for entry in entries if entry.source and not entry.protocol]
-        if any(one.prefixlen == 0 for one in merge(whole, version)):
+        if intervals(whole, version) == [(0, 2 ** (32 if version == 4 else 128) - 1)]:
             raise UsageError(f"{name}={value} would let everyone in: name the networks you mean")
     return entries
 

@@ -12,6 +12,7 @@ from droplan_boot.digitalocean.http import Http
 from droplan_boot.digitalocean.model import Interface, Machine
 from droplan_boot.errors import DroplanError, NoAnswerError
 from droplan_boot.host.command import Runner
+from droplan_boot.networks import Address
 
 _DMI = Path("/sys/class/dmi/id")
 
@@ -53,7 +54,7 @@ def machine(value: object) -> Machine:
 def _interface(value: object) -> Interface:
     v4 = model.optional(value, "ipv4", dict, None)
     v6 = model.optional(value, "ipv6", dict, None)
-    addresses: list[model.Address] = []
+    addresses: list[Address] = []
     if v4 is not None:
         addresses.append(model.ipv4(model.member(v4, "ip_address", str)))
     if v6 is not None:

@@ -7,13 +7,17 @@ becomes a firewall rule.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
-from typing import Any, TypeVar, Union
+from typing import Any
 
 from droplan_boot.errors import NoAnswerError
+from droplan_boot.networks import Address, intervals
 
-Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
-_Address = TypeVar("_Address", ipaddress.IPv4Address, ipaddress.IPv6Address)
+# RFC 6890: this network, loopback, link-local; RFC 5771 and 1112: multicast, reserved, broadcast.
+_NO_HOST = intervals(
+    [ipaddress.ip_network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")], 4
+)
 
 
 @dataclass(frozen=True)
@@ -142,10 +146,13 @@ def ipv4(value: str) -> ipaddress.IPv4Address:
         NoAnswerError: it is something else, a network or multicast address among others.
     """
     try:
-        address = ipaddress.IPv4Address(value)
-    except ValueError:
+        # As strict as ipaddress, and a third of its price, three times for each of 10,000 Droplets.
+        number = int.from_bytes(socket.inet_pton(socket.AF_INET, value), "big")
+    except (OSError, ValueError):
         raise malformed(f"{value!r:.80} where an IPv4 address belongs") from None
-    return _host(address)
+    if any(first <= number <= last for first, last in _NO_HOST):
+        raise malformed(f"{value} cannot be the address of a Droplet")
+    return ipaddress.IPv4Address(number)
 
 
 def ipv6(value: str) -> ipaddress.IPv6Address:
@@ -160,18 +167,8 @@ def ipv6(value: str) -> ipaddress.IPv6Address:
         raise malformed(f"{value!r:.80} where an IPv6 address belongs") from None
     if "%" in value or address.ipv4_mapped:
         raise malformed(f"{value!r:.80} where an IPv6 address belongs")
-    return _host(address)
-
-
-def _host(address: _Address) -> _Address:
-    if (
-        address.is_multicast
-        or address.is_loopback
-        or address.is_unspecified
-        or address.is_link_local
-        or (address.version == 4 and address.is_reserved)
-    ):
-        raise malformed(f"{address} cannot be the address of a Droplet")
+    if address.is_multicast or address.is_loopback or address.is_unspecified or address.is_link_local:
+        raise malformed(f"{value} cannot be the address of a Droplet")
     return address
 
 

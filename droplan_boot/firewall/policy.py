@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from droplan_boot.digitalocean.model import Address
-from droplan_boot.networks import Network
+from droplan_boot.networks import Address, Network
 from droplan_boot.settings import Allow
 
 
@@ -33,11 +32,13 @@ class Guard:
         """The chain of its peers: a contract."""
         return "droplan-peers-public" if self.public else "droplan-peers"
 
-    def networks(self, version: int) -> tuple[Network, ...]:
-        """List all that may send anything, of one IP version: the allowed networks, then the peers, each once."""
+    def sources(self, version: int) -> tuple[Address | Network, ...]:
+        """List who may send anything, of one IP version: the allowed networks, then the peers."""
         allowed = [entry.source for entry in self.allow if entry.source and not entry.protocol]
-        peers = [ipaddress.ip_network(address) for address in self.peers if address.version == version]
-        return tuple(dict.fromkeys([*(one for one in allowed if one.version == version), *peers]))
+        return (
+            *(one for one in allowed if one.version == version),
+            *(address for address in self.peers if address.version == version),
+        )
 
     def services(self, version: int) -> tuple[Allow, ...]:
         """Select the entries that open one port, of one IP version."""

@@ -6,13 +6,14 @@ compared letter by letter, and a person can read both.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from droplan_boot.firewall import tree
 from droplan_boot.firewall.policy import Guard, Policy
-from droplan_boot.networks import Network
+from droplan_boot.networks import Address, Network
 from droplan_boot.settings import Allow
 
 PREFIX: Final = "droplan-"
@@ -88,7 +89,7 @@ def _forward_name(guard: Guard) -> str:
 
 
 def _chains(guard: Guard, forward: str, version: int) -> dict[str, tuple[str, ...]]:
-    networks = guard.networks(version)
+    sources = guard.sources(version)
     services = guard.services(version)
     knock = [
         *_neighbours(guard, version),
@@ -100,23 +101,24 @@ def _chains(guard: Guard, forward: str, version: int) -> dict[str, tuple[str, ..
         f"{REPLIES} -j RETURN",
         *(_service(entry, "-m conntrack --ctorigdstport {1}", "RETURN") for entry in services),
     ]
-    if len(networks) <= FLAT:
+    if len(sources) <= FLAT:
+        flat = _flat(sources)
         return {
-            guard.chain: (*knock, *(f"-s {network} -j ACCEPT" for network in _by_length(networks))),
-            forward: (*passing, *(f"-s {network} -j RETURN" for network in _by_length(networks)), "-j DROP"),
+            guard.chain: (*knock, *(f"-s {network} -j ACCEPT" for network in flat)),
+            forward: (*passing, *(f"-s {network} -j RETURN" for network in flat), "-j DROP"),
         }
     root = f"{PREFIX}tree-public" if guard.public else f"{PREFIX}tree"
     stem = f"{PREFIX}u-" if guard.public else f"{PREFIX}t-"
     return {
         guard.chain: (*knock, f"-j {root}", "-j ACCEPT"),
         forward: (*passing, f"-j {root}"),
-        **tree.lay_out(networks, version, root, stem),
+        **tree.lay_out(sources, version, root, stem),
     }
 
 
-def _by_length(networks: Sequence[Network]) -> Sequence[Network]:
-    """Put allowed networks before single peers; each part keeps its order."""
-    return sorted(networks, key=lambda network: network.prefixlen == network.max_prefixlen)
+def _flat(sources: Sequence[Address | Network]) -> list[str]:
+    """Spell each as a network, once."""
+    return list(dict.fromkeys(str(ipaddress.ip_network(one)) for one in sources))
 
 
 def _neighbours(guard: Guard, version: int) -> list[str]:

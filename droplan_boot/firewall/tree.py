@@ -18,20 +18,19 @@ import ipaddress
 from collections.abc import Iterable
 from typing import Final
 
-from droplan_boot.networks import Network, merge
+from droplan_boot.networks import Address, Block, Network, blocks, intervals
 
 WIDTH: Final = 8
 """The most rules in a chain, the last DROP included."""
 
 _STRIDE: Final = 2
-_Block = tuple[int, int]  # first address, prefix length
 
 
-def lay_out(networks: Iterable[Network], version: int, root: str, stem: str) -> dict[str, tuple[str, ...]]:
-    """Lay out networks as a tree of chains.
+def lay_out(sources: Iterable[Address | Network], version: int, root: str, stem: str) -> dict[str, tuple[str, ...]]:
+    """Lay out addresses and networks as a tree of chains.
 
     Args:
-        networks: the peers, of one IP version.
+        sources: who is in; those of the other IP version are left out.
         version: 4 or 6.
         root: name of the chain to jump to.
         stem: how the names of the other chains begin, at most 10 characters (a name has at most 28).
@@ -39,19 +38,19 @@ def lay_out(networks: Iterable[Network], version: int, root: str, stem: str) -> 
     Returns:
         Rules by chain, as iptables-save spells them without ``-A CHAIN``; at most :data:`WIDTH` in each.
     """
-    blocks = [(int(one.network_address), one.prefixlen) for one in merge(networks, version)]
-    return _Layout(version, stem).chains(root, blocks)
+    layout = _Layout(version, stem)
+    return layout.chains(root, list(blocks(intervals(sources, version), layout.bits)))
 
 
 class _Layout:
     def __init__(self, version: int, stem: str) -> None:
-        self._bits = 32 if version == 4 else 128
+        self.bits = 32 if version == 4 else 128
         self._address = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
         self._stem = stem
 
-    def chains(self, root: str, blocks: list[_Block]) -> dict[str, tuple[str, ...]]:
+    def chains(self, root: str, networks: list[Block]) -> dict[str, tuple[str, ...]]:
         laid: dict[str, tuple[str, ...]] = {}
-        waiting = [(root, blocks)]
+        waiting = [(root, networks)]
         while waiting:
             name, mine = waiting.pop()
             rules = []
@@ -66,27 +65,27 @@ class _Layout:
             laid[name] = (*rules, "-j DROP")
         return laid
 
-    def _parts(self, blocks: list[_Block]) -> list[list[_Block]]:
+    def _parts(self, networks: list[Block]) -> list[list[Block]]:
         """Split a chain's networks into the parts that get one rule each."""
-        if len(blocks) < WIDTH:
-            return [[block] for block in blocks]
-        shift = self._bits - min(self._around(blocks)[1] + _STRIDE, self._bits)
-        parts: dict[int, list[_Block]] = {}
-        for block in blocks:  # ascending, so a network wider than a part starts one and stays alone in it
+        if len(networks) < WIDTH:
+            return [[block] for block in networks]
+        shift = self.bits - min(self._around(networks)[1] + _STRIDE, self.bits)
+        parts: dict[int, list[Block]] = {}
+        for block in networks:  # ascending, so a network wider than a part starts one and stays alone in it
             parts.setdefault(block[0] >> shift, []).append(block)
         return list(parts.values())
 
-    def _around(self, blocks: list[_Block]) -> _Block:
+    def _around(self, networks: list[Block]) -> Block:
         """Find the smallest network around some (ascending, disjoint) networks."""
-        first, (last, length) = blocks[0][0], blocks[-1]
-        end = last | ((1 << (self._bits - length)) - 1)
+        first, (last, length) = networks[0][0], networks[-1]
+        end = last | ((1 << (self.bits - length)) - 1)
         free = (first ^ end).bit_length()
-        return first >> free << free, self._bits - free
+        return first >> free << free, self.bits - free
 
-    def _text(self, block: _Block) -> str:
+    def _text(self, block: Block) -> str:
         return f"{self._address(block[0])}/{block[1]}"
 
-    def _name(self, block: _Block) -> str:
-        if self._bits == 32:
+    def _name(self, block: Block) -> str:
+        if self.bits == 32:
             return f"{self._stem}{block[0]:08x}-{block[1]}"
         return self._stem + hashlib.blake2s(self._text(block).encode(), digest_size=8).hexdigest()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from droplan_boot.digitalocean.model import Address
+from droplan_boot.networks import Address
 
 _ESTABLISHED: Final = "01"
 
