@@ -12,6 +12,7 @@ from typing import Callable
 from tests.lab.booted_root import CONSOLE, MOUNTED, BootedDisk
 from tests.lab.hosts import Host, prepare_network
 
+_CGROUPS = Path("/sys/fs/cgroup")
 REBOOTED = 133  # what systemd-nspawn --keep-unit exits with when the guest rebooted: the rest is ours to do
 
 # The namespaces of one boot. systemd-nspawn keeps some state in /run/systemd/nspawn, which must be there and shared
@@ -56,7 +57,7 @@ class Container(Host):
         self._disk = disk
         self._spawn: subprocess.Popen[str] | None = None
         self._leader = 0
-        self._cgroup = Path()
+        self._cgroup = ""
 
     def start(self) -> None:
         """Make the namespaces, without anything in them: the cards are plugged in next, then it is switched on."""
@@ -66,8 +67,8 @@ class Container(Host):
         # show this machine's cards.
         self._hold(["nsenter", disk, "unshare", *namespaces, "sh", "-c", _HOLD])
         self.inside(prepare_network)
-        self._cgroup = _unified_hierarchy() / f"droplan-{self.pid}"
-        self._cgroup.mkdir()
+        self._cgroup = f"droplan-{self.pid}"
+        (_unified_hierarchy() / self._cgroup).mkdir(exist_ok=True)
 
     def switch_on(self, timeout: float = 30) -> None:
         """Start systemd, and wait until it is there.
@@ -77,7 +78,7 @@ class Container(Host):
         """
         # Not /proc/PID/root/…: a file opened by that name would be the test's, not the guest's, to write.
         console = f"exec >>{CONSOLE} 2>&1; {_LAUNCH}"
-        procs = str(self._cgroup / "cgroup.procs")
+        procs = str(_unified_hierarchy() / self._cgroup / "cgroup.procs")
         self._spawn = self.popen(["sh", "-c", console, "sh", procs, *self._arguments()], env=_SETTINGS)
         poll(lambda: self._find_leader() or self._ended, timeout, self._failure, interval=0.02)
         if not self._leader:
@@ -124,14 +125,18 @@ class Container(Host):
         """End everything at once, as a power cut does, and the namespaces with it."""
         super().stop()
         self._leader = 0
-        if self._cgroup.name:
-            poll(self._remove_cgroups, 10, lambda: f"{self.name}: processes stay in {self._cgroup}")
+        poll(self._remove_cgroups, 10, lambda: f"{self.name}: processes stay in the cgroup {self._cgroup}")
 
     def _remove_cgroups(self) -> bool:
-        """Remove our cgroup and those the guest made below it, deepest first; False while one is in use."""
+        """Remove our cgroup and those the guest made below it, deepest first; False while one is in use.
+
+        Beside v2, systemd-nspawn makes the same one in v1's "systemd" hierarchy where that is mounted.
+        """
+        ours = [mount / self._cgroup for mount in (_CGROUPS, *_CGROUPS.iterdir()) if self._cgroup]
+        folders = [Path(where) for each in ours for where, _, _ in os.walk(each)]
         try:
-            for folder in sorted((where for where, _, _ in os.walk(self._cgroup)), reverse=True):
-                Path(folder).rmdir()
+            for folder in sorted(folders, reverse=True):
+                folder.rmdir()
         except OSError:
             return False
         return True
@@ -193,5 +198,4 @@ def _namespaced_pids(pid: int) -> list[int]:
 
 def _unified_hierarchy() -> Path:
     """Find cgroup v2, which is mounted apart where the machine itself still uses v1."""
-    mounts = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
-    return next(mount for mount in mounts if (mount / "cgroup.procs").exists())
+    return next(mount for mount in (_CGROUPS / "unified", _CGROUPS) if (mount / "cgroup.procs").exists())

@@ -1,4 +1,4 @@
-"""What all tests with booted Droplets need: the Debian roots, the zipapp, and user data as a person would paste it."""
+"""What the tests with booted Droplets need: Debian roots, the zipapp, and user data as a person pastes it."""
 
 from __future__ import annotations
 

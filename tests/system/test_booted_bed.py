@@ -1,0 +1,99 @@
+"""The bed is what it says it is: what it would not show, no test in it would."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab.booted import BootedDroplet
+from tests.lab.booted_probe import CLOSED, OPEN, Knocking, door
+from tests.lab.booted_region import Region
+
+DROP = "iptables -I INPUT -i eth1 -j DROP; ip6tables -I INPUT -i eth1 -j DROP"
+
+
+@pytest.fixture(scope="module")
+def region() -> Iterator[Region]:
+    """An empty region."""
+    with Region() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def droplet(roots: None, region: Region) -> BootedDroplet:
+    """A Droplet with iptables and without rules, booted once."""
+    packages = "#cloud-config\nruncmd: [apt-get -qq update && apt-get -qq install iptables && touch /root/ran]\n"
+    made = region.droplet("bookworm", "plain", user_data=packages)
+    made.boot()
+    made.wait_cloud_init()
+    return made
+
+
+def test_cloud_init_reads_its_user_data_from_the_metadata_service(droplet: BootedDroplet) -> None:
+    assert droplet.path("/root/ran").exists()
+    assert droplet.run(["cloud-id"]).stdout.strip() == "digitalocean"
+    assert droplet.run(["hostname"]).stdout.strip() == "plain"
+
+
+def test_every_unit_starts(droplet: BootedDroplet) -> None:
+    assert droplet.run(["systemctl", "is-system-running", "--wait"]).stdout.strip() == "running"
+
+
+def test_who_asks_for_a_container_is_told_there_is_none(droplet: BootedDroplet) -> None:
+    assert droplet.run(["systemd-detect-virt", "--container"], check=False).stdout.strip() == "none"
+    assert "container=" not in droplet.run(["cat", "/proc/1/environ"]).stdout
+
+
+def test_knocking_sees_a_door_that_is_open_while_it_boots(region: Region, droplet: BootedDroplet) -> None:
+    with Knocking(region.stranger, droplet) as knocking:
+        droplet.reboot()
+        droplet.wait_cloud_init()
+    assert knocking.answered > 20
+    assert knocking.answered6 > 20
+    assert door(region.stranger, droplet) == OPEN
+
+
+def test_rules_do_not_outlive_a_reboot_by_themselves(region: Region, droplet: BootedDroplet) -> None:
+    droplet.run(["sh", "-c", DROP])
+    assert door(region.stranger, droplet, patience=0.5) == CLOSED
+    droplet.reboot()
+    droplet.wait_cloud_init()
+    assert door(region.stranger, droplet) == OPEN
+
+
+def test_files_outlive_a_power_cut(droplet: BootedDroplet) -> None:
+    droplet.run(["sh", "-c", "echo kept >/root/file"])
+    droplet.power_cut()
+    assert droplet.path("/root/file").read_text() == "kept\n"
+    droplet.boot()
+    droplet.wait_cloud_init()
+    assert droplet.run(["cat", "/root/file"]).stdout == "kept\n"
+
+
+def test_two_droplets_reach_each_other(region: Region, droplet: BootedDroplet) -> None:
+    second = region.droplet("bookworm", "second")
+    second.boot()
+    second.wait_cloud_init()
+    assert droplet.run(["ping", "-c1", "-W2", second.address]).returncode == 0
+    second.power_off()
+
+
+def test_nothing_is_left_of_a_region(roots: None) -> None:
+    before = _traces()
+    with Region() as region:
+        droplet = region.droplet("bookworm", "passing")
+        droplet.boot()
+        assert _traces() != before
+    assert _traces() == before
+
+
+def _traces() -> dict[str, object]:
+    """What a container could leave on this machine."""
+    return {
+        "links": subprocess.run(["ip", "-oneline", "link"], capture_output=True, text=True, check=True).stdout,
+        "mounts": Path("/proc/self/mounts").read_text(),
+        "cgroups": sorted(path.name for path in Path("/sys/fs/cgroup").rglob("droplan-*")),
+    }

@@ -1,0 +1,255 @@
+"""A Droplet's whole life on each Debian release: user data, cron, reboots, an outage at DigitalOcean, uninstall.
+
+All releases live it at once, stage by stage, since most of the time goes into waiting for cron's next minute. What is
+seen on the way is written down; each test then asks one question about it.
+"""
+
+from __future__ import annotations
+
+import stat
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.lab.booted import RELEASES, BootedDroplet
+from tests.lab.booted_container import poll
+from tests.lab.booted_probe import CLOSED, OPEN, PEERS_ONLY, Door, Knocking, door
+from tests.lab.booted_region import Region
+from tests.lab.faults import Fault
+from tests.lab.hosts import Host
+from tests.system.conftest import user_data
+
+# cron starts the refresh at a minute of its own and each Droplet then sleeps for up to a minute of its own.
+ONE_INTERVAL = 130
+PROGRAM = "/opt/droplan/droplan"
+PLACES = ("/opt/droplan", "/etc/droplan", "/var/lib/droplan", "/var/log/droplan.log", "/etc/cron.d/droplan")
+
+
+@dataclass
+class Boot:
+    """What was seen of one boot, from before it was switched on to some time after cloud-init had finished."""
+
+    cloud_init: dict[str, Any]
+    stranger_knocked: int
+    stranger_answered: int
+    peer_answered: int
+    rules: str
+    failed_units: str
+
+
+@dataclass
+class Life:
+    """What was seen on one release."""
+
+    droplet: BootedDroplet
+    late_peer: Host
+    trouble: str = ""
+    seen: dict[str, Any] = field(default_factory=dict)
+
+
+class Observers:
+    """The stages of a Droplet's life, in their order; each adds to what was seen."""
+
+    def __init__(self, region: Region, peer: Host) -> None:
+        self.region = region
+        self.peer = peer
+
+    def first_boot(self, life: Life) -> None:
+        life.droplet.boot()
+        life.seen["first cloud-init"] = life.droplet.wait_cloud_init()
+        life.seen["installed doors"] = self._doors(life)
+        life.seen["status"] = life.droplet.run([PROGRAM, "status"], check=False)
+        life.seen["late peer before"] = door(life.late_peer, life.droplet)
+        life.seen["readable"] = life.droplet.run(
+            [
+                "grep",
+                "--recursive",
+                "--files-with-matches",
+                "--no-messages",
+                self.region.token,
+                "/etc",
+                "/opt",
+                "/var",
+                "/run",
+            ],
+            check=False,
+        ).stdout.split()
+        life.seen["modes"] = {name: _mode(life.droplet, name) for name in life.seen["readable"]}
+
+    def a_peer_is_added(self, life: Life) -> None:
+        self.region.do.add(self.region.listing(life.late_peer))
+        poll(
+            lambda: door(life.late_peer, life.droplet) == PEERS_ONLY,
+            ONE_INTERVAL,
+            lambda: (
+                f"the new peer stays out; {life.droplet.run(['tail', '-n5', '/var/log/droplan.log'], check=False)}"
+            ),
+        )
+        life.seen["late peer after"] = door(life.late_peer, life.droplet)
+
+    def reboot(self, life: Life) -> None:
+        life.seen["reboot"] = self._reboot(life)
+
+    def reboot_without_api(self, life: Life) -> None:
+        life.seen["reboot without API"] = self._reboot(life)
+        life.seen["refresh without API"] = life.droplet.run([PROGRAM, "refresh"], check=False)
+        life.seen["doors without API"] = self._doors(life)
+
+    def uninstall(self, life: Life) -> None:
+        life.seen["uninstall"] = life.droplet.run([PROGRAM, "uninstall"], check=False)
+        life.seen["rules after uninstall"] = _rules(life.droplet)
+        life.seen["left behind"] = life.droplet.run(["find", *PLACES], check=False).stdout.split()
+        life.seen["stranger after uninstall"] = door(self.region.stranger, life.droplet)
+        life.seen["packages"] = life.droplet.run(
+            ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ", "iptables-persistent", "cron"]
+        ).stdout.split()
+        life.droplet.reboot()
+        life.seen["cloud-init after uninstall"] = life.droplet.wait_cloud_init()
+        life.seen["rules after uninstall and reboot"] = _rules(life.droplet)
+
+    def _doors(self, life: Life) -> dict[str, Door]:
+        return {"peer": door(self.peer, life.droplet), "stranger": door(self.region.stranger, life.droplet)}
+
+    def _reboot(self, life: Life) -> Boot:
+        droplet = life.droplet
+        with Knocking(self.region.stranger, droplet) as stranger, Knocking(self.peer, droplet) as peer:
+            droplet.reboot()
+            report = droplet.wait_cloud_init()
+            poll(lambda: peer.answered > 20, 60, lambda: f"a peer stays out; {_rules(droplet)}")
+        return Boot(
+            cloud_init=report,
+            stranger_knocked=stranger.sent,
+            stranger_answered=stranger.answered + stranger.answered6,
+            peer_answered=peer.answered,
+            rules=_rules(droplet),
+            failed_units=droplet.run(["systemctl", "--failed", "--no-legend", "--plain"]).stdout,
+        )
+
+
+def _rules(droplet: BootedDroplet) -> str:
+    return droplet.run(["sh", "-c", "iptables -S; ip6tables -S"]).stdout
+
+
+def _mode(droplet: BootedDroplet, path: str) -> int:
+    return stat.S_IMODE(int(droplet.run(["stat", "--format=%f", path]).stdout, 16))
+
+
+def _live(lives: dict[str, Life], stage: Callable[[Life], None]) -> None:
+    """Let all releases go through a stage at once; one that fails goes no further."""
+
+    def one(life: Life) -> None:
+        if not life.trouble:
+            try:
+                stage(life)
+            except Exception:
+                life.trouble = f"{stage.__name__}: {traceback.format_exc()}\n{life.droplet.console()[-3000:]}"
+
+    with ThreadPoolExecutor(len(lives)) as pool:
+        list(pool.map(one, lives.values()))
+
+
+@pytest.fixture(scope="module")
+def lives(roots: None, pyz: bytes) -> Iterator[dict[str, Life]]:
+    """Every release's life, seen to its end."""
+    with Region() as region:
+        url = region.publish("droplan.pyz", pyz)
+        peer = region.host("peer")
+        region.do.add(region.listing(peer))
+        pasted = user_data(pyz, url=url, token=region.token, settings="DROPLAN_INTERVAL=1")
+        lives = {
+            release: Life(region.droplet(release, f"on-{release}", user_data=pasted), region.host(f"late-{release}"))
+            for release in RELEASES
+        }
+        observers = Observers(region, peer)
+        _live(lives, observers.first_boot)
+        _live(lives, observers.a_peer_is_added)
+        _live(lives, observers.reboot)
+        region.do.fault(Fault(service="api", refuse=True))
+        _live(lives, observers.reboot_without_api)
+        region.do.clear_faults()
+        _live(lives, observers.uninstall)
+        yield lives
+
+
+@pytest.fixture(params=RELEASES)
+def life(request: pytest.FixtureRequest, lives: dict[str, Life]) -> Life:
+    """One release's life."""
+    found = lives[request.param]
+    assert not found.trouble, found.trouble
+    return found
+
+
+def test_cloud_init_is_content(life: Life) -> None:
+    report = life.seen["first cloud-init"]
+    assert (report["status"], report["errors"]) == ("done", [])
+
+
+def test_a_first_boot_leaves_the_door_open_to_peers_only(life: Life) -> None:
+    assert life.seen["installed doors"] == {"peer": PEERS_ONLY, "stranger": CLOSED}
+
+
+def test_status_finds_nothing_to_complain_about(life: Life) -> None:
+    status = life.seen["status"]
+    assert (status.returncode, status.stderr) == (0, "")
+
+
+def test_no_file_shows_the_token_to_others_than_root(life: Life) -> None:
+    assert "/etc/droplan/droplan.env" in life.seen["readable"]
+    assert {name: mode for name, mode in life.seen["modes"].items() if mode & 0o077} == {}
+
+
+def test_cron_lets_a_new_peer_in_without_anyone_touching_the_droplet(life: Life) -> None:
+    assert life.seen["late peer before"] == CLOSED
+    assert life.seen["late peer after"] == PEERS_ONLY
+
+
+@pytest.mark.parametrize("which", ["reboot", "reboot without API"])
+class TestReboot:
+    def test_no_packet_of_a_strangers_is_answered_from_before_the_boot_on(self, life: Life, which: str) -> None:
+        boot = life.seen[which]
+        assert boot.stranger_knocked > 100
+        assert boot.stranger_answered == 0
+
+    def test_peers_are_let_in_by_the_rules_that_were_saved(self, life: Life, which: str) -> None:
+        boot = life.seen[which]
+        assert boot.peer_answered > 0
+        assert f"-A droplan-peers -s {life.late_peer.address}/32 -j ACCEPT" in boot.rules
+
+    def test_cloud_init_still_reaches_its_metadata(self, life: Life, which: str) -> None:
+        report = life.seen[which].cloud_init
+        assert (report["status"], report["errors"]) == ("done", [])
+
+    def test_no_unit_fails(self, life: Life, which: str) -> None:
+        assert life.seen[which].failed_units == ""
+
+
+def test_a_refresh_without_the_api_fails_and_changes_nothing(life: Life) -> None:
+    assert life.seen["refresh without API"].returncode == 1
+    assert life.seen["doors without API"] == {"peer": PEERS_ONLY, "stranger": CLOSED}
+
+
+class TestUninstall:
+    def test_it_says_that_it_is_done(self, life: Life) -> None:
+        assert life.seen["uninstall"].returncode == 0, life.seen["uninstall"]
+
+    def test_no_rule_of_ours_is_left_not_even_after_a_reboot(self, life: Life) -> None:
+        bare = "-P INPUT ACCEPT\n-P FORWARD ACCEPT\n-P OUTPUT ACCEPT\n"
+        assert life.seen["rules after uninstall"] == bare * 2
+        assert life.seen["rules after uninstall and reboot"] == bare * 2
+
+    def test_everybody_gets_in_again(self, life: Life) -> None:
+        assert life.seen["stranger after uninstall"] == OPEN
+
+    def test_no_file_of_ours_is_left(self, life: Life) -> None:
+        assert life.seen["left behind"] == []
+
+    def test_packages_stay(self, life: Life) -> None:
+        assert life.seen["packages"] == ["installed", "installed"]
+
+    def test_the_next_boot_does_not_bring_it_back(self, life: Life) -> None:
+        report = life.seen["cloud-init after uninstall"]
+        assert (report["status"], report["errors"]) == ("done", [])
