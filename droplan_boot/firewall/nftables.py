@@ -23,7 +23,7 @@ from typing import Final
 from droplan_boot.errors import CommandError, FirewallError
 from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host.command import Runner
-from droplan_boot.settings import Network
+from droplan_boot.networks import Network
 
 NAME: Final = "inet droplan"
 
@@ -45,7 +45,7 @@ _NEIGHBOURS: Final = {
 }
 # By the last letter of a set's name: its type, the address family, and the bytes of an address.
 _SETS: Final = {"4": ("ipv4_addr", socket.AF_INET, 4), "6": ("ipv6_addr", socket.AF_INET6, 16)}
-_BLOCK: Final = re.compile(r"^\t(\w+) (\S+) \{\n(.*?)^\t\}\n", re.MULTILINE | re.DOTALL)
+_BLOCK: Final = re.compile(r"^\t(\w+) (\S+) \{\n((?:\t\t.*\n)*)\t\}\n", re.MULTILINE)
 
 Interval = tuple[int, int]
 """The first and the last address."""

@@ -222,6 +222,7 @@ TAMPERED = {
     ),
     "table inet droplan has what is not ours: set mine": ("\tset", "\tset mine {\n\t\ttype mark\n\t}\n\n\tset", 1),
     "table inet droplan has what is not ours: set droplan-peers4": ("10.132.0.9 }", "10.132.0.9 timeout 1h }"),
+    "table inet droplan has what is not ours: set droplan-peers6": ("ipv6_addr\n", "ipv6_addr\n\t\ttimeout 1h\n"),
     "set droplan-peers4 lacks 1 of its entries and has 0 others": ("10.132.0.3, ", ""),
     "set droplan-peers4 lacks 0 of its entries and has 1 others": ("10.132.0.3", "10.132.0.3, 10.132.0.6"),
     "set droplan-peers4 lacks 1 of its entries and has 1 others": ("10.132.0.9 }", "10.132.0.9-10.132.0.11 }"),
