@@ -11,7 +11,8 @@ It prints one sentence that says how the interface stands. Exit status 1: it sho
 
 nftables come first and in a table of this file's own: nobody else flushes it (iptables.service starts, firewalld
 stops while droplan is being installed), and removing it can never remove a rule of droplan's. Where there is no nft,
-the rules take the places that droplan's have, so that droplan finds its own layout and fills in the peers.
+the rules take the places that droplan's have, so that droplan finds its own layout and fills in the peers. A minimal
+system may have neither until droplan brings it: then traffic control, which iproute2 always has, lets only ARP in.
 """
 
 from __future__ import print_function
@@ -33,7 +34,9 @@ SETTINGS = "/etc/droplan/droplan.env"
 REMEMBERED = "/var/lib/droplan/bootstrap.closed"
 METADATA = "http://169.254.169.254"
 TABLE = "droplan-bootstrap"
+PREFERENCE = "47101"  # marks our traffic control filter; any number that nobody else is likely to use
 TRIES = 3
+PATIENCE = 10
 UNREADABLE = (IOError, ValueError, KeyError, HTTPException)  # no answer, or not the answer of a Droplet's
 
 # Replies to what the Droplet opened, neighbour discovery (ICMPv6 135, 136), nothing else.
@@ -50,6 +53,8 @@ NFT_CHAINS = """
         iifname { %(names)s } drop
     }
 """
+# Classic BPF for tc-bpf(8): load the Ethernet type; 0x0806, ARP, passes (0), all else is dropped (2, TC_ACT_SHOT).
+ONLY_ARP = "4,40 0 0 12,21 0 1 2054,6 0 0 0,6 0 0 2"
 REPLIES = "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY"
 NEIGHBOURS = "-A droplan-peers -p ipv6-icmp -m icmp6 --icmpv6-type %d -j ACCEPT"
 
@@ -146,6 +151,47 @@ def close_with_iptables(names):
     return None
 
 
+def filter_of(name):
+    """Return the words with which tc names our filter on an interface."""
+    return ["dev", name, "ingress", "pref", PREFERENCE]
+
+
+def close_with_tc(names):
+    """Drop all that comes in but ARP, replies too. Return None, or why not."""
+    if not set(os.listdir("/sys/class/net")) - set(names) - {"lo"}:
+        return "no tc where this is the only interface, as droplan could then not be fetched"
+    for name in names:
+        deadline = time.time() + PATIENCE
+        while not os.path.exists("/sys/class/net/" + name) and time.time() < deadline:
+            time.sleep(0.1)  # early at boot; the other ways don't need it to be there
+        run(["tc", "qdisc", "add", "dev", name, "ingress"])  # fails where there is one, which serves as well
+        match = ["handle", "1", "protocol", "all", "bpf", "direct-action", "bytecode", ONLY_ARP]
+        status, output = run(["tc", "filter", "replace"] + filter_of(name) + match)
+        if status != 0:
+            return output.strip()
+    return None
+
+
+def close_somehow(names):
+    """Close by the first way that works. Return None, or why none did."""
+    reasons = []
+    for way in (close_with_nft, close_with_iptables, close_with_tc):
+        failed = way(names)
+        if not failed:
+            return None
+        reasons.append(" ".join(failed.split()))
+    return "; ".join(reasons)
+
+
+def reopen():
+    """Remove the table or the filters. Rules made with iptables stay: they are droplan's layout, and droplan's now."""
+    run(["nft", "delete", "table", "inet", TABLE])
+    for name in os.listdir("/sys/class/net"):
+        if run(["tc", "filter", "del"] + filter_of(name))[0] == 0:
+            if not run(["tc", "filter", "show", "dev", name, "ingress"])[1].strip():  # nobody else's there
+                run(["tc", "qdisc", "del", "dev", name, "ingress"])
+
+
 def remember(names):
     """Keep the names for the next boot, when the metadata service cannot be asked before the network is up."""
     with open(REMEMBERED, "w") as remembered:
@@ -180,10 +226,9 @@ def close(remembered_only):
         return 1, "The private interface is OPEN: the metadata service does not say which it is (%s)." % error
     if not names:
         return 0, "There is no private interface to close."
-    failed = close_with_nft(names) and close_with_iptables(names)
+    failed = close_somehow(names)
     if failed:
-        reason = " ".join(failed.split())
-        return 1, "The private interface is OPEN: neither nft nor iptables could close it (%s)." % reason
+        return 1, "The private interface is OPEN: nothing here can close it (%s)." % failed
     remember(names)
     return 0, "The private interface %s is closed." % ", ".join(names)
 
@@ -192,7 +237,7 @@ def main():
     """Do what the command line says; return the exit status."""
     os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin"
     if sys.argv[1:] == ["--open"]:
-        run(["nft", "delete", "table", "inet", TABLE])  # absent where iptables closed it: droplan has those rules now
+        reopen()
         return 0
     status, sentence = close(sys.argv[1:] == ["--remembered"])
     print(sentence)

@@ -34,6 +34,7 @@ URL = "https://example.com/a/droplan.pyz?x=1&y=2"
 RUN = "sh /user-data.sh"
 AGAIN = "sh /opt/droplan/bootstrap.sh"
 RULES = "/usr/sbin/nft list ruleset"
+FILTERS = "/usr/sbin/tc filter show dev ens4 ingress"
 IPV4 = "/usr/sbin/iptables -S"
 
 
@@ -348,12 +349,50 @@ class TestWithoutNft:
 
         assert after == before
 
-    def test_without_iptables_either_it_says_that_it_is_open(self, bare: Machine) -> None:
-        bare.hidden.append("/usr/sbin/xtables-nft-multi")  # what the iptables programs are links to
 
-        bare.boot(RUN)
+class TestWithoutNftAndIptables:
+    @pytest.fixture
+    def minimal(self, machine: Machine) -> Machine:
+        machine.hidden = [
+            "/usr/sbin/nft",
+            "/usr/sbin/xtables-nft-multi",
+        ]  # iptables' programs are links to the latter
+        machine.stage0_ends_with(13)
+        return machine
 
-        assert "OPEN: neither nft nor iptables could close it" in bare.read("/dev/console")
+    def test_traffic_control_closes(self, minimal: Machine) -> None:
+        _, filters = minimal.boot(RUN, FILTERS)
+
+        assert "direct-action" in filters[1]
+        assert "The private interface ens4 is closed." in minimal.read("/dev/console")
+
+    def test_a_second_failure_does_not_double_it(self, minimal: Machine) -> None:
+        _, before, _, after = minimal.boot(RUN, FILTERS, AGAIN, FILTERS)
+
+        assert after == before
+
+    def test_a_later_try_that_succeeds_leaves_nothing_of_it(self, minimal: Machine) -> None:
+        *_, qdiscs = minimal.boot(RUN, "printf 0 >/ends-with", AGAIN, "/usr/sbin/tc qdisc show dev ens4")
+
+        assert "ingress" not in qdiscs[1]
+
+    def test_somebody_elses_filters_stay(self, minimal: Machine) -> None:
+        theirs = (
+            "/usr/sbin/tc qdisc add dev ens4 ingress",
+            "/usr/sbin/tc filter add dev ens4 ingress pref 5 protocol ip u32 match u32 0 0 flowid 1:1",
+        )
+
+        *_, filters = minimal.boot(*theirs, RUN, "printf 0 >/ends-with", AGAIN, FILTERS)
+
+        assert "pref 5 u32" in filters[1]
+        assert "47101" not in filters[1]
+
+    def test_without_tc_either_it_says_that_it_is_open(self, minimal: Machine) -> None:
+        minimal.hidden.append("/usr/sbin/tc")
+
+        minimal.boot(RUN)
+
+        assert "The private interface is OPEN: nothing here can close it" in minimal.read("/dev/console")
 
 
 def test_a_script_that_was_cut_short_does_nothing(machine: Machine) -> None:
