@@ -17,8 +17,8 @@ from droplan_boot.report import Report
 from droplan_boot.settings import Settings
 from droplan_boot.snapshot import Snapshot
 
-LOCK_S = 45.0
-"""How long a second droplan waits for the first: somewhat longer than a refresh takes."""
+LOCK_S = 10.0
+"""How long a second droplan waits for the first. With it, a refresh that meets every delay ends within 60 s."""
 
 
 def run(host: Host) -> None:

@@ -13,7 +13,7 @@ from droplan_boot.firewall.ruleset import Ruleset
 from droplan_boot.host.command import Runner
 
 _ATTEMPTS: Final = 20  # a run of losses against programs that write the table at the same moment
-_READ_S: Final = 30.0
+_READ_S: Final = 10.0
 
 
 class Writer(Protocol):

@@ -19,7 +19,7 @@ from droplan_boot.firewall.iptables import Writer
 from droplan_boot.host import lock
 
 _XTABLES_LOCK: Final = Path("/run/xtables.lock")
-_LOCK_S: Final = 15.0
+_LOCK_S: Final = 8.0
 _LIBRARIES: Final = ("xtables", "ip4tc", "ip6tc", "iptc", "c")
 _FOLDERS: Final = ("usr/lib/*-linux-gnu", "lib/*-linux-gnu", "usr/lib64", "lib64", "usr/lib", "lib")
 _FIELDS: Final = {"-i": "in_interface", "-s": "src", "-d": "dst", "-p": "protocol"}

@@ -10,8 +10,8 @@ from droplan_boot.errors import CommandError, FirewallError
 from droplan_boot.firewall import plan
 from droplan_boot.host.command import Runner
 
-_LOCK_S: Final = 15
-_WRITE_S: Final = 40.0
+_LOCK_S: Final = 8
+_WRITE_S: Final = 10.0
 
 
 @dataclass(frozen=True)
