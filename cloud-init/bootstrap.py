@@ -95,10 +95,17 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
     }
 
     TIMEOUT = 30  # seconds for the server to say anything
-    # Seconds. A network that is still coming up at first boot is there by then; first boot's own apt runs are over.
+    # Seconds. In all, long enough for a first boot's network to come up, and for its own apt runs to end.
     RETRY_WAITS = (1, 2, 4, 8, 16)
     APT_WAITS = (5, 10, 20, 40, 80, 160)
-    APT_OPTIONS = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", "-o", "Dpkg::Options::=--force-confold"]
+    APT_OPTIONS = [
+        "-o",
+        "DPkg::Lock::Timeout=300",
+        "-o",
+        "Acquire::Retries=3",
+        "-o",
+        "Dpkg::Options::=--force-confold",
+    ]
     LOCK_TRIES = 600  # one a second
 
     class Failure(Exception):
@@ -140,15 +147,11 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
         for name in required:
             value = options.get(name)
             if value is None:
-                raise Failure(
-                    USAGE_ERROR, "%s is missing (it goes before what is for install); see --help." % name
-                )
+                raise Failure(USAGE_ERROR, "%s is missing (it goes before what is for install); see --help." % name)
             if name.endswith("url") and not is_https(value):
                 raise Failure(USAGE_ERROR, "%s must be an address that begins with https://." % name)
             if name.endswith("sha256") and not re.match(r"[0-9a-fA-F]{64}\Z", value):
-                raise Failure(
-                    USAGE_ERROR, "%s must be 64 hexadecimal digits, as sha256sum prints them." % name
-                )
+                raise Failure(USAGE_ERROR, "%s must be 64 hexadecimal digits, as sha256sum prints them." % name)
         return options, rest
 
     def is_https(url):
@@ -287,7 +290,7 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
             kind = Passing if error.code == 429 or error.code >= 500 else Failure
             raise kind(
                 REFUSED,
-                "%s answered %s %s: check that the address is right and public."
+                "%s answered %s %s: check that the address is right and public, or try later."
                 % (shown(url), error.code, error.msg),
             )
         except (EnvironmentError, HTTPException, ValueError) as error:  # ValueError: a name that cannot be one
@@ -316,9 +319,7 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
                 % (shown(url), cause),
             )
         if isinstance(cause, ssl.SSLError) and "timed out" not in str(cause):
-            return Passing(
-                TLS, "%s does not speak TLS as it should (%s): check the address." % (shown(url), cause)
-            )
+            return Passing(TLS, "%s does not speak TLS as it should (%s): check the address." % (shown(url), cause))
         return Passing(
             NETWORK,
             "%s cannot be reached (%s): check the network, DNS and the address." % (shown(url), cause),
@@ -522,8 +523,7 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
         ):
             raise Failure(
                 BAD_ARCHIVE,
-                "the archive of --python-url would write outside its directory (%s): do not use it."
-                % member.name,
+                "the archive of --python-url would write outside its directory (%s): do not use it." % member.name,
             )
         if member.isdir():
             if not os.path.isdir(path):
@@ -573,9 +573,7 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
             install_private_python(options)
             python = find_python()
         if not python:
-            raise Failure(
-                NO_PYTHON, "there is no Python >= 3.%d, and none could be installed." % OLDEST_MINOR
-            )
+            raise Failure(NO_PYTHON, "there is no Python >= 3.%d, and none could be installed." % OLDEST_MINOR)
         become(python, for_install)
 
     def main(arguments):

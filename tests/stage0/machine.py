@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +136,8 @@ class Machine:
                 stderr=subprocess.PIPE,
                 env=variables,
                 text=True,
+                # A shell's background job ignores it, and so would all that comes from it.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     def run(

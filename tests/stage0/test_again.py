@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import signal
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ def test_an_interrupted_run_removes_what_it_began(
     server.offer("/droplan.pyz", pause)
     run = machine.start(python, *release.arguments, environment=release.trust)
     assert pause.reached.wait(60)
-    run.send_signal(2)
+    run.send_signal(signal.SIGINT)
 
     outcome = finish(run)
     assert (outcome.code, outcome.stdout) == (130, "")

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -140,3 +141,16 @@ def test_a_python_that_others_could_replace_is_passed_over(
         assert (
             f"passing over /opt/tree/bin/python3: others than root can change /opt/tree/{culprit}\n" in outcome.stderr
         )
+
+
+def test_a_file_is_never_written_over_another_nor_through_a_link(stage0: ModuleType, tmp_path: Path) -> None:
+    precious, link = tmp_path / "precious", tmp_path / "link"
+    precious.write_bytes(b"precious")
+    link.symlink_to(tmp_path / "not-there-yet")
+
+    for path in (precious, link):
+        with pytest.raises(FileExistsError):
+            stage0.create(str(path), 0o644)
+
+    assert precious.read_bytes() == b"precious"
+    assert not link.exists()
