@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Callable, Final, TypeVar
+from urllib.parse import urlsplit
 
 from droplan_boot import paths
 from droplan_boot.errors import UsageError
@@ -152,6 +153,8 @@ def parse(values: Mapping[str, str]) -> Settings:
         if not value.isprintable():
             raise UsageError(f"{name} holds a line break or another control character: remove it")
     default = Settings()
+    if values.get("DROPLAN_LOCK_METADATA", "").lower() == "true":
+        _require_address("DROPLAN_METADATA_URL", values.get("DROPLAN_METADATA_URL", default.metadata_url))
 
     def get(name: str, convert: Callable[[str, str], _Value], otherwise: _Value) -> _Value:
         return convert(name, values[name]) if name in values else otherwise
@@ -228,6 +231,15 @@ def _url(*schemes: str) -> Callable[[str, str], str]:
         return value.rstrip("/")
 
     return convert
+
+
+def _require_address(name: str, url: str) -> None:
+    try:
+        ipaddress.IPv4Address(urlsplit(url).hostname or "")
+    except ValueError:
+        raise UsageError(
+            f"{name}={url} names no IPv4 address, which DROPLAN_LOCK_METADATA needs: unset one"
+        ) from None
 
 
 def _allow(name: str, value: str) -> tuple[Allow, ...]:
