@@ -23,7 +23,7 @@ from typing import Final
 from droplan_boot.errors import CommandError, FirewallError
 from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host.command import Runner
-from droplan_boot.networks import Network
+from droplan_boot.networks import Interval, Network, intervals, join
 
 NAME: Final = "inet droplan"
 
@@ -46,9 +46,6 @@ _NEIGHBOURS: Final = {
 # By the last letter of a set's name: its type, the address family, and the bytes of an address.
 _SETS: Final = {"4": ("ipv4_addr", socket.AF_INET, 4), "6": ("ipv6_addr", socket.AF_INET6, 16)}
 _BLOCK: Final = re.compile(r"^\t(\w+) (\S+) \{\n((?:\t\t.*\n)*)\t\}\n", re.MULTILINE)
-
-Interval = tuple[int, int]
-"""The first and the last address."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,8 @@ def build(policy: Policy) -> Table | None:
         for name in guard.interfaces:
             heads["input"].append(f'iifname "{name}" jump {guard.chain}')
             heads["forward"].append(f'iifname "{name}" jump {forward}')
-        sets.update({f"{guard.chain}{version}": merge(guard, version) for version in (4, 6)})
+        for version in (4, 6):
+            sets[f"{guard.chain}{version}"] = tuple(intervals(guard.sources(version), version))
         chains[guard.chain] = (
             f"{_REPLIES} accept",
             f"icmpv6 type {{ {_NEIGHBOURS[guard.public]} }} accept",
@@ -178,18 +176,9 @@ def build(policy: Policy) -> Table | None:
     return Table(sets, {**chains, **based}) if based else None
 
 
-def merge(guard: Guard, version: int) -> tuple[Interval, ...]:
-    """Merge ``guard.networks(version)`` into the fewest intervals, exactly."""
-    # Not by way of a network object for every peer: those cost ten times what the rest does.
-    peers = [(int(address), int(address)) for address in guard.peers if address.version == version]
-    sources = [entry.source for entry in guard.allow if entry.source and not entry.protocol]
-    wide = [(int(one.network_address), int(one.broadcast_address)) for one in sources if one.version == version]
-    return _join([*wide, *peers])
-
-
 def render(table: Table) -> str:
     """Write a table as ``nft`` reads and lists it."""
-    blocks = [_render_set(name, intervals) for name, intervals in table.sets.items()]
+    blocks = [_render_set(name, held) for name, held in table.sets.items()]
     blocks += [_block("chain", name, rules) for name, rules in table.chains.items()]
     return f"table {NAME} {{\n" + "\n".join(blocks) + "}\n"
 
@@ -214,10 +203,10 @@ def small_change(current: Table | None, wanted: Table | None) -> str:
         return ""
     # Deletions first: a grown interval overlaps the one that it takes the place of.
     return "".join(
-        f"{verb} element {NAME} {name} {{ {_elements(name, intervals)} }}\n"
+        f"{verb} element {NAME} {name} {{ {_elements(name, held)} }}\n"
         for verb, changed in (("delete", gone), ("add", come))
-        for name, intervals in changed.items()
-        if intervals
+        for name, held in changed.items()
+        if held
     )
 
 
@@ -238,9 +227,9 @@ def differences(current: Table | None, wanted: Table | None, *, elements: bool =
     for name, rules in wanted.chains.items():
         if current.chains.get(name, rules) != rules:
             lines.append(f"chain {name} is altered")
-    for name, intervals in wanted.sets.items() if elements else ():
-        if current.sets.get(name, intervals) != intervals:
-            missing, surplus = set(intervals) - set(current.sets[name]), set(current.sets[name]) - set(intervals)
+    for name, held in wanted.sets.items() if elements else ():
+        if current.sets.get(name, held) != held:
+            missing, surplus = set(held) - set(current.sets[name]), set(current.sets[name]) - set(held)
             lines.append(f"set {name} lacks {len(missing)} of its entries and has {len(surplus)} others")
     return tuple(lines)
 
@@ -278,27 +267,17 @@ def _parse_set(name: str, body: str) -> tuple[Interval, ...] | None:
     def number(address: str) -> int:
         return int.from_bytes(socket.inet_pton(family, address), "big")
 
-    intervals = []
+    found = []
     try:
         for element in elements.strip().rstrip("}").split(",") if elements else ():
             first, _, last = element.strip().partition("-")
             address, _, length = first.partition("/")
             begin = number(address)
             rest = 8 * size - int(length or 8 * size)
-            intervals.append((begin, number(last) if last else begin | ((1 << rest) - 1)))
+            found.append((begin, number(last) if last else begin | ((1 << rest) - 1)))
     except (OSError, ValueError):
         return None  # elements with counters, time-outs or comments are not ours
-    return _join(intervals)
-
-
-def _join(intervals: Iterable[Interval]) -> tuple[Interval, ...]:
-    joined: list[Interval] = []
-    for first, last in sorted(intervals):
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = joined[-1][0], max(last, joined[-1][1])
-        else:
-            joined.append((first, last))
-    return tuple(joined)
+    return tuple(join(found))
 
 
 def _peers(guard: Guard) -> tuple[str, str]:
@@ -320,18 +299,18 @@ def _source(source: Network | None) -> str:
     return f"{'ip' if source.version == 4 else 'ip6'} saddr {address} "
 
 
-def _render_set(name: str, intervals: tuple[Interval, ...]) -> str:
-    elements = (f"elements = {{ {_elements(name, intervals)} }}",) if intervals else ()
+def _render_set(name: str, held: tuple[Interval, ...]) -> str:
+    elements = (f"elements = {{ {_elements(name, held)} }}",) if held else ()
     return _block("set", name, (f"type {_SETS[name[-1]][0]}", "flags interval", *elements))
 
 
-def _elements(name: str, intervals: Iterable[Interval]) -> str:
+def _elements(name: str, held: Iterable[Interval]) -> str:
     _, family, size = _SETS[name[-1]]
 
     def text(address: int) -> str:
         return socket.inet_ntop(family, address.to_bytes(size, "big"))
 
-    return ", ".join(text(first) if first == last else f"{text(first)}-{text(last)}" for first, last in intervals)
+    return ", ".join(text(first) if first == last else f"{text(first)}-{text(last)}" for first, last in held)
 
 
 def _block(kind: str, name: str, lines: Iterable[str]) -> str:

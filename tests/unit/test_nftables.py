@@ -17,6 +17,7 @@ from droplan_boot.firewall import nftables
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host.command import Completed
+from droplan_boot.networks import intervals
 from droplan_boot.settings import Allow
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "nftables"
@@ -167,14 +168,14 @@ class TestIntervals:
         self, peers: list[ipaddress.IPv4Address], allowed: list[ipaddress.IPv4Network]
     ) -> None:
         entries = tuple(Allow(network) for network in allowed)
-        merged = nftables.merge(Guard(False, ("eth1",), tuple(peers), entries), 4)
+        merged = intervals(Guard(False, ("eth1",), tuple(peers), entries).sources(4), 4)
 
         held = {address for first, last in merged for address in range(first, last + 1)}
         assert held == {int(peer) for peer in peers} | {int(one) for network in allowed for one in network}
 
     @given(st.lists(st.one_of(networks, at_the_ends)))
     def test_they_are_as_few_as_can_be(self, allowed: list[ipaddress.IPv4Network]) -> None:
-        merged = nftables.merge(Guard(False, ("eth1",), (), tuple(Allow(one) for one in allowed)), 4)
+        merged = intervals(allowed, 4)
 
         assert all(first <= last for first, last in merged)
         assert all(last + 1 < first for (_, last), (first, _) in zip(merged, merged[1:]))
@@ -189,8 +190,8 @@ class TestIntervals:
 
     def test_one_version_has_no_address_of_the_other(self) -> None:
         both = guard("10.132.0.3", "2604:a880::3", allowed=(allow("203.0.113.0/24"), allow("2001:db8::/32")))
-        assert [last < 2**32 for _, last in nftables.merge(both, 4)] == [True, True]
-        assert [last < 2**32 for _, last in nftables.merge(both, 6)] == [False, False]
+        assert [last < 2**32 for _, last in intervals(both.sources(4), 4)] == [True, True]
+        assert [last < 2**32 for _, last in intervals(both.sources(6), 6)] == [False, False]
 
 
 class TestReading:
