@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+from pathlib import Path
+from typing import Final
 
 from droplan_boot import firewalld, paths, persistence, refresh, snapshot
 from droplan_boot.firewall import choose
@@ -10,7 +11,25 @@ from droplan_boot.host import lock
 from droplan_boot.host.machine import Host, require_root
 from droplan_boot.host.services import Services
 
-_FILES = (paths.CRON, paths.REFRESH, paths.SETTINGS, paths.SNAPSHOT, paths.STATUS, paths.UNFINISHED, paths.LOG)
+_UNITS: Final = Path("/etc/systemd/system")
+_OURS: Final = paths.PROGRAM.parent
+
+_BOOTSTRAP_UNITS: Final = ("droplan-bootstrap.timer", "droplan-bootstrap.service", "droplan-closed.service")
+"""What cloud-init/bootstrap.sh leaves when it failed, so that it is tried again."""
+
+# Stage-0 (cloud-init/bootstrap.py) and the user data around it work in our directory.
+_DOWNLOADS: Final = ("droplan.pyz.download", "droplan.pyz.download.part", ".python.tar.gz", ".python.tar.gz.part")
+_BOOTSTRAP: Final = ("bootstrap.sh", "bootstrap.conf", "bootstrap.py", "close.py", ".bootstrap.lock")
+_TREES: Final = (_OURS / "python", _OURS / ".python.unpacked", _OURS / ".python.replaced", paths.STATE)
+
+_FILES: Final = (
+    paths.CRON,
+    paths.REFRESH,
+    paths.SETTINGS,
+    paths.LOG,
+    *(_OURS / name for name in (*_DOWNLOADS, *_BOOTSTRAP)),
+    paths.PROGRAM,
+)
 
 
 def run(host: Host) -> None:
@@ -26,7 +45,32 @@ def run(host: Host) -> None:
 
 
 def _uninstall(host: Host) -> None:
-    host.files.remove(paths.CRON)  # first, so that the schedule does not put back what goes now
+    # First whatever would put back what goes now.
+    host.files.remove(paths.CRON)
+    _remove_units(host)
+    _remove_rules(host)
+    if firewalld.unmask(Services(host)):
+        host.log.say("Put firewalld back as it was")
+    for path in _FILES:
+        if host.files.remove(path):
+            host.log.say(f"Removed {path}")
+    for tree in _TREES:  # last: we run from these
+        if host.files.remove_tree(tree):
+            host.log.say(f"Removed {tree}")
+    for folder in (_OURS, paths.SETTINGS.parent):
+        host.files.remove_directory(folder)
+
+
+def _remove_units(host: Host) -> None:
+    services = Services(host)
+    for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME):
+        if host.files.exists(_UNITS / name):
+            services.disable(name)
+            host.files.remove(_UNITS / name)
+            host.log.say(f"Removed {_UNITS / name}")
+
+
+def _remove_rules(host: Host) -> None:
     found = snapshot.load(host.files)
     former = found.policy if found else None
     for backend in choose.everywhere(host.runner, ipv6=choose.has_ipv6()):
@@ -34,15 +78,3 @@ def _uninstall(host: Host) -> None:
             host.log.say(f"Removed our rules ({backend.name})")
     for line in persistence.forget(host, former):
         host.log.say(line)
-    if host.files.exists(persistence.UNIT):
-        Services(host).disable(persistence.UNIT_NAME)
-        host.files.remove(persistence.UNIT)
-        host.log.say(f"Removed {persistence.UNIT}")
-    if firewalld.unmask(Services(host)):
-        host.log.say("Put firewalld back as it was")
-    for path in (*_FILES, paths.BOOTSTRAP_FAILED, paths.PROGRAM):
-        if host.files.remove(path):
-            host.log.say(f"Removed {path}")
-    shutil.rmtree(host.files.real(paths.STATE), ignore_errors=True)
-    for folder in (paths.PROGRAM.parent, paths.SETTINGS.parent):
-        host.files.remove_directory(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,6 +200,20 @@ class Files:
             return self._unlink(self.real(path))
         except OSError as error:
             raise DroplanError(f"{path} cannot be removed: {error.strerror}") from None
+
+    def remove_tree(self, path: Path) -> bool:
+        """Remove a directory and all in it, following no link; return whether there was one.
+
+        Raises:
+            DroplanError: something in it cannot be removed.
+        """
+        if not self.exists(path):
+            return False
+        try:
+            shutil.rmtree(self.real(path))
+        except OSError as error:
+            raise DroplanError(f"{path} cannot be removed: {error.strerror}") from None
+        return True
 
     def remove_directory(self, path: Path) -> bool:
         """Remove a directory if it is empty; return whether it went."""

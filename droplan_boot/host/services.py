@@ -51,7 +51,9 @@ class Services:
     def disable(self, name: str) -> None:
         """Disable a service, which need not be there."""
         if self.host.has_systemd():
+            # Not stopped in one go with it: it may be the unit that we run in.
             self.host.runner.run(["systemctl", "disable", name], check=False)
+            self.host.runner.run(["systemctl", "--no-block", "stop", name], check=False)
             self.host.runner.run(["systemctl", "daemon-reload"])
 
     def _running(self, name: str) -> bool:
