@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from droplan_boot.errors import DroplanError, FirewallError
+from droplan_boot.errors import FirewallError
 from droplan_boot.firewall import plan
 from droplan_boot.firewall.iptables import Writer
 from droplan_boot.host import lock
@@ -58,7 +58,7 @@ class LibiptcWriter:
 
     Args:
         iptc: the module, from :func:`load`.
-        bulk: writes transactions of :data:`BULK` rules and more.
+        bulk: writes transactions of :data:`BULK` rules and more, and what python-iptables cannot.
     """
 
     iptc: Any
@@ -66,21 +66,27 @@ class LibiptcWriter:
 
     def write(self, version: int, planned: Sequence[plan.Edit]) -> None:
         """See :meth:`Writer.write`."""
-        if sum(len(step.rules) if isinstance(step, plan.Fill) else 1 for step in planned) >= BULK:
-            return self.bulk.write(version, planned)
+        size = sum(len(step.rules) if isinstance(step, plan.Fill) else 1 for step in planned)
+        if size >= BULK or not self._commit(version, planned):
+            self.bulk.write(version, planned)
+
+    def _commit(self, version: int, planned: Sequence[plan.Edit]) -> bool:
+        """Write edits in one commit; return False when python-iptables could not, and nothing was written.
+
+        It does not find every rule that it is to delete: IPv6 ones that ip6tables-restore wrote look otherwise to it.
+        """
         kind = self.iptc.Table if version == 4 else self.iptc.Table6
-        try:
-            # The table is read anew under the lock, so that what others committed before is in it.
-            with lock.held(_XTABLES_LOCK, wait=_LOCK_S):
+        # The table is read anew under the lock, so that what others committed before is in it.
+        with lock.held(_XTABLES_LOCK, wait=_LOCK_S):
+            try:
                 table = kind(kind.FILTER, autocommit=False)
                 table.refresh()
                 self._edit(table, version, planned)
                 table.commit()
                 table.close()
-        except DroplanError:
-            raise
-        except Exception as error:  # IPTCError, XTablesError, OSError, ValueError: they have no common base
-            raise FirewallError(f"the IPv{version} rules were not written: python-iptables says {error}") from None
+            except Exception:  # IPTCError, XTablesError, OSError, ValueError: they have no common base
+                return False
+        return True
 
     def _edit(self, table: Any, version: int, planned: Sequence[plan.Edit]) -> None:
         fills = [edit for edit in planned if isinstance(edit, plan.Fill)]
