@@ -20,8 +20,10 @@ from tests.stage0.server import Certificates, Reply, Server
 RECORDER = """\
 import json, os, sys
 umask = os.umask(0)
+files = [os.path.realpath("/proc/self/fd/" + name) for name in os.listdir("/proc/self/fd")]
 json.dump({
-    "arguments": sys.argv[1:], "environment": dict(os.environ), "input": sys.stdin.read(), "umask": umask,
+    "arguments": sys.argv[1:], "environment": dict(os.environ), "input": os.path.realpath("/proc/self/fd/0"),
+    "umask": umask, "files": files,
     "isolated": sys.flags.isolated, "no_site": sys.flags.no_site, "python": sys.executable,
     "version": sys.version_info[:2], "library": os.__file__,
 }, sys.stdout)

@@ -21,6 +21,7 @@ def test_every_python_fetches_and_runs_install_with_the_rest_of_the_arguments(
     assert outcome.installed["arguments"] == ["install", "--dry-run", "--tag=web"]
     assert outcome.installed["environment"]["DO_KEY"] == TOKEN
     assert tuple(outcome.installed["version"]) >= (3, 9)
+    assert "/opt/droplan/.bootstrap.lock" not in outcome.installed["files"], "droplan must not hold stage-0's lock"
     assert machine.left_behind == [machine.pyz.name]
     assert machine.pyz.read_bytes() == release.body
 
@@ -38,7 +39,7 @@ def test_the_program_starts_in_a_known_state(machine: Machine, release: Release)
     assert seen["environment"]["PATH"] == "/usr/sbin:/usr/bin:/sbin:/bin"
     assert seen["umask"] == 0o022
     assert (seen["isolated"], seen["no_site"]) == (1, 1)
-    assert seen["input"] == "", "the rest of a piped script must not become the program's input"
+    assert seen["input"] == "/dev/null", "the rest of a piped script must not become the program's input"
     assert seen["python"] == SYSTEM_PYTHON
 
 
