@@ -105,7 +105,7 @@ schedule_retry() {
 	systemctl daemon-reload
 	systemctl enable droplan-bootstrap.timer droplan-closed.service
 	systemctl --no-block start droplan-bootstrap.timer
-	echo "The next try is in $(minutes) minutes."
+	echo "The next try is in $(minutes) min."
 }
 
 # Exit status 4 is droplan's refusal to cut a live SSH session: closing here would cut it all the same.

@@ -132,13 +132,13 @@ class TestWhenStage0Fails:
     def test_the_console_gets_one_loud_line(self, machine: Machine, done: list[tuple[int, str]]) -> None:
         assert machine.read("/dev/console").strip() == (
             "*** droplan BOOTSTRAP FAILED on this Droplet, exit 13: The SHA-256 is wrong: use the one that was "
-            "published. The private interface ens4 is closed. The next try is in 5 minutes. ***"
+            "published. The private interface ens4 is closed. The next try is in 5 min. ***"
         )
 
     def test_the_program_to_come_is_told_in_one_line(self, machine: Machine, done: list[tuple[int, str]]) -> None:
         assert machine.read("/var/lib/droplan/bootstrap.failed") == (
             "exit 13: The SHA-256 is wrong: use the one that was published. "
-            "The private interface ens4 is closed. The next try is in 5 minutes.\n"
+            "The private interface ens4 is closed. The next try is in 5 min.\n"
         )
 
     def test_a_timer_tries_again(self, machine: Machine, done: list[tuple[int, str]]) -> None:
