@@ -121,7 +121,8 @@ report() {
 	sentence=$(grep '[^[:space:]]' "$state/bootstrap.err" | tail -n 1 | tr -d '[:cntrl:]')
 	interface=$(close_interface)
 	retry=$(schedule_retry 2>>"$state/bootstrap.err")
-	line="exit $status: ${sentence:-stage-0 said nothing} $interface $retry"
+	sentence=${sentence:-stage-0 said nothing}
+	line="exit $status: ${sentence%.}. $interface $retry"
 	printf '%s\n' "$line" >"$state/bootstrap.failed"
 	printf '%s\n' "droplan BOOTSTRAP FAILED, $line" >&2
 	if [ -w /dev/console ]; then
