@@ -9,7 +9,7 @@ from droplan_boot.digitalocean.http import Http
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.policy import Guard, Policy
-from droplan_boot.host import lock
+from droplan_boot.host import deadline, lock
 from droplan_boot.host.machine import Host, require_root
 from droplan_boot.host.sessions import ssh_sessions
 from droplan_boot.learn import Learned
@@ -18,7 +18,10 @@ from droplan_boot.settings import Settings
 from droplan_boot.snapshot import Snapshot
 
 LOCK_S = 10.0
-"""How long a second droplan waits for the first. With it, a refresh that meets every delay ends within 60 s."""
+"""How long a second droplan waits for the first."""
+
+LONGEST_S = 55.0
+"""Whatever delays a refresh meets, it is over before a minute is."""
 
 
 def run(host: Host) -> None:
@@ -35,7 +38,11 @@ def run(host: Host) -> None:
         return
     wanted = settings.load(host.environ, host.files)
     host.files.directory(paths.STATE)
-    with lock.held(host.files.real(paths.LOCK), wait=LOCK_S):
+    late = DroplanError(
+        f"the refresh had not ended after {LONGEST_S:.0f} s and was stopped: see whether something holds "
+        "the machine up (`fuser -v /run/xtables.lock` names who holds the firewall), then run droplan again"
+    )
+    with deadline.within(LONGEST_S, late), lock.held(host.files.real(paths.LOCK), wait=LOCK_S):
         now(host, wanted)
 
 

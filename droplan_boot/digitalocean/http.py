@@ -21,6 +21,7 @@ import urllib3
 
 from droplan_boot import __version__
 from droplan_boot.errors import NoAnswerError, TokenError
+from droplan_boot.host import deadline
 
 _TIMEOUT_S: Final = (5.0, 10.0)  # to connect, and between two reads
 _ATTEMPTS: Final = 5
@@ -105,7 +106,12 @@ class Http:
         if left <= 0:
             raise requests.exceptions.Timeout("all the time a refresh has is used up")
         timeout = (min(_TIMEOUT_S[0], left), min(_TIMEOUT_S[1], left))
-        with self._session.get(url, headers=headers, timeout=timeout, stream=True, allow_redirects=False) as response:
+        # A server that sends a byte now and then keeps every read short of its time-out, so all share one more.
+        late = requests.exceptions.Timeout("the answer trickles in too slowly")
+        with (
+            deadline.within(left, late),
+            self._session.get(url, headers=headers, timeout=timeout, stream=True, allow_redirects=False) as response,
+        ):
             body = bytearray()
             for chunk in response.iter_content(65536):
                 body += chunk
@@ -114,7 +120,7 @@ class Http:
                         f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page: {_KEPT}"
                     )
                 if self._clock() > self._deadline:
-                    raise requests.exceptions.Timeout("the answer trickles in too slowly")
+                    raise late
             return response.status_code, response.headers, bytes(body)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Callable, Final, Protocol
 
-from droplan_boot.errors import CommandError, FirewallError
+from droplan_boot.errors import CommandError, DroplanError, FirewallError
 from droplan_boot.firewall import plan, ruleset
 from droplan_boot.firewall.policy import Policy
 from droplan_boot.firewall.ruleset import Ruleset
@@ -102,7 +102,7 @@ class Iptables:
             target = wanted(version)
             try:
                 before[version], changed = self._settle(target)
-            except FirewallError:
+            except DroplanError:  # whatever it was, a lock or a deadline among others: both families or none
                 for done, table in before.items():
                     self._take_back(done, table, wanted(done))
                 raise
