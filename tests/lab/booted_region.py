@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.lab import account, ca
 from tests.lab.booted import BootedDroplet, Identity
@@ -67,30 +69,58 @@ class Region:
 
     # --- what a test makes
 
-    def droplet(
-        self,
-        release: str,
-        name: str,
-        *,
-        user_data: str = "",
-        tags: tuple[str, ...] = (),
-        created: account.Droplet | None = None,
-    ) -> BootedDroplet:
-        """Make a Droplet, switched off, that the API lists.
+    def droplet(self, release: str, name: str, *, user_data: str = "", tags: tuple[str, ...] = ()) -> BootedDroplet:
+        """Make a Droplet, switched off, and let the API list it.
 
         Args:
             release: one of `booted.RELEASES`.
             name: its name, and hostname.
             user_data: what cloud-init is given at first boot.
             tags: its tags.
-            created: what the API made of a POST already; its id, name and private address hold, and it is not
-                listed once more.
         """
         number = next(self._numbers)
-        public, private = _links(number, created.private if created else None)
-        shown = created or account.Droplet(FIRST_DROPLET_ID + number, name, private.ipv4, public.ipv4, tags=tags)
+        public, private = _links(number)
+        droplet = account.Droplet(FIRST_DROPLET_ID + number, name, private.ipv4, public.ipv4, tags=tags)
+        self.do.add(droplet)
+        return self._made(release, number, droplet, (public, private), user_data)
+
+    def created(self, release: str, droplet_id: int) -> BootedDroplet:
+        """Make a Droplet that was created through the API, as Terraform does; it is switched off.
+
+        Its name, private address and user data are what the API was given and gave.
+
+        Args:
+            release: one of `booted.RELEASES`; an image's name says nothing here.
+            droplet_id: what the API answered to the POST.
+        """
+        number = next(self._numbers)
+        listed = next(each for each in self.do.droplets if each["id"] == droplet_id)
+        address = next(net["ip_address"] for net in listed["networks"]["v4"] if net["type"] == "private")
+        droplet = account.Droplet(
+            droplet_id,
+            listed["name"],
+            private=address,
+            region=listed["region"]["slug"],
+            vpc=listed["vpc_uuid"],
+            tags=tuple(listed["tags"]),
+        )
+        user_data = self._metadata_of(address)["user_data"]
+        return self._made(release, number, droplet, _links(number, address), user_data)
+
+    def _metadata_of(self, address: str) -> dict[str, Any]:
+        """Ask the metadata service what it tells the Droplet with a private address."""
+        self._cloud.ip(f"address add {address}/32 dev lo\n")
+        asked = ["curl", "-sS", "--fail", "--interface", address, f"http://{METADATA_ADDRESS}/metadata/v1.json"]
+        document: dict[str, Any] = json.loads(self._cloud.run(asked).stdout)
+        self._cloud.ip(f"address delete {address}/32 dev lo\n")
+        return document
+
+    def _made(
+        self, release: str, number: int, droplet: account.Droplet, links: tuple[Link, Link], user_data: str
+    ) -> BootedDroplet:
+        public, private = links
         document = account.metadata(
-            shown,
+            droplet,
             account.Nic(public.mac, public.ipv4, "255.255.240.0", GATEWAY),
             account.Nic(private.mac, private.ipv4, "255.255.0.0", "nil"),
             user_data=user_data,
@@ -98,15 +128,13 @@ class Region:
         # cloud-init asks from the first address before it has configured the second.
         for address in (_link_local(number), public.ipv4):
             self.do.set_metadata(address, document)
-        if not created:
-            self.do.add(shown)
 
         def connect(host: Host) -> Callable[[], None]:
             ports = [self._plug(host, link, bridge) for link, bridge in ((public, "public"), (private, "private"))]
             host.ip(f"address add {_link_local(number)}/16 dev eth0\nlink set eth0 up\n")
             return lambda: self._switch.ip("".join(f"link delete {port}\n" for port in ports))
 
-        made = BootedDroplet(release, Identity(shown, (public, private), self._names, RESOLVERS), connect)
+        made = BootedDroplet(release, Identity(droplet, links, self._names, RESOLVERS), connect)
         self._exit.callback(made.destroy)
         return made
 
@@ -175,6 +203,7 @@ class Region:
             self._plug(host, link, bridge)
             addresses = "".join(f"address add {address} dev {link.name}\n" for address in link.addresses)
             host.ip(f"link set lo up\nlink set {link.name} up\n{addresses}")
+        host.ip(f"route add default via {GATEWAY}\n")
 
 
 def _links(number: int, private: str | None = None) -> tuple[Link, Link]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.lab import ca
 from tests.lab.booted import BootedDroplet
 from tests.lab.booted_probe import CLOSED, OPEN, Knocking, door
 from tests.lab.booted_region import Region
+from tests.lab.droplet import API_ADDRESS
 
 DROP = "iptables -I INPUT -i eth1 -j DROP; ip6tables -I INPUT -i eth1 -j DROP"
 
@@ -79,6 +82,31 @@ def test_two_droplets_reach_each_other(region: Region, droplet: BootedDroplet) -
     second.wait_cloud_init()
     assert droplet.run(["ping", "-c1", "-W2", second.address]).returncode == 0
     second.power_off()
+
+
+def test_a_droplet_created_through_the_api_boots_with_the_user_data_it_was_created_with(
+    roots: None, region: Region
+) -> None:
+    request = {
+        "name": "created",
+        "region": "nyc3",
+        "size": "s-1vcpu-1gb",
+        "image": "debian-13-x64",
+        "user_data": "#cloud-config\nruncmd: [touch /root/created]\n",
+    }
+    posted = region.host("laptop").run(
+        [
+            *("curl", "-sS", "--fail", "--cacert", str(ca.certificates().authority)),
+            *("--resolve", f"{ca.API_HOST}:443:{API_ADDRESS}", "--header", f"Authorization: Bearer {region.token}"),
+            *("--json", json.dumps(request), f"https://{ca.API_HOST}/v2/droplets"),
+        ]
+    )
+    droplet = region.created("trixie", json.loads(posted.stdout)["droplet"]["id"])
+    droplet.boot()
+    assert droplet.wait_cloud_init()["errors"] == []
+    assert droplet.path("/root/created").exists()
+    assert droplet.run(["hostname"]).stdout == "created\n"
+    assert door(region.stranger, droplet) == OPEN
 
 
 def test_nothing_is_left_of_a_region(roots: None) -> None:
