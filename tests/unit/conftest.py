@@ -1,0 +1,58 @@
+"""What all unit tests share: a file system and a machine of their own, and how long properties are tried."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from droplan_boot.host.files import Files
+from tests.unit.doors import Host, Lines, Machine
+
+hypothesis.settings.register_profile(
+    "unit",
+    deadline=None,  # no test depends on how fast the machine is
+    database=None,
+    derandomize=True,  # a red test is red again; the fuzz targets look for what is new
+    max_examples=60,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
+)
+hypothesis.settings.load_profile("unit")
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """Return a file system that holds nothing but the usual directories, and is ours."""
+    for name in ("etc/cron.d", "var/lib", "var/log", "opt", "run", "usr"):
+        (tmp_path / name).mkdir(parents=True, mode=0o755)
+    for place in (tmp_path, *tmp_path.rglob("*")):
+        place.chmod(0o755)
+    return Files(tmp_path, os.getuid())
+
+
+@pytest.fixture
+def machine() -> Machine:
+    """Return a machine that knows no command yet."""
+    return Machine()
+
+
+@pytest.fixture
+def host(files: Files, machine: Machine) -> Host:
+    """Return a host whose every door is shut."""
+    return Host(runner=machine, files=files, log=Lines())
+
+
+@pytest.fixture
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend to be root; what is written still goes to a directory of the test's."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+@pytest.fixture
+def utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the clock's zone."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()

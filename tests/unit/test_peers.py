@@ -1,0 +1,106 @@
+"""Who is a peer: what DigitalOcean said goes in, addresses come out."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from droplan_boot import peers
+from droplan_boot.digitalocean.model import Droplet, Machine
+from droplan_boot.errors import NoAnswerError
+from droplan_boot.settings import Settings
+
+SELF = Machine(droplet_id=1, region="nyc3", private=(), public=())
+
+
+def droplet(
+    number: int,
+    private: str = "",
+    *,
+    region: str = "nyc3",
+    tags: tuple[str, ...] | None = (),
+    vpc: str | None = "v-own",
+    public: str = "",
+) -> Droplet:
+    return Droplet(
+        number,
+        region,
+        tags,
+        vpc,
+        tuple(ipaddress.IPv4Address(one) for one in private.split()),
+        tuple(ipaddress.ip_address(one) for one in public.split()),
+    )
+
+
+ACCOUNT = [
+    droplet(1, "10.0.0.1", tags=("web",), public="203.0.113.1"),
+    droplet(2, "10.0.0.2", tags=("Web", "x"), public="203.0.113.2 2604::2"),
+    droplet(3, "10.0.0.3 10.9.0.3", tags=("db",)),
+    droplet(4, "10.0.0.4", region="fra1", tags=("web",), vpc="v-peered", public="203.0.113.4"),
+    droplet(5, "10.0.0.5", vpc="v-other"),
+    droplet(6),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "private", "public"),
+    [
+        (Settings(), "10.0.0.2 10.0.0.3 10.0.0.5 10.9.0.3", "203.0.113.2 2604::2"),
+        (Settings(tag="web"), "10.0.0.2", "203.0.113.2 2604::2"),
+        (Settings(tag="WEB", scope="account"), "10.0.0.2 10.0.0.4", "203.0.113.2 203.0.113.4 2604::2"),
+        (Settings(scope="vpc"), "10.0.0.2 10.0.0.3 10.0.0.4 10.9.0.3", "203.0.113.2 203.0.113.4 2604::2"),
+        (
+            Settings(scope="account"),
+            "10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.9.0.3",
+            "203.0.113.2 203.0.113.4 2604::2",
+        ),
+        (Settings(tag="nobody"), "", ""),
+    ],
+    ids=["region", "tag", "tag in the account", "vpc", "account", "a tag of nobody's"],
+)
+def test_scope_and_tag_select_the_peers(settings: Settings, private: str, public: str) -> None:
+    found = peers.select(SELF, ACCOUNT, settings, vpcs=frozenset({"v-own", "v-peered"}))
+    assert " ".join(map(str, found.private)) == private
+    assert " ".join(map(str, found.public)) == public
+
+
+def test_this_droplet_is_never_its_own_peer() -> None:
+    assert peers.select(SELF, ACCOUNT[:1], Settings(scope="account")) == peers.Peers((), ())
+
+
+def test_an_address_that_two_droplets_have_counts_once() -> None:
+    twins = [droplet(2, "10.0.0.7"), droplet(3, "10.0.0.7")]
+    assert len(peers.select(SELF, twins, Settings()).private) == 1
+
+
+@given(st.permutations(ACCOUNT))
+def test_the_order_of_the_answer_does_not_matter(shuffled: list[Droplet]) -> None:
+    # Rules would be written anew for nothing otherwise.
+    wanted = Settings(scope="account")
+    assert peers.select(SELF, shuffled, wanted) == peers.select(SELF, ACCOUNT, wanted)
+
+
+class TestFieldsThatTheTokenMayNotSee:
+    def test_a_tag_needs_tags(self) -> None:
+        with pytest.raises(NoAnswerError, match="DO_TAG needs a token with the scope tag:read"):
+            peers.select(SELF, [droplet(2, tags=None)], Settings(tag="web"))
+
+    def test_the_scope_vpc_needs_vpcs(self) -> None:
+        with pytest.raises(NoAnswerError, match="DROPLAN_SCOPE=vpc needs a token with the scope vpc:read"):
+            peers.select(SELF, [droplet(2, vpc=None)], Settings(scope="vpc"), vpcs=frozenset({"v-own"}))
+
+    def test_our_own_vpc_must_be_known_too(self) -> None:
+        with pytest.raises(NoAnswerError, match="vpc:read"):
+            peers.own_and_peered(droplet(1, vpc=None), [])
+
+    def test_what_is_not_needed_may_be_missing(self) -> None:
+        assert peers.select(SELF, [droplet(2, "10.0.0.2", tags=None, vpc=None)], Settings()).private
+
+
+def test_peered_vpcs_are_those_that_share_a_peering_with_ours() -> None:
+    peerings = [("v-own", "v-a"), ("v-b", "v-own"), ("v-c", "v-d")]
+    assert peers.own_and_peered(droplet(1), peerings) == {"v-own", "v-a", "v-b"}
+    assert peers.own_and_peered(droplet(1), []) == {"v-own"}
