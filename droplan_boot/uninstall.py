@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -48,8 +49,13 @@ def _uninstall(host: Host) -> None:
     # First whatever would put back what goes now.
     host.files.remove(paths.CRON)
     _remove_units(host)
+    closer = _OURS / "close.py"
+    if host.files.exists(closer):  # a bootstrap failed, and may have closed the interface in its own way
+        host.runner.run([sys.executable, str(closer), "--open"], check=False)
     _remove_rules(host)
-    if firewalld.unmask(Services(host)):
+    services = Services(host)
+    services.put_back()
+    if firewalld.unmask(services):
         host.log.say("Put firewalld back as it was")
     for path in _FILES:
         if host.files.remove(path):
@@ -76,5 +82,5 @@ def _remove_rules(host: Host) -> None:
     for backend in choose.everywhere(host.runner, ipv6=choose.has_ipv6()):
         if backend.remove(former):
             host.log.say(f"Removed our rules ({backend.name})")
-    for line in persistence.forget(host, former):
+    for line in persistence.forget(host, former, Services(host).remembered()):
         host.log.say(line)

@@ -1,0 +1,173 @@
+"""Control plane: what a refresh costs, by backend and number of peers, against one process per rule."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.sample import Samples, table
+from tests.lab import Lab, account
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+BASELINE = "one process per rule"
+BASELINE_LIMIT = 1000  # beyond, it takes minutes
+
+# name → variant of iptables in the lab, DROPLAN_BACKEND
+BACKENDS = {
+    "iptables-nft": ("nft", "auto"),
+    "iptables-legacy": ("legacy", "auto"),
+    "nftables": ("nft", "nftables"),
+}
+CASES = ("first", "unchanged", "1 % changed")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run cost: seconds of wall and CPU, MB at its peak, processes, API requests."""
+
+    wall: float
+    cpu: float
+    memory: float
+    processes: int
+    requests: int
+
+
+Costs = dict[tuple[str, int, str], list[Cost]]
+
+
+class Subject:
+    """A Droplet with droplan installed on one backend."""
+
+    def __init__(self, lab: Lab, setting: str) -> None:
+        self.lab = lab
+        self.own = list(lab.do.droplets)
+        shutil.copy(ROOT / "dist/droplan.pyz", lab.droplet.path("/root/droplan.pyz"))
+        for name in ("meter.py", "per_rule.sh"):
+            shutil.copy(HERE / name, lab.droplet.path("/root"))
+        environment = {"DO_KEY": lab.token, "DROPLAN_BACKEND": setting}
+        lab.droplet.run(["/usr/bin/python3", "/root/droplan.pyz", "install"], env=environment, timeout=300)
+
+    def measure(self, *command: str, stdin: str = "") -> Cost:
+        """Run a command on the Droplet and tell what it cost.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        self.lab.do.forget_requests()
+        argv = ["/usr/bin/python3", "-I", "-S", "/root/meter.py", *command]
+        cost = json.loads(self.lab.droplet.run(argv, input=stdin, timeout=600).stdout)
+        if cost["status"]:
+            raise RuntimeError(f"{command} failed: {cost['said']}")
+        requests = len(self.lab.do.requests("api"))
+        return Cost(cost["wall"], cost["cpu"], cost["memory"], cost["processes"], requests)
+
+    def refresh(self) -> Cost:
+        """Measure a refresh."""
+        return self.measure("/opt/droplan/droplan", "refresh")
+
+    def forget(self) -> None:
+        """Make the next refresh a first one: no rules, no snapshot."""
+        self.lab.droplet.run(["sh", "-c", _FORGET])
+
+
+_FORGET = """
+for tool in iptables ip6tables; do $tool -F; $tool -X; done
+nft delete table inet droplan 2>/dev/null
+rm -f /var/lib/droplan/snapshot.json /etc/iptables/rules.v4 /etc/iptables/rules.v6
+"""
+
+
+def run(sizes: Sequence[int], rounds: int) -> Costs:
+    """Measure every backend at every size, ``rounds`` times, interleaved."""
+    costs: Costs = defaultdict(list)
+    with ExitStack() as stack:
+        subjects = {
+            name: Subject(stack.enter_context(Lab(variant)), setting) for name, (variant, setting) in BACKENDS.items()
+        }
+        for size in sizes:
+            fleet = account.fleet(size)
+            changed = _churn(fleet)
+            for _ in range(rounds):
+                for name, subject in subjects.items():
+                    subject.forget()
+                    subject.lab.do.set_droplets([*subject.own[:1], *fleet])
+                    costs[name, size, "first"].append(subject.refresh())
+                    costs[name, size, "unchanged"].append(subject.refresh())
+                    subject.lab.do.set_droplets([*subject.own[:1], *changed])
+                    costs[name, size, "1 % changed"].append(subject.refresh())
+                if size <= BASELINE_LIMIT:
+                    subject = subjects["iptables-nft"]
+                    subject.forget()
+                    addresses = "".join(f"{one.private}\n" for one in fleet)
+                    cost = subject.measure("/root/per_rule.sh", "eth1", stdin=addresses)
+                    costs[BASELINE, size, "first"].append(cost)
+        costs.update(_starts(subjects["iptables-nft"], rounds))
+    return costs
+
+
+def _churn(fleet: Sequence[account.Droplet]) -> list[account.Droplet]:
+    """Replace 1 % of a fleet, at least one Droplet, by others."""
+    chosen = set(random.Random(1).sample(range(len(fleet)), max(1, len(fleet) // 100)))
+    return [
+        replace(one, id=one.id + 500_000, private=f"10.133.{n // 250}.{1 + n % 250}") if n in chosen else one
+        for n, one in enumerate(fleet)
+    ]
+
+
+def _starts(subject: Subject, rounds: int) -> Costs:
+    """Measure starts, next to those of a bare Python and of requests."""
+    program = subject.lab.droplet.path("/var/lib/droplan/zipapp")
+    tree = next(place.name for place in program.iterdir() if place.is_dir())
+    imports = f"import sys; sys.path.insert(0, '/var/lib/droplan/zipapp/{tree}/site-packages'); import requests"
+    subject.lab.do.set_droplets([*subject.own[:1], *account.fleet(10)])
+    subject.refresh()
+    commands = {
+        "python3 -I -S -c pass": ("/usr/bin/python3", "-I", "-S", "-c", "pass"),
+        "python3 -I -S -c 'import requests'": ("/usr/bin/python3", "-I", "-S", "-c", imports),
+        "droplan --version": ("/opt/droplan/droplan", "--version"),
+        "droplan refresh, 10 peers, unchanged": ("/opt/droplan/droplan", "refresh"),
+    }
+    costs: Costs = defaultdict(list)
+    for _ in range(max(rounds, 9)):
+        for name, command in commands.items():
+            costs[name, 0, "start"].append(subject.measure(*command))
+    return costs
+
+
+def page(costs: Costs) -> str:
+    """Write what was measured as Markdown."""
+    rows = []
+    for (name, size, case), runs in costs.items():
+        if case == "start":
+            continue
+        rows.append(
+            [
+                name,
+                f"{size:,}",
+                case,
+                Samples([one.wall for one in runs]).told(1e-3),
+                Samples([one.cpu for one in runs]).told(1e-3),
+                Samples([one.memory for one in runs]).told(),
+                Samples([float(one.processes) for one in runs]).told(),
+                Samples([float(one.requests) for one in runs]).told(),
+            ]
+        )
+    rows.sort(key=lambda row: int(row[1].replace(",", "")))
+    starts = [
+        [name, Samples([one.cpu for one in runs]).told(1e-3, 1), Samples([one.wall for one in runs]).told(1e-3, 1)]
+        for (name, _, case), runs in costs.items()
+        if case == "start"
+    ]
+    head = ["backend", "peers", "refresh", "wall ms", "CPU ms", "peak MB", "processes", "API requests"]
+    return (
+        "## Control: a refresh\nFrom start to end, the API's JSON (3 KB a Droplet, gzip on the wire), reading back "
+        f"and saving included. Median (minimum-maximum).\n\n{table(head, rows)}\n"
+        f"## Start\n\n{table(['command', 'CPU ms', 'wall ms'], starts)}"
+    )

@@ -1,0 +1,163 @@
+"""Data plane: what the rules cost a packet, against other ways to write the same rules."""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.sample import Samples, table
+from droplan_boot.firewall import nftables, plan, ruleset
+from droplan_boot.firewall.policy import Guard, Policy
+from tests.lab import Lab
+
+HERE = Path(__file__).parent
+NONE, CONNTRACK = "no rules", "conntrack only"
+_REPLIES = f"-A INPUT -i eth1 {ruleset.REPLIES} -j ACCEPT"
+_SINKS = "-A OUTPUT -p icmp -m icmp --icmp-type 3 -j DROP"  # nobody listens; do not measure the complaints
+_ECHO = 7
+
+Rates = dict[tuple[str, str], Samples]  # candidate, measure
+Put = Callable[[Lab], None]
+
+
+def candidates(sizes: Sequence[int], sender: str) -> dict[str, Put]:
+    """Make the ways to let in a number of peers, of which the sender is the last."""
+    ways: dict[str, Put] = {NONE: _restore(""), CONNTRACK: _restore(f"{_REPLIES}\n")}
+    for size in sizes:
+        for shape, peers in (("sparse", _sparse(size, sender)), ("dense", _dense(size, sender))):
+            if shape == "sparse":
+                ways[f"flat chain, {size:,}"] = _restore(_flat(peers))
+                ways[f"ipset, {size:,}"] = _ipset(peers)
+                ways[f"nftables set (our nft backend), {size:,}"] = _nft(peers)
+            ways[f"our tree, {size:,} {shape}"] = _tree(peers)
+    return ways
+
+
+def run(sizes: Sequence[int], rounds: int, packets: int) -> Rates:
+    """Measure every candidate, ``rounds`` times, interleaved."""
+    rates: Rates = {}
+    with Lab("nft") as lab, tempfile.TemporaryDirectory() as scratch:
+        program = Path(scratch, "flows")
+        subprocess.run(["gcc", "-O2", "-o", str(program), str(HERE / "flows.c")], check=True)
+        sender = lab.peers[-1]
+        ways = candidates(sizes, sender.private.ipv4)
+        for _ in range(rounds):
+            for name, put in ways.items():
+                _clear(lab)
+                put(lab)
+                for measure in ("new", "established"):
+                    argv = [str(program), lab.droplet.private.ipv4, str(packets), measure]
+                    rate = float(sender.run(argv, timeout=300).stdout)
+                    rates.setdefault((name, measure), Samples()).values.append(rate)
+                connects, trip = sender.inside(lambda: _tcp(lab.droplet.private.ipv4))
+                rates.setdefault((name, "connects"), Samples()).values.append(connects)
+                rates.setdefault((name, "round trip"), Samples()).values.append(trip)
+        _clear(lab)
+    return rates
+
+
+def page(rates: Rates) -> str:
+    """Write what was measured as Markdown."""
+    rows = []
+    base = rates[CONNTRACK, "new"].median
+    for name in dict.fromkeys(name for name, _ in rates):
+        new, old, connects, trip = (rates[name, what] for what in ("new", "established", "connects", "round trip"))
+        ratio = f"{new.median / base:.2f}"
+        rows.append([name, new.told(1e3), ratio, old.told(1e3), connects.told(), trip.told(1e-6)])
+    head = [
+        "rules",
+        "new flows, 1,000/s",
+        "to conntrack only",
+        "one flow, 1,000/s",
+        "TCP connects/s",
+        "round trip µs",
+    ]
+    return (
+        "## Data: packets\nDatagrams of 64 bytes from a peer that stands last in the list, through a bridge and two "
+        f"veth pairs, on one core. Median (minimum-maximum).\n\n{table(head, rows)}"
+    )
+
+
+def _sparse(size: int, sender: str) -> list[str]:
+    """Take addresses from all over 10.0.0.0/9, none next to another by design; the sender is the highest."""
+    chosen = random.Random(size).sample(range(1 << 22), size - 1)
+    return [*(str(ipaddress.IPv4Address(0x0A000000 + 2 * one)) for one in sorted(chosen)), sender]
+
+
+def _dense(size: int, sender: str) -> list[str]:
+    return [*(str(ipaddress.IPv4Address(0x0A100001 + one)) for one in range(size - 1)), sender]
+
+
+def _policy(peers: Sequence[str]) -> Policy:
+    return Policy((Guard(False, ("eth1",), tuple(ipaddress.ip_address(one) for one in peers)),))
+
+
+def _flat(peers: Sequence[str]) -> str:
+    rules = "".join(f"-A droplan-peers -s {one}/32 -j ACCEPT\n" for one in peers)
+    return f":droplan-peers - [0:0]\n{_REPLIES}\n-A INPUT -i eth1 -j droplan-peers\n-A INPUT -i eth1 -j DROP\n{rules}"
+
+
+def _restore(rules: str) -> Put:
+    text = f"*filter\n{rules}{_SINKS}\nCOMMIT\n"
+    return lambda lab: _feed(lab, ["iptables-restore", "--noflush"], text)
+
+
+def _tree(peers: Sequence[str]) -> Put:
+    script = plan.script(plan.edits({}, ruleset.build(_policy(peers), 4)))
+
+    def put(lab: Lab) -> None:
+        _feed(lab, ["iptables-restore", "--noflush"], f"*filter\n{_SINKS}\nCOMMIT\n{script}")
+
+    return put
+
+
+def _ipset(peers: Sequence[str]) -> Put:
+    members = "".join(f"add peers {one}\n" for one in peers)
+    rules = f"{_REPLIES}\n-A INPUT -i eth1 -m set --match-set peers src -j ACCEPT\n-A INPUT -i eth1 -j DROP\n"
+
+    def put(lab: Lab) -> None:
+        _feed(lab, ["ipset", "restore"], f"create peers hash:ip maxelem 131072\n{members}")
+        _restore(rules)(lab)
+
+    return put
+
+
+def _nft(peers: Sequence[str]) -> Put:
+    table = nftables.build(_policy(peers))
+    assert table
+
+    def put(lab: Lab) -> None:
+        _restore("")(lab)
+        _feed(lab, ["nft", "-f", "-"], nftables.render(table))
+
+    return put
+
+
+def _clear(lab: Lab) -> None:
+    quiet = "iptables -F; iptables -X; nft delete table inet droplan; ipset destroy; conntrack -F"
+    lab.droplet.run(["sh", "-c", f"({quiet}) 2>/dev/null; true"])
+
+
+def _feed(lab: Lab, argv: Sequence[str], text: str) -> None:
+    lab.droplet.run(argv, input=text, timeout=120)
+
+
+def _tcp(address: str, count: int = 300) -> tuple[float, float]:
+    """Connect and echo a byte, again and again; return connects a second and seconds of a round trip."""
+    trips = []
+    spent = 0.0
+    for _ in range(count):
+        begin = time.perf_counter()
+        with socket.create_connection((address, _ECHO), timeout=5) as connection:
+            spent += time.perf_counter() - begin
+            begin = time.perf_counter()
+            connection.sendall(b"x")
+            connection.recv(1)
+            trips.append(time.perf_counter() - begin)
+    return count / spent, sorted(trips)[count // 2]
