@@ -8,7 +8,7 @@ comes up.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from droplan_boot.firewall import plan, ruleset
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.policy import Policy
+from droplan_boot.host import selinux
 from droplan_boot.host.machine import Host
 
 UNIT_NAME: Final = "droplan-restore.service"
@@ -108,6 +109,7 @@ def save(host: Host, backend: Backend, policy: Policy) -> Iterator[str]:
             host.files.write(backup, old, saved.mode)
         problem = host.files.ensure(path, data, saved.mode)
         if problem:
+            selinux.restore(host, (path, backup))
             yield f"Saved the IPv{version} rules to {path} (was {problem})"
 
 
@@ -116,13 +118,19 @@ def only_ours(dump: str) -> bool:
     return bool(_DYNAMIC.search(dump))
 
 
-def forget(host: Host, former: Policy | None) -> Iterator[str]:
+def forget(host: Host, former: Policy | None, enabled: Collection[str]) -> Iterator[str]:
     """Take our rules out of the saved files, and put back what was there before us.
+
+    Args:
+        host: this machine.
+        former: what was enforced last, if known.
+        enabled: the services that we enabled. What such a one loads, nothing loaded before us and nothing will.
 
     Yields:
         A line for each file that changed.
     """
     for saved in (_DEBIAN, _EL):
+        idle = saved.loaders[0] in enabled
         for version, path in saved.files.items():
             old = host.files.read(path)
             if old is None or b"droplan-" not in old:
@@ -130,12 +138,15 @@ def forget(host: Host, former: Policy | None) -> Iterator[str]:
             backup = path.with_name(path.name + _BACKUP)
             before = host.files.read(backup)
             text = splice(old.decode(errors="surrogateescape"), ruleset.nothing(former, version))
-            if before is not None and _bare(before.decode(errors="surrogateescape")) == _bare(text):
+            others = "\n-A " in text
+            if before is not None and (idle or not others or _rules(before.decode(errors="replace")) == _rules(text)):
                 host.files.write(path, before, saved.mode)
                 host.files.remove(backup)
+                selinux.restore(host, (path,))
                 yield f"Put {path} back as it was"
-            elif before is not None or "\n-A " in text:
+            elif others and not idle:
                 host.files.write(path, text.encode(errors="surrogateescape"), saved.mode)
+                selinux.restore(host, (path,))
                 yield f"Took our rules out of {path}; it keeps the others' that were saved with them"
             else:
                 host.files.remove(path)
@@ -193,3 +204,18 @@ def _bare(dump: str) -> str:
     """Leave out counters and the time of day, which would make every save differ from the one before."""
     text = re.sub(r"^#.*\n", "", dump, flags=re.MULTILINE)
     return re.sub(r"^(:\S+ \S+) \[\d+:\d+\]$", r"\1 [0:0]", text, flags=re.MULTILINE)
+
+
+def _rules(text: str) -> dict[str, list[str]]:
+    """Reduce a saved file to what it sets: each table's chains and rules. Tables that set nothing are left out."""
+    tables: dict[str, list[str]] = {}
+    chains: dict[str, list[str]] = {}
+    name = ""
+    for line in _bare(text).splitlines():
+        if line.startswith("*"):
+            name = line
+        elif line.startswith(":") and not line.endswith(" ACCEPT [0:0]"):
+            chains.setdefault(name, []).append(line)
+        elif line.startswith("-"):
+            tables.setdefault(name, []).append(line)
+    return {name: sorted(chains.get(name, ())) + tables.get(name, []) for name in {*tables, *chains}}

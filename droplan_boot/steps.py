@@ -12,6 +12,7 @@ from droplan_boot.errors import CommandError, DroplanError, FirewallError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
+from droplan_boot.host import selinux
 from droplan_boot.host.machine import Host
 from droplan_boot.host.packages import Packages, manager
 from droplan_boot.host.services import Services
@@ -56,6 +57,8 @@ def steps(plan: Plan) -> Iterator[Step]:
     cron = schedule.cron(plan.settings.interval, plan.here.machine.droplet_id)
     yield _file(plan, "schedule", paths.CRON, cron.encode(), 0o644)
     yield _package_step(plan, manager(plan.family, plan.host.runner))
+    # Before anything that may have to wait for a reboot: the schedule ends what is left then.
+    yield _service(Services(plan.host), "cron" if plan.family == "debian" else "crond")
     try:
         backend = choose.choose(plan.settings.backend, plan.host.runner, ipv6=choose.has_ipv6()).backend
     except DroplanError:
@@ -65,8 +68,12 @@ def steps(plan: Plan) -> Iterator[Step]:
     if isinstance(backend, Iptables) and not plan.dry_run:
         yield _matches(plan, backend)
     yield from _service_steps(plan, backend)
-    if plan.host.files.exists(Path("/sys/fs/selinux/enforce")):
-        yield _labels(plan)
+    if selinux.in_use(plan.host):
+        yield Step(
+            "SELinux labels",
+            lambda: "wrong" if selinux.wrong(plan.host, _LABELLED) else None,
+            lambda: selinux.restore(plan.host, _LABELLED),
+        )
 
 
 def _file(plan: Plan, what: str, path: Path, data: bytes, mode: int) -> Step:
@@ -140,7 +147,6 @@ def _matches(plan: Plan, backend: Iptables) -> Step:
 def _service_steps(plan: Plan, backend: Backend) -> Iterator[Step]:
     host = plan.host
     services = Services(host)
-    yield _service(services, "cron" if plan.family == "debian" else "crond")
     saved = persistence.loader(host, backend)
     if saved:
         if plan.family == "el" and host.has_systemd():
@@ -160,19 +166,3 @@ def _service(services: Services, name: str, *, start: bool = True) -> Step:
         lambda: services.problem(name, start=start),
         lambda: services.enable(name, start=start),
     )
-
-
-def _labels(plan: Plan) -> Step:
-    """Restore the SELinux labels of our files: a file that was moved into place may carry another's."""
-    host = plan.host
-    there = [str(path) for path in _LABELLED if host.files.exists(path)]
-
-    def missing() -> str | None:
-        said = host.runner.run(["restorecon", "-R", "-n", "-v", *there], check=False).stdout
-        return "wrong" if said.strip() else None
-
-    return Step("SELinux labels", missing, lambda: _relabel(host, there))
-
-
-def _relabel(host: Host, there: Sequence[str]) -> None:
-    host.runner.run(["restorecon", "-R", *there])

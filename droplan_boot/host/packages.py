@@ -109,8 +109,11 @@ class Dnf:
         """Do nothing: dnf fetches its lists itself when they are old."""
 
     def offers(self, name: str) -> bool:
-        """See :meth:`Packages.offers`: dnf never removes a package to install another unless told to."""
-        done = self.runner.run([self._command(), "-q", "list", "--available", name], timeout=_INSTALL_S, check=False)
+        """See :meth:`Packages.offers`: dnf never removes a package to install another unless told to.
+
+        A plain ``list`` is the one form that yum 3, dnf and dnf5 all know; installed packages count as well.
+        """
+        done = self.runner.run([self._command(), "-q", "-y", "list", name], timeout=_INSTALL_S, check=False)
         return done.status == 0
 
     def install(self, names: Sequence[str]) -> None:

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from droplan_boot import paths
 from droplan_boot.host.machine import Host
 
 _ENABLED: Final = ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect")
+
+_RECORD: Final = paths.STATE / "services"
+"""A line for each service that was not enabled before us: its name and how it was, in systemctl's words."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,43 @@ class Services:
         return self.host.runner.run(["systemctl", "is-active", name], check=False).status == 0
 
     def enable(self, name: str, *, start: bool = True) -> None:
-        """Enable a service and start it.
+        """Enable a service and start it; how it was is remembered, for :meth:`put_back`.
 
         Raises:
             CommandError: that did not work.
         """
+        run = self.host.runner.run
         if self.host.has_systemd():
-            self.host.runner.run(["systemctl", "daemon-reload"])
-            self.host.runner.run(["systemctl", "enable", *(["--now"] if start else []), name])
+            run(["systemctl", "daemon-reload"])
+            state = self.state(name)
+            self._remember(name, state)
+            if state == "masked":
+                run(["systemctl", "unmask", name])
+            run(["systemctl", "enable", *(["--now"] if start else []), name])
         elif start:
-            # Without systemd there is nothing to enable; the init script starts it until the container ends.
+            # Without systemd there is nothing to enable: it runs until the container ends. Enterprise Linux has no
+            # init scripts; its daemons go to the background by themselves, as Debian's do.
             script = Path("/etc/init.d") / name
-            self.host.runner.run([str(script), "start"])
+            run([str(script), "start"] if self.host.files.exists(script) else [name])
+
+    def put_back(self) -> None:
+        """Disable, or mask, those services again that we enabled. What runs goes on until the next boot."""
+        for name, state in self.remembered().items():
+            self.disable(name)
+            if state == "masked":
+                self.host.runner.run(["systemctl", "mask", name])
+        self.host.files.remove(_RECORD)
+
+    def remembered(self) -> dict[str, str]:
+        """Tell how those services were, by name, that were not enabled before us."""
+        lines = (self.host.files.read(_RECORD) or b"").decode(errors="replace").splitlines()
+        return {words[0]: words[1] for words in (line.split() for line in lines) if len(words) == 2}
+
+    def _remember(self, name: str, state: str) -> None:
+        known = self.remembered()
+        if state in ("disabled", "masked") and name not in known:
+            text = "".join(f"{each} {was}\n" for each, was in {**known, name: state}.items())
+            self.host.files.write(_RECORD, text.encode(), 0o600)
 
     def disable(self, name: str) -> None:
         """Disable a service, which need not be there."""
