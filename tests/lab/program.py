@@ -51,11 +51,13 @@ class Program:
     Attributes:
         lab: where it is.
         droplet: the host it runs on.
+        said: what the installation printed.
     """
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.droplet = lab.droplet
+        self.said = ""
         self._pristine: dict[str, str] = {}
         shutil.copy(ARCHIVE, self.droplet.path(DOWNLOADED))
 
@@ -67,6 +69,7 @@ class Program:
         """Install with the account's token; it must succeed. Its rules are what ``reset`` goes back to."""
         done = succeeded(self.download("install", *words, **{"DO_KEY": self.lab.token, **environment}))
         self._pristine = {tool: self.droplet.run([f"{tool}-save"]).stdout for tool in ("iptables", "ip6tables")}
+        self.said = done.stdout
         return done
 
     def run(self, *words: str, **environment: str) -> Done:

@@ -1,0 +1,245 @@
+"""One command puts droplan in place, and again in place; what is in place is left alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.lab import Fault, Lab, fleet, probe
+from tests.lab.program import (
+    CRON,
+    LOG,
+    PROGRAM,
+    PROTECTED_INPUT,
+    REFRESH,
+    SAVED,
+    SETTINGS,
+    SNAPSHOT,
+    STATUS,
+    Program,
+    commits,
+    sentence,
+    succeeded,
+)
+
+UNFINISHED = "/var/lib/droplan/unfinished"
+MODES = {PROGRAM: 0o755, REFRESH: 0o755, CRON: 0o644, SETTINGS: 0o600, STATUS: 0o644, SNAPSHOT: 0o600}
+FOLDERS = ("/opt/droplan", "/etc/droplan", "/etc/iptables", "/etc/cron.d", "/etc/default", "/var/lib/droplan")
+
+
+@pytest.fixture(scope="module", params=["nft", "legacy"])
+def installed(request: pytest.FixtureRequest) -> Iterator[Program]:
+    with Lab(request.param) as lab:
+        program = Program(lab)
+        program.install()
+        yield program
+
+
+@pytest.fixture
+def program(installed: Program) -> Program:
+    installed.reset()
+    return installed
+
+
+@pytest.fixture
+def fresh() -> Iterator[Program]:
+    with Lab() as lab:
+        yield Program(lab)
+
+
+def tree(program: Program) -> dict[str, str]:
+    """Files that droplan or its packages own: mode, owner, size, inode and time of change of each, but for what a
+    refresh reports.
+    """
+    listed = program.droplet.run(["find", *FOLDERS, "-printf", "%p\\t%M %U:%G %s %i %T@\\n"]).stdout
+    found = dict(line.split("\t") for line in listed.splitlines())
+    return {path: what for path, what in found.items() if path not in (SNAPSHOT, STATUS, "/var/lib/droplan")}
+
+
+def again(program: Program) -> list[str]:
+    """Install again and return what was put in place."""
+    done = succeeded(program.run("install"))
+    return [line.split(" ", 2)[2] for line in done.stdout.splitlines() if "put in place" in line or "Saved" in line]
+
+
+class TestFirst:
+    def test_every_step_says_what_it_did(self, installed: Program) -> None:
+        for step in (
+            f"settings {SETTINGS}",
+            f"program {PROGRAM}",
+            f"schedule {CRON}",
+            "packages iptables-persistent",
+        ):
+            assert re.search(rf"^\d{{4}}/\d\d/\d\d [\d:]+ {step}.*: put in place", installed.said, re.MULTILINE), step
+        assert "Added 3 peers to droplan-peers\n" in installed.said
+
+    def test_the_packages_are_real(self, program: Program) -> None:
+        status = program.droplet.run(
+            ["dpkg-query", "-W", "-f", "${db:Status-Status} ", "iptables-persistent", "cron"]
+        )
+        assert status.stdout == "installed installed "
+
+    @pytest.mark.parametrize(("path", "mode"), MODES.items())
+    def test_files_have_their_modes(self, program: Program, path: str, mode: int) -> None:
+        found = program.droplet.path(path).lstat()
+        assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (mode, 0, 0)
+
+    def test_the_token_is_in_the_settings_file_and_nowhere_else(self, program: Program) -> None:
+        succeeded(program.droplet.run([REFRESH], check=False))
+        command = ["grep", "-rlF", program.lab.token, "/etc", "/opt", "/root", "/run", "/tmp", "/var/lib", "/var/log"]
+        assert program.droplet.run(command, check=False).stdout.split() == [SETTINGS]
+
+    def test_cron_runs_the_refresh_every_five_minutes_at_a_time_of_this_droplets_own(self, program: Program) -> None:
+        lines = [line for line in program.read(CRON).splitlines() if " root " in line]
+        assert len(lines) == 1
+        found = re.fullmatch(rf"([0-4])-59/5 \* \* \* \* root sleep (\d+); {REFRESH}", lines[0])
+        assert found
+        assert 0 <= int(found[2]) < 60
+
+    def test_what_cron_runs_refreshes_and_logs(self, program: Program) -> None:
+        program.list_droplets(*fleet(2))
+        command = ["env", "-i", "PATH=/usr/bin:/bin", "HOME=/root", "SHELL=/bin/sh", "/bin/sh", "-c", REFRESH]
+        done = succeeded(program.droplet.run(command, check=False))
+        assert done.stdout + done.stderr == "", "cron has nothing to mail"
+        assert "Added 2 peers to droplan-peers\n" in program.read(LOG)
+        assert program.report()["peers"] == 2
+
+    def test_what_cron_runs_keeps_the_rules_and_logs_why_when_there_is_no_answer(self, program: Program) -> None:
+        before = program.rules()
+        program.lab.do.fault(Fault(status=403))
+        assert program.droplet.run([REFRESH], check=False).returncode == 1
+        assert "403" in program.read(LOG).splitlines()[-1]
+        assert program.rules() == before
+
+
+class TestAgain:
+    def test_nothing_changes(self, program: Program) -> None:
+        succeeded(program.run("install"))  # the files as this very run leaves them
+        before = program.rules(), tree(program)
+        assert again(program) == []
+        assert (program.rules(), tree(program)) == before
+
+    def test_no_rule_is_written_and_no_package_touched(self, program: Program) -> None:
+        trace = "/root/trace"
+        command = ["strace", "-f", "-e", "trace=execve", "-o", trace, PROGRAM, "install"]
+        succeeded(program.droplet.run(command, check=False))
+        assert "apt-get" not in program.read(trace)
+
+    def test_a_dry_run_changes_nothing_and_says_what_is_missing(self, program: Program) -> None:
+        program.droplet.path(CRON).unlink()
+        before = program.rules(), tree(program), commits(program.droplet), program.read(SNAPSHOT)
+        done = succeeded(program.run("install", "--dry-run"))
+        assert f"schedule {CRON}: missing, would be put in place\n" in done.stdout
+        assert (program.rules(), tree(program), commits(program.droplet), program.read(SNAPSHOT)) == before
+        assert again(program) == [f"schedule {CRON}: put in place (was missing)"]
+
+    def test_new_settings_are_kept(self, program: Program) -> None:
+        succeeded(program.run("install", DO_TAG="web", DROPLAN_INTERVAL="15"))
+        program.refresh()
+        assert program.report()["peers"] == 2, "the Droplets with the tag"
+        assert "-59/15 " in program.read(CRON)
+        succeeded(program.run("install", DO_TAG="", DROPLAN_INTERVAL=""))
+        program.refresh()
+        assert program.report()["peers"] == 3
+        assert "-59/5 " in program.read(CRON)
+
+
+class TestRepair:
+    @pytest.mark.parametrize(
+        ("damage", "was"),
+        [
+            pytest.param("rm {path}", "missing", id="deleted"),
+            pytest.param(": > {path}", "empty", id="emptied"),
+            pytest.param("echo >> {path}", "altered", id="altered"),
+            pytest.param("chmod 0666 {path}", "mode 0666", id="made writable by all"),
+            pytest.param("chown 65534 {path}", "owned by uid 65534", id="given away"),
+            pytest.param("mv {path} {path}.away; ln -s {path}.away {path}", "not a regular file", id="a link"),
+        ],
+    )
+    @pytest.mark.parametrize("path", [PROGRAM, REFRESH, CRON, SAVED[4], SAVED[6]])
+    def test_a_damaged_file_is_put_back(self, program: Program, path: str, damage: str, was: str) -> None:
+        whole = program.droplet.path(path).read_bytes(), program.droplet.path(path).lstat().st_mode
+        program.droplet.run(["sh", "-c", damage.format(path=path)])
+        done = succeeded(program.download("install"))
+        assert f"(was {was})\n" in done.stdout
+        assert (program.droplet.path(path).read_bytes(), program.droplet.path(path).lstat().st_mode) == whole
+        assert again(program) == []
+        program.droplet.run(["rm", "-f", f"{path}.away"])
+
+    def test_settings_that_others_could_read_are_closed(self, program: Program) -> None:
+        program.droplet.path(SETTINGS).chmod(0o644)
+        assert again(program) == [f"settings {SETTINGS}: put in place (was mode 0644)"]
+        assert program.droplet.path(SETTINGS).stat().st_mode & 0o777 == 0o600
+
+    def test_whole_folders_are_put_back(self, program: Program) -> None:
+        before = program.rules()
+        program.droplet.run(["rm", "-r", "/opt/droplan", "/etc/droplan", "/etc/iptables", "/var/lib/droplan", CRON])
+        succeeded(program.download("install", DO_KEY=program.lab.token))
+        assert {path: program.droplet.path(path).stat().st_mode & 0o777 for path in MODES} == MODES
+        assert program.rules() == before
+        assert again(program) == []
+
+    def test_rules_that_were_flushed_are_written_again(self, program: Program) -> None:
+        program.edit("-F")
+        program.edit("-F", tool="ip6tables")
+        succeeded(program.run("install"))
+        assert program.chain("INPUT") == list(PROTECTED_INPUT)
+
+    def test_packages_that_were_removed_are_installed_again(self, fresh: Program) -> None:
+        fresh.install()
+        fresh.droplet.run(["dpkg", "--purge", "iptables-persistent", "netfilter-persistent"])
+        done = succeeded(fresh.run("install"))
+        assert "packages iptables-persistent, cron: put in place (was missing iptables-persistent)" in done.stdout
+        assert fresh.droplet.path("/usr/sbin/netfilter-persistent").exists()
+        assert "droplan-peers" in fresh.read(SAVED[4])
+
+
+class TestWithoutAnAnswer:
+    def test_a_first_install_touches_no_rule_and_the_schedule_goes_on_with_it(self, fresh: Program) -> None:
+        fresh.lab.do.set_droplets(fresh.lab.peer_droplets)  # the list does not have this Droplet yet
+        done = fresh.download("install", DO_KEY=fresh.lab.token)
+        assert done.returncode == 1
+        assert "has no Droplet" in sentence(done)
+        assert fresh.filters() == []
+        assert fresh.droplet.path(UNFINISHED).exists()
+        assert probe(fresh.lab.stranger, fresh.droplet).tcp
+
+        fresh.lab.do.add(fresh.lab.own_droplet)
+        succeeded(fresh.droplet.run([REFRESH], check=False))
+        assert not fresh.droplet.path(UNFINISHED).exists()
+        assert fresh.chain("INPUT") == list(PROTECTED_INPUT)
+        assert probe(fresh.lab.stranger, fresh.droplet, patience=0.7).nothing
+
+    def test_with_fail_closed_it_closes_until_the_peers_are_known(self, fresh: Program) -> None:
+        fresh.lab.do.set_droplets(fresh.lab.peer_droplets)
+        done = fresh.download("install", DO_KEY=fresh.lab.token, DROPLAN_FAIL_CLOSED="true")
+        assert done.returncode == 1
+        assert probe(fresh.lab.stranger, fresh.droplet, patience=0.7).nothing
+        assert probe(fresh.lab.peers[0], fresh.droplet, patience=0.7).nothing
+        assert probe(fresh.droplet, fresh.lab.peers[0]).everything
+
+        fresh.lab.do.add(fresh.lab.own_droplet)
+        succeeded(fresh.droplet.run([REFRESH], check=False))
+        assert probe(fresh.lab.peers[0], fresh.droplet).tcp
+        assert probe(fresh.lab.stranger, fresh.droplet, patience=0.7).nothing
+
+    def test_a_repair_keeps_the_rules(self, program: Program) -> None:
+        before = program.rules()
+        program.droplet.path(CRON).unlink()
+        program.lab.do.fault(Fault(status=404))
+        assert program.run("install").returncode == 1
+        assert program.droplet.path(CRON).exists()
+        assert program.rules() == before
+
+
+def test_uninstall_leaves_the_droplet_as_it_was(fresh: Program) -> None:
+    fresh.edit("-A INPUT -s 192.0.2.1/32 -j DROP")
+    before = fresh.filters()
+    fresh.install()
+    succeeded(fresh.run("uninstall"))
+    assert fresh.filters() == before
+    left = fresh.droplet.run(["find", "/etc", "/opt", "/var/lib", "/var/log", "/run", "-name", "*droplan*"]).stdout
+    assert left.replace("/etc/ssl/certs", "").split() == [], left
+    assert probe(fresh.lab.stranger, fresh.droplet).everything
