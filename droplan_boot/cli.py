@@ -26,6 +26,7 @@ def main() -> int:
     from droplan_boot.log import LogFile, Terminal
 
     os.umask(0o022)
+    _keep_no_core()
     scheduled = getattr(options, "scheduled", False)
     files = Files()
     host = Host(
@@ -43,6 +44,14 @@ def main() -> int:
     except KeyboardInterrupt:
         host.log.complain(f"{options.verb}: interrupted")
         return 130
+
+
+def _keep_no_core() -> None:
+    """Have no core written should Python crash: the token would be in it, in a file that others may read."""
+    import resource
+
+    # The soft limit alone, so that a service we start may raise its own.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -37,6 +37,9 @@ def run(host: Host) -> None:
         install.run(host)
         return
     wanted = settings.load(host.environ, host.files)
+    shown = host.files.restrict(paths.SETTINGS, 0o600)
+    if shown:
+        host.log.say(f"{paths.SETTINGS} had {shown}: only root may read it again; make a new token if others read it")
     host.files.directory(paths.STATE)
     late = DroplanError(
         f"the refresh had not ended after {LONGEST_S:.0f} s and was stopped: see whether something holds "

@@ -104,7 +104,9 @@ def merged(environ: Mapping[str, str], files: Files) -> dict[str, str]:
 
     Raises:
         UsageError: the file is malformed, or a setting is unknown.
+        UnsafePathError: others than root can have written the file.
     """
+    files.trust(paths.SETTINGS)
     stored = read(files.read(paths.SETTINGS) or b"")
     known = {name: value for name, value in environ.items() if name in NAMES}
     for name in (*stored, *(name for name in environ if name.startswith("DROPLAN_"))):

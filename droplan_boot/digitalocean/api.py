@@ -6,7 +6,7 @@ Droplet itself is seen with the same token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Callable, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -37,7 +37,7 @@ class Account:
 
     http: Http
     base: str
-    token: str
+    token: str = field(repr=False)
 
     def droplets(self, own_id: int, *, tag: str | None = None) -> tuple[Droplet, ...]:
         """List the Droplets, GPU Droplets included (the plain list omits them).

@@ -64,6 +64,40 @@ class Files:
             raise DroplanError(f"{path} is larger than {limit} bytes: look what it is, then remove it")
         return data
 
+    def trust(self, path: Path) -> None:
+        """See that nobody but the owner can have written ``path``, if it is there.
+
+        Raises:
+            UnsafePathError: others can have; what it says may be theirs.
+        """
+        try:
+            found = os.lstat(self.real(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        self.directory(path.parent)
+        if found.st_uid != self.owner or found.st_mode & 0o022:
+            raise UnsafePathError(
+                f"{path} can have been written by others than root: see what it says, "
+                f"then `chown root:root {path} && chmod 600 {path}` and run droplan again"
+            )
+
+    def restrict(self, path: Path, mode: int) -> str | None:
+        """Take permissions beyond ``mode`` from a regular file; return what it had, None when there were none."""
+        try:
+            descriptor = os.open(self.real(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return None  # there is none, or none that read() would read
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode) or not stat.S_IMODE(found.st_mode) & ~mode:
+                return None
+            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) & mode)
+        except OSError as error:
+            raise DroplanError(f"{path} cannot be kept from others: {error.strerror}; mend that") from None
+        finally:
+            os.close(descriptor)
+        return f"mode {stat.S_IMODE(found.st_mode):04o}"
+
     def problem(self, path: Path, data: bytes, mode: int) -> str | None:
         """Say in a word or two how ``path`` differs from what it should be.
 

@@ -32,7 +32,7 @@ class Host:
     runner: Runner = field(default_factory=Commands)
     files: Files = field(default_factory=Files)
     log: Log = field(default_factory=Terminal)
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)  # the token may be in it
     scheduled: bool = False
     force: bool = False
 
