@@ -91,10 +91,10 @@ make_venv() {
     exec 9>&-
 }
 
-# The development environment: the tools, and droplan's dependencies at the versions that are shipped.
-# Sets and exports VENV.
+# The development environment: the tools, droplan's dependencies at the versions that are shipped, and what the stub of
+# Terraform's provider is made with. Sets and exports VENV.
 ensure_venv() {
     VENV=$CACHE/venv
     export VENV
-    make_venv "$VENV" "$ROOT/requirements/dev.txt" "$ROOT/requirements/runtime.txt"
+    make_venv "$VENV" "$ROOT"/requirements/{dev,runtime,terraform}.txt
 }
