@@ -1,0 +1,239 @@
+"""Which backend: looked up, never tried, and the reason told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from droplan_boot.errors import DroplanError, FirewallError
+from droplan_boot.firewall import choose, libiptc
+from droplan_boot.firewall.iptables import Iptables
+from droplan_boot.firewall.libiptc import LibiptcWriter
+from droplan_boot.firewall.restore import RestoreWriter
+from tests.unit.doors import Machine
+
+TOOLS = ("iptables", "ip6tables")
+OLD = [f"{tool}-{verb}" for tool in TOOLS for verb in ("save", "restore")]
+NEW = [f"{tool}-{kind}-{verb}" for tool in TOOLS for kind in ("nft", "legacy") for verb in ("save", "restore")]
+
+
+def with_iptables(tmp_path: Path, program: str, said: str, commands: list[str], *, nft: bool = False) -> Machine:
+    """Return a machine whose ``iptables`` leads to a program, through links as update-alternatives makes them."""
+    (tmp_path / program).touch()
+    (tmp_path / "alternative").symlink_to(program)
+    if program != "iptables":
+        (tmp_path / "iptables").symlink_to("alternative")
+    machine = Machine()
+    machine.knows("iptables", said, at=tmp_path / "iptables")
+    for name in [*commands, *(["nft"] if nft else [])]:
+        machine.knows(name)
+    return machine
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> object:
+    """Pretend that python-iptables loads."""
+    module = object()
+    monkeypatch.setattr(libiptc, "load", lambda: module)
+    return module
+
+
+def parts(choice: choose.Choice) -> tuple[Iptables, Any]:
+    assert isinstance(choice.backend, Iptables)
+    return choice.backend, choice.backend.writer
+
+
+class TestVariant:
+    @pytest.mark.parametrize(
+        ("program", "said", "commands", "save"),
+        [
+            ("xtables-nft-multi", "never asked", NEW + OLD, "iptables-nft-save"),
+            ("iptables", "iptables v1.8.9 (nf_tables)", NEW + OLD, "iptables-nft-save"),
+            ("iptables", "iptables v1.8.11 (nf_tables)", OLD, "iptables-save"),
+        ],
+        ids=["Debian", "by what it says", "plain names only"],
+    )
+    def test_the_nft_variant_writes_with_its_own_restore(
+        self, program: str, said: str, commands: list[str], save: str, tmp_path: Path
+    ) -> None:
+        backend, writer = parts(choose.choose("auto", with_iptables(tmp_path, program, said, commands), ipv6=True))
+        assert backend.name == "iptables-nft"
+        assert backend.save == {4: save, 6: save.replace("iptables", "ip6tables")}
+        assert isinstance(writer, RestoreWriter)
+        assert writer.command[6] == save.replace("iptables", "ip6tables").replace("save", "restore")
+        assert not writer.waits, "the nft variant has no lock and no -w"
+
+    @pytest.mark.parametrize(
+        ("program", "said", "commands", "save", "waits"),
+        [
+            ("xtables-legacy-multi", "iptables v1.8.9 (legacy)", NEW + OLD, "iptables-legacy-save", True),
+            ("iptables", "iptables v1.8.4 (legacy)", OLD, "iptables-save", True),
+            ("xtables-multi", "iptables v1.6.2", OLD, "iptables-save", True),
+            ("xtables-multi", "iptables v1.6.1", OLD, "iptables-save", False),
+            ("xtables-multi", "iptables v1.4.21", OLD, "iptables-save", False),
+        ],
+        ids=["Debian", "by what it says", "1.6.2", "Ubuntu 18.04", "CentOS 7"],
+    )
+    def test_the_legacy_variant_goes_through_python_iptables_and_in_bulk_through_restore(
+        self, program: str, said: str, commands: list[str], save: str, waits: bool, tmp_path: Path, loaded: object
+    ) -> None:
+        backend, writer = parts(choose.choose("auto", with_iptables(tmp_path, program, said, commands), ipv6=True))
+        assert backend.name == "iptables-legacy"
+        assert backend.save[4] == save
+        assert isinstance(writer, LibiptcWriter)
+        assert writer.iptc is loaded
+        assert isinstance(writer.bulk, RestoreWriter)
+        assert writer.bulk.waits is waits
+
+    def test_where_python_iptables_does_not_load_restore_does_all_and_status_says_why(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails() -> object:
+            raise FirewallError("python-iptables does not work here: no libxtables")
+
+        monkeypatch.setattr(libiptc, "load", fails)
+        machine = with_iptables(tmp_path, "xtables-legacy-multi", "iptables v1.8.9 (legacy)", NEW)
+        choice = choose.choose("auto", machine, ipv6=True)
+        assert isinstance(parts(choice)[1], RestoreWriter)
+        assert "no libxtables" in choice.why
+
+    def test_the_reason_is_told(self, tmp_path: Path) -> None:
+        machine = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
+        assert choose.choose("auto", machine, ipv6=True).why == f"{tmp_path}/iptables is xtables-nft-multi"
+        assert machine.ran == [], "it looks, and runs nothing"
+
+    def test_without_ipv6_its_commands_are_not_needed(self, tmp_path: Path) -> None:
+        machine = with_iptables(tmp_path, "xtables-nft-multi", "", ["iptables-nft-save", "iptables-nft-restore"])
+        assert parts(choose.choose("auto", machine, ipv6=False))[0].save == {4: "iptables-nft-save"}
+
+    def test_half_an_iptables_is_an_error(self, tmp_path: Path) -> None:
+        machine = with_iptables(tmp_path, "xtables-nft-multi", "", ["iptables-nft-save"])
+        with pytest.raises(DroplanError, match="is missing though iptables is there: reinstall the package iptables"):
+            choose.choose("auto", machine, ipv6=True)
+
+
+class TestSetting:
+    @pytest.mark.parametrize(
+        ("wanted", "iptables", "nft", "name", "why"),
+        [
+            ("auto", True, True, "iptables-nft", "xtables-nft-multi"),
+            ("iptables", True, True, "iptables-nft", "xtables-nft-multi"),
+            ("nftables", True, True, "nftables", "DROPLAN_BACKEND=nftables"),
+            ("auto", False, True, "nftables", "iptables is not installed"),
+            ("nftables", False, True, "nftables", "DROPLAN_BACKEND=nftables"),
+        ],
+    )
+    def test_it_decides_where_there_is_a_choice(
+        self, wanted: str, iptables: bool, nft: bool, name: str, why: str, tmp_path: Path
+    ) -> None:
+        machine = with_iptables(tmp_path, "xtables-nft-multi", "", NEW, nft=nft)
+        if not iptables:
+            del machine.places["iptables"]
+        choice = choose.choose(wanted, machine, ipv6=True)
+        assert choice.backend.name == name
+        assert why in choice.why
+
+    @pytest.mark.parametrize(
+        ("wanted", "words"),
+        [
+            ("auto", "neither iptables nor nft is installed: run `droplan install`"),
+            ("nftables", "nft is"),
+            ("iptables", "DROPLAN_BACKEND=iptables, but iptables is not installed"),
+        ],
+    )
+    def test_a_machine_without_the_commands_is_told_what_to_do(self, wanted: str, words: str) -> None:
+        with pytest.raises(DroplanError, match=words):
+            choose.choose(wanted, Machine(), ipv6=True)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_kernel_speaks_ipv6_when_it_lists_its_addresses(there: bool, tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    if there:
+        (tmp_path / "net/if_inet6").touch()
+    assert choose.has_ipv6(tmp_path) is there
+
+
+@pytest.mark.parametrize(
+    ("names", "used"),
+    [(None, False), ("", False), ("nat\n", False), ("nat\nfilter\n", True), ("filter", True), ("filtering\n", False)],
+)
+def test_the_legacy_table_is_in_use_when_the_kernel_lists_it(names: str | None, used: bool, tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    if names is not None:
+        (tmp_path / "net/ip6_tables_names").write_text(names)
+    assert choose.legacy_in_use(tmp_path) is used
+
+
+class TestStrays:
+    @pytest.fixture
+    def machine(self) -> Machine:
+        made = Machine()
+        for name in [*NEW, "nft"]:
+            made.knows(name)
+        return made
+
+    @pytest.mark.parametrize(
+        ("current", "former", "legacy", "names"),
+        [
+            ("iptables-nft", "iptables-nft", False, []),
+            ("iptables-nft", None, False, []),
+            ("iptables-nft", "iptables-legacy", True, ["iptables-legacy"]),
+            ("iptables-nft", None, True, ["iptables-legacy"]),
+            ("iptables-nft", "nftables", False, ["nftables"]),
+            ("iptables-legacy", "iptables-nft", True, ["iptables-nft"]),
+            ("nftables", "iptables-nft", True, ["iptables-legacy", "iptables-nft"]),
+        ],
+    )
+    def test_rules_are_looked_for_where_an_earlier_backend_may_have_left_them(
+        self,
+        current: str,
+        former: str | None,
+        legacy: bool,
+        names: list[str],
+        machine: Machine,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(choose, "legacy_in_use", lambda: legacy)
+        writer = RestoreWriter(machine, {}, waits=False)
+        found = choose.strays(Iptables(current, machine, {}, writer), former, machine, ipv6=True)
+        assert [backend.name for backend in found] == names
+        assert machine.ran == []
+
+
+class TestLoading:
+    def test_no_process_is_started_to_look_for_libraries(self) -> None:
+        program = """
+import ctypes.util, sys
+started = []
+sys.addaudithook(lambda event, _: started.append(event) if event in EVENTS else None)
+EVENTS = ("subprocess.Popen", "os.system", "os.fork", "os.exec", "os.posix_spawn")
+real = ctypes.util.find_library
+from droplan_boot.errors import FirewallError
+from droplan_boot.firewall import libiptc
+try:
+    libiptc.load()
+except FirewallError:
+    pass  # no libxtables on this machine
+assert ctypes.util.find_library is real
+assert not started, started
+"""
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
+
+    def test_whatever_its_import_raises_is_told_in_a_sentence(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import builtins
+
+        real = builtins.__import__
+
+        def broken(name: str, *args: Any) -> Any:
+            if name == "iptc":
+                raise RuntimeError("no such thing")
+            return real(name, *args)
+
+        monkeypatch.setattr(builtins, "__import__", broken)
+        with pytest.raises(FirewallError, match="python-iptables does not work here: no such thing"):
+            libiptc.load()

@@ -1,0 +1,77 @@
+"""A line of the log: what happened and when, and no byte that a terminal would obey."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from droplan_boot import log, paths
+from droplan_boot.host.files import Files
+from droplan_boot.log import LogFile, Terminal
+
+
+def test_a_line_looks_as_the_go_droplans_did() -> None:
+    line = log.line("Added 2 peers to droplan-peers")
+    assert re.fullmatch(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d Added 2 peers to droplan-peers\n", line)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("one\ntwo", "one\\ntwo"),
+        ("\x1b[2J", "\\x1b[2J"),
+        ("a\rb\tc", "a\\rb\\tc"),
+        ("\x9b1m", "\\x9b1m"),
+        ("\u202eevil", "\\u202eevil"),
+        ("\udcff", "\\udcff"),
+        ("grün", "grün"),
+    ],
+)
+def test_control_characters_are_spelled_out(text: str, shown: str) -> None:
+    assert log.line(text)[20:-1] == shown
+
+
+@given(st.text())
+def test_whatever_is_said_is_one_printable_line(text: str) -> None:
+    line = log.line(text)
+    assert line[:-1].isprintable()
+    assert line.endswith("\n")
+    line.encode()
+
+
+def test_a_person_reads_what_was_done_on_stdout_and_what_went_wrong_on_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Terminal().say("done")
+    Terminal().complain("wrong")
+    out, err = capsys.readouterr()
+    assert out.endswith(" done\n")
+    assert err.endswith(" wrong\n")
+
+
+class TestLogFile:
+    def test_all_goes_to_the_log_and_nothing_to_cron(self, files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+        LogFile(files).say("done")
+        LogFile(files).complain("wrong")
+        lines = (files.read(paths.LOG) or b"").decode().splitlines()
+        assert [line[20:] for line in lines] == ["done", "wrong"]
+        assert capsys.readouterr() == ("", "")
+        assert files.real(paths.LOG).stat().st_mode & 0o777 == 0o640
+
+    def test_where_it_cannot_be_written_cron_sees_to_it(
+        self, files: Files, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        files.real(paths.LOG).symlink_to("/etc/passwd")
+        LogFile(files).say("done")
+        assert "done (/var/log/droplan.log is a link" in capsys.readouterr().err
+
+    def test_it_is_kept_short(self, files: Files) -> None:
+        for number in range(40):
+            LogFile(files).say(f"{number} " + "x" * 50_000)
+        data = files.read(paths.LOG) or b""
+        assert len(data) < 1_200_000
+        assert b" 39 " in data
+        assert re.match(rb"\d{4}/", data), "it begins with a whole line"

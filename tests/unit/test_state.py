@@ -1,0 +1,173 @@
+"""What is kept on disk: the last good answer, and how the last refresh went. Reading it never fails."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from droplan_boot import paths, report, restore, snapshot
+from droplan_boot.firewall import policy as policies
+from droplan_boot.firewall.policy import Guard, Policy
+from droplan_boot.host.files import Files
+from droplan_boot.report import Report
+from droplan_boot.settings import Allow
+from droplan_boot.snapshot import Snapshot
+from tests.unit.golden import SCENARIOS, guard
+from tests.unit.test_model import JSON
+
+TAKEN = Snapshot(7, 1_800_000_000.25, SCENARIOS["public"][1])
+ADDRESS = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+ALLOW = st.builds(
+    Allow,
+    st.none() | ADDRESS.map(ipaddress.ip_network),
+    st.sampled_from(["tcp", "udp"]),
+    st.integers(1, 65535),
+) | st.builds(Allow, ADDRESS.map(ipaddress.ip_network))
+GUARD = st.builds(
+    Guard,
+    st.booleans(),
+    st.lists(st.sampled_from(["eth0", "eth1", "ens4"]), min_size=1, unique=True).map(tuple),
+    st.lists(ADDRESS, max_size=5).map(tuple),
+    st.lists(ALLOW, max_size=3).map(tuple),
+)
+
+
+class TestSnapshot:
+    def test_what_is_stored_is_loaded(self, files: Files) -> None:
+        snapshot.store(files, TAKEN)
+        assert snapshot.load(files) == TAKEN
+
+    def test_only_root_may_read_it(self, files: Files) -> None:
+        snapshot.store(files, TAKEN)
+        assert files.real(paths.SNAPSHOT).stat().st_mode & 0o777 == 0o600
+
+    def test_before_the_first_answer_there_is_none(self, files: Files) -> None:
+        assert snapshot.load(files) is None
+
+    @given(st.lists(GUARD, min_size=1, max_size=2).map(tuple), st.sampled_from(["", "169.254.169.254"]))
+    def test_any_policy_comes_back_as_it_was(self, guards: tuple[Guard, ...], metadata: str) -> None:
+        policy = Policy(guards, metadata)
+        assert policies.from_json(json.loads(json.dumps(policies.to_json(policy)))) == policy
+
+
+BROKEN = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff",
+    b"{}",
+    b"[" * 100_000,
+    b'{"droplet_id": Infinity, "written": 1, "policy": {}}',
+    b'{"droplet_id": 1, "written": ' + b"9" * 400 + b', "policy": {}}',
+    b'{"epoch": ' + b"9" * 400 + b"}",
+    b'{"droplet_id": 1, "written": 1, "policy": {"guards": [], "metadata": ""}}',
+    b'{"droplet_id": 1, "written": 1, "policy": {"guards": [{"peers": ["10.0.0.0/8"]}], "metadata": ""}}',
+]
+
+
+class TestWhatIsBroken:
+    @pytest.mark.parametrize("data", BROKEN, ids=lambda data: data[:30].decode(errors="replace"))
+    def test_it_is_none(self, data: bytes, files: Files) -> None:
+        for path in (paths.SNAPSHOT, paths.STATUS):
+            files.write(path, data, 0o600)
+        assert snapshot.load(files) is None
+        assert report.load(files) is None
+
+    @given(data=st.data())
+    def test_nor_does_any_json_in_any_place_make_reading_fail(self, data: st.DataObject, files: Files) -> None:
+        taken: dict[str, Any] = {"droplet_id": 1, "written": 1.5, "policy": policies.to_json(TAKEN.policy)}
+        place: Any = taken
+        while isinstance(place, (dict, list)) and place:
+            key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+            if not isinstance(place[key], (dict, list)) or not place[key] or data.draw(st.booleans()):
+                place[key] = data.draw(JSON)
+                break
+            place = place[key]
+        files.write(paths.SNAPSHOT, json.dumps(taken).encode(), 0o600)
+        snapshot.load(files)
+
+    @given(st.sampled_from(["epoch", "result", "duration", "peers", "changed", "backend", "error"]), JSON)
+    def test_a_report_that_is_taken_has_the_types_it_should(self, field: str, value: Any) -> None:
+        good = {
+            "epoch": 1.0,
+            "result": "ok",
+            "duration": 1.0,
+            "peers": 2,
+            "changed": True,
+            "backend": "x",
+            "error": "y",
+        }
+        found = report.load(Kept(json.dumps({**good, field: value}).encode()))
+        if found:
+            assert isinstance(found.time, float)
+            assert isinstance(found.duration, float)
+            assert isinstance(found.result, str)
+            assert found.peers is None or isinstance(found.peers, int)
+            assert found.error is None or isinstance(found.error, str)
+            assert found.backend is None or isinstance(found.backend, str)
+
+    @pytest.mark.parametrize("path", [paths.SNAPSHOT, paths.STATUS])
+    @pytest.mark.parametrize("kind", ["directory", "link"])
+    def test_what_is_no_file_is_none(self, path: Any, kind: str, files: Files) -> None:
+        place = files.real(path)
+        place.parent.mkdir(mode=0o755)
+        place.mkdir() if kind == "directory" else place.symlink_to("/etc/passwd")
+        assert (snapshot if path == paths.SNAPSHOT else report).load(files) is None
+
+
+class Kept(Files):
+    """A file system that holds the same bytes everywhere."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        object.__setattr__(self, "data", data)
+
+    def read(self, path: Any, *, limit: int = 0) -> bytes | None:
+        return bytes(self.data)  # type: ignore[attr-defined]
+
+
+class TestReport:
+    @pytest.mark.parametrize(
+        "given",
+        [
+            Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft"),
+            Report(1_800_000_000.0, "failed", 3.5, error="api.digitalocean.com gives no answer"),
+        ],
+    )
+    def test_what_is_stored_is_loaded(self, given: Report, files: Files) -> None:
+        report.store(files, given)
+        assert report.load(files) == given
+
+    def test_monitoring_may_read_it_with_the_time_as_people_and_programs_write_it(self, files: Files) -> None:
+        report.store(files, Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft"))
+        assert files.real(paths.STATUS).stat().st_mode & 0o777 == 0o644
+        assert json.loads(files.read(paths.STATUS) or b"") == {
+            "time": "2027-01-15T08:00:00Z",
+            "epoch": 1_800_000_000.5,
+            "result": "ok",
+            "duration": 0.25,
+            "peers": 12,
+            "changed": True,
+            "backend": "iptables-nft",
+            "error": None,
+        }
+
+
+class TestTrusted:
+    SNAPSHOT = Snapshot(
+        7, 0.0, Policy((guard("10.0.0.2", allow="tcp/22"), guard("203.0.113.2", public=True)), "169.254.169.254")
+    )
+
+    @pytest.mark.parametrize("droplet_id", [7, None])
+    def test_our_own_snapshot_is_believed(self, droplet_id: int | None) -> None:
+        assert restore.trusted(self.SNAPSHOT, droplet_id) == self.SNAPSHOT.policy
+
+    def test_of_another_droplets_snapshot_nobody_is_let_in_but_whom_the_user_allowed(self) -> None:
+        found = restore.trusted(self.SNAPSHOT, 8)
+        assert found == Policy((guard(allow="tcp/22"), guard(public=True)), "169.254.169.254")
