@@ -6,7 +6,7 @@ import json
 import random
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -49,12 +49,12 @@ class Subject:
         self.lab = lab
         self.own = list(lab.do.droplets)
         shutil.copy(ROOT / "dist/droplan.pyz", lab.droplet.path("/root/droplan.pyz"))
-        for name in ("meter.py", "per_rule.sh"):
+        for name in ("meter.py", "per_rule.py"):
             shutil.copy(HERE / name, lab.droplet.path("/root"))
         environment = {"DO_KEY": lab.token, "DROPLAN_BACKEND": setting}
         lab.droplet.run(["/usr/bin/python3", "/root/droplan.pyz", "install"], env=environment, timeout=300)
 
-    def measure(self, *command: str, stdin: str = "") -> Cost:
+    def measure(self, *command: str, environment: Mapping[str, str] | None = None) -> Cost:
         """Run a command on the Droplet and tell what it cost.
 
         Raises:
@@ -62,7 +62,7 @@ class Subject:
         """
         self.lab.do.forget_requests()
         argv = ["/usr/bin/python3", "-I", "-S", "/root/meter.py", *command]
-        cost = json.loads(self.lab.droplet.run(argv, input=stdin, timeout=600).stdout)
+        cost = json.loads(self.lab.droplet.run(argv, env=environment, timeout=600).stdout)
         if cost["status"]:
             raise RuntimeError(f"{command} failed: {cost['said']}")
         requests = len(self.lab.do.requests("api"))
@@ -71,6 +71,17 @@ class Subject:
     def refresh(self) -> Cost:
         """Measure a refresh."""
         return self.measure("/opt/droplan/droplan", "refresh")
+
+    def per_rule(self) -> Cost:
+        """Measure a refresh the way of the Go droplan."""
+        argv = ("/usr/bin/python3", "-I", "-S", "/root/per_rule.py", self.packages(), "eth1")
+        return self.measure(*argv, environment={"DO_KEY": self.lab.token})
+
+    def packages(self) -> str:
+        """Where the program's own packages are on the Droplet."""
+        root = self.lab.droplet.path("/var/lib/droplan/zipapp")
+        tree = next(place.name for place in root.iterdir() if place.is_dir())
+        return f"/var/lib/droplan/zipapp/{tree}/site-packages"
 
     def forget(self) -> None:
         """Make the next refresh a first one: no rules, no snapshot."""
@@ -105,9 +116,8 @@ def run(sizes: Sequence[int], rounds: int) -> Costs:
                 if size <= BASELINE_LIMIT:
                     subject = subjects["iptables-nft"]
                     subject.forget()
-                    addresses = "".join(f"{one.private}\n" for one in fleet)
-                    cost = subject.measure("/root/per_rule.sh", "eth1", stdin=addresses)
-                    costs[BASELINE, size, "first"].append(cost)
+                    subject.lab.do.set_droplets([*subject.own[:1], *fleet])
+                    costs[BASELINE, size, "first"].append(subject.per_rule())
         costs.update(_starts(subjects["iptables-nft"], rounds))
     return costs
 
@@ -123,9 +133,7 @@ def _churn(fleet: Sequence[account.Droplet]) -> list[account.Droplet]:
 
 def _starts(subject: Subject, rounds: int) -> Costs:
     """Measure starts, next to those of a bare Python and of requests."""
-    program = subject.lab.droplet.path("/var/lib/droplan/zipapp")
-    tree = next(place.name for place in program.iterdir() if place.is_dir())
-    imports = f"import sys; sys.path.insert(0, '/var/lib/droplan/zipapp/{tree}/site-packages'); import requests"
+    imports = f"import sys; sys.path.insert(0, '{subject.packages()}'); import requests"
     subject.lab.do.set_droplets([*subject.own[:1], *account.fleet(10)])
     subject.refresh()
     commands = {

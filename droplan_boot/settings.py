@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -184,6 +183,8 @@ def _one_token(values: Mapping[str, str]) -> dict[str, str]:
 
 
 def _unknown(name: str) -> UsageError:
+    import difflib  # only a typing mistake needs it
+
     near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
     shown = name if name.isprintable() else repr(name)
     advice = f"did you mean {near[0]}?" if near else 'README.md, "Settings", lists them'
