@@ -1,7 +1,7 @@
-"""A Spaces bucket's public side: files over HTTPS, under a certificate that the lab's Droplets trust.
+"""The public side of a region's Spaces: files over HTTPS, under a certificate that the lab's Droplets trust.
 
 Run in a network namespace as `python3 -m tests.lab.booted_files CERTIFICATE DIRECTORY`; it says "up" and serves
-until its standard input ends.
+until its standard input ends. What lies at BUCKET/KEY in the directory is https://BUCKET.nyc3.digitaloceanspaces.com/KEY.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     """Serve a directory in silence."""
 
     protocol_version = "HTTP/1.1"
+
+    def translate_path(self, path: str) -> str:
+        """Look into the bucket that the host's name begins with."""
+        bucket = self.headers.get("Host", "").partition(".")[0]
+        return super().translate_path(f"/{bucket}{path}")
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 (the base class names it so)
         """Keep quiet."""

@@ -34,6 +34,7 @@ class Region:
         do: the stand-in for DigitalOcean, to be changed at any time; it lists the Droplets made here.
         token: the account's token.
         stranger: a host in the same VPC that is no Droplet of the account; it is always up.
+        spaces: a folder that holds the region's buckets: what lies at BUCKET/KEY is served at `bucket(BUCKET)`/KEY.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,9 @@ class Region:
                 "link set private up\nlink set public up\n"
             )
             self._start_cloud()
-            self._files = Path(undo.enter_context(tempfile.TemporaryDirectory()))
+            self._folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
+            self.spaces = self._folder / "spaces"
+            self.spaces.mkdir()
             self._start_bucket()
             self._plug_settled(self.stranger, *_links(next(self._numbers)))
             self._exit = undo.pop_all()
@@ -151,12 +154,27 @@ class Region:
         number = int(host.address.rsplit(".", 1)[1])
         return account.Droplet(FIRST_DROPLET_ID + number, host.name, host.address, host.public.ipv4, tags=tags)
 
-    def publish(self, name: str, content: bytes, *, bucket: str = "droplan") -> str:
-        """Put a file into a bucket, and return its URL."""
-        host = f"{bucket}.{DOMAIN}"
+    def bucket(self, name: str) -> str:
+        """Return the URL of a bucket, and let Droplets that boot for the first time from now on find it."""
+        host = f"{name}.{DOMAIN}"
         self._names[host] = FILES_ADDRESS
-        (self._files / name).write_bytes(content)
-        return f"https://{host}/{name}"
+        return f"https://{host}"
+
+    def publish(self, name: str, content: bytes, *, bucket: str = "droplan") -> str:
+        """Put a file into a bucket, which is made if it is not there, and return its URL."""
+        (self.spaces / bucket).mkdir(exist_ok=True)
+        (self.spaces / bucket / name).write_bytes(content)
+        return f"{self.bucket(bucket)}/{name}"
+
+    def workstation(self) -> list[str]:
+        """Return how a command begins that runs on this machine, but where the API is the stand-in.
+
+        It is to trust the CA `ca.certificates().authority`.
+        """
+        hosts = self._folder / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost\n{API_ADDRESS} {ca.API_HOST}\n")
+        enter = ["nsenter", f"--net={self._cloud.netns}", "unshare", "--mount"]
+        return [*enter, "sh", "-c", 'mount --bind "$1" /etc/hosts && shift && exec "$@"', "sh", str(hosts)]
 
     # --- the network
 
@@ -175,7 +193,7 @@ class Region:
     def _start_bucket(self) -> None:
         self._plug(self._bucket, Link("eth0", "fe:00:00:00:01:02", ()), "public")
         self._bucket.ip(f"link set eth0 up\naddress add {FILES_ADDRESS}/20 dev eth0\n")
-        server = self._serve(self._bucket, "tests.lab.booted_files", str(certificate()), str(self._files))
+        server = self._serve(self._bucket, "tests.lab.booted_files", str(certificate()), str(self.spaces))
         assert server.stdout is not None
         assert server.stdout.readline() == "up\n", "the bucket's server has ended; its error output is above"
 
