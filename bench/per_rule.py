@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, sys.argv[1])
 
-import requests  # noqa: E402
+import requests
 
 
 def peers() -> list[str]:
