@@ -31,7 +31,22 @@ class RefusedError(DroplanError):
 
 
 class NoAnswerError(DroplanError):
-    """DigitalOcean gave no complete, well-formed answer, so nobody knows who the peers are."""
+    """DigitalOcean gave no complete, well-formed answer, so nobody knows who the peers are.
+
+    Args:
+        why: what is wrong with the answer.
+        advice: what to do next; "" where only the next run can tell.
+        outcome: what became of the rules.
+    """
+
+    def __init__(self, why: str, advice: str = "", outcome: str = "the rules stay as they are") -> None:
+        super().__init__(f"{why}: {outcome}{f'; {advice}' if advice else ''}")
+        self.why = why
+        self.advice = advice
+
+    def closed(self) -> NoAnswerError:
+        """Tell the same of a Droplet whose interface was closed for want of an answer."""
+        return type(self)(self.why, self.advice, "the interface is closed to all but DROPLAN_ALLOW")
 
 
 class TokenError(NoAnswerError):

@@ -56,9 +56,10 @@ def _install(plan: Plan, answer: Learned | NoAnswerError) -> None:
             step.put()
         host.log.say(f"{step.what}: {f'put in place (was {problem})' if problem else 'in place'}")
     if isinstance(answer, NoAnswerError):
-        refresh.failed(host, answer)
         if plan.settings.fail_closed and not _knows_peers(plan):
             refresh.close(host, plan.settings, plan.here)
+            answer = answer.closed()
+        refresh.failed(host, answer)
         raise answer
     refresh.now(host, plan.settings, answer)
     host.files.remove(paths.UNFINISHED)

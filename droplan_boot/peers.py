@@ -88,7 +88,9 @@ def _has_tag(droplet: Droplet, tag: str | None) -> bool:
 
 def _not_permitted(setting: str, scope: str) -> NoAnswerError:
     # A field that is missing means "not permitted", never "none".
-    return NoAnswerError(f"{setting} needs a token with the scope {scope}: make one that has it and set it as DO_KEY")
+    return NoAnswerError(
+        f"{setting} needs a token with the scope {scope}", "make one that has it and set it as DO_KEY"
+    )
 
 
 def _ascending(addresses: set[Address]) -> tuple[Address, ...]:

@@ -33,7 +33,7 @@ def cron(interval: int, droplet_id: int) -> str:
     steps = range(minute, minute + 60, interval)
     minutes = (
         f"{minute}-59/{interval}"
-        if 60 % interval == 0
+        if interval < 60 and 60 % interval == 0
         else ",".join(str(at) for at in sorted(at % 60 for at in steps))
     )
     return f"""\

@@ -87,9 +87,7 @@ class Account:
                 return self._pages(path, key, parse, identity)
             except _ChangedError as error:
                 why = str(error)
-        raise NoAnswerError(
-            f"the list of {key} is incomplete ({why}): the rules stay as they are until a run sees all of it"
-        )
+        raise NoAnswerError(f"the list of {key} is incomplete ({why})", "a run that sees all of it will go on")
 
     def _pages(
         self, path: str, key: str, parse: Callable[[object], _Item], identity: Callable[[_Item], object]
@@ -140,6 +138,6 @@ def _peering(value: object) -> tuple[str, str, tuple[str, str]]:
 
 def _stranger(own_id: int) -> NoAnswerError:
     return NoAnswerError(
-        f"the account of this token has no Droplet {own_id}, which is this one: the rules stay as they are; "
-        "use a token of the account that owns this Droplet (right after creation the next run may see it)"
+        f"the account of this token has no Droplet {own_id}, which is this one",
+        "use a token of the account that owns this Droplet (right after creation the next run may see it)",
     )

@@ -28,7 +28,6 @@ _ATTEMPTS: Final = 5
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 _LONGEST_WAIT_S: Final = 20.0
 _LIMIT_BYTES: Final = 16 << 20  # a page of 200 Droplets has about 600 KB
-_KEPT: Final = "the rules stay as they are"
 
 
 class Http:
@@ -82,11 +81,9 @@ class Http:
             except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
                 if isinstance(_innermost(error), ssl.SSLCertVerificationError):
                     raise NoAnswerError(
-                        f"{host} is not trusted ({_reason(error)}): {_KEPT}; check the clock and ca-certificates"
+                        f"{host} is not trusted ({_reason(error)})", "check the clock and ca-certificates"
                     ) from None
-                failure = NoAnswerError(
-                    f"{host} gives no answer ({_reason(error)}): {_KEPT}; check DNS, route and firewall"
-                )
+                failure = NoAnswerError(f"{host} gives no answer ({_reason(error)})", "check DNS, route and firewall")
             else:
                 if status == 200:
                     return _decoded(host, body)
@@ -116,9 +113,7 @@ class Http:
             for chunk in response.iter_content(65536):
                 body += chunk
                 if len(body) > _LIMIT_BYTES:
-                    raise NoAnswerError(
-                        f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page: {_KEPT}"
-                    )
+                    raise NoAnswerError(f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page")
                 if self._clock() > self._deadline:
                     raise late
             return response.status_code, response.headers, bytes(body)
@@ -157,25 +152,25 @@ def _decoded(host: str, body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise NoAnswerError(
-            f"{host} answers with something that is no JSON: {_KEPT}; is a captive portal in between?"
+            f"{host} answers with something that is no JSON", "is a captive portal in between?"
         ) from None
 
 
 def _refusal(host: str, status: int, body: bytes) -> NoAnswerError:
     if status == 401:
         return TokenError(
-            f"{host} refuses the token (401): {_KEPT}; make a token with the scope droplet:read "
-            "and run `sudo DO_KEY=... /opt/droplan/droplan install`"
+            f"{host} refuses the token (401)",
+            "make a token with the scope droplet:read and run `sudo DO_KEY=... /opt/droplan/droplan install`",
         )
     if status == 403:
-        return TokenError(f"{host} forbids it (403): {_KEPT}; the token needs the scope droplet:read")
+        return TokenError(f"{host} forbids it (403)", "the token needs the scope droplet:read")
     if status == 429:
         return NoAnswerError(
-            f"{host} says too many requests (429): {_KEPT}; if it lasts, raise DROPLAN_INTERVAL or use another token"
+            f"{host} says too many requests (429)", "if it lasts, raise DROPLAN_INTERVAL or use another token"
         )
     if 300 <= status < 400:
-        return NoAnswerError(f"{host} redirects elsewhere ({status}), where the token must not go: {_KEPT}")
-    return NoAnswerError(f"{host} answers with status {status}{_message(body)}: {_KEPT}")
+        return NoAnswerError(f"{host} redirects elsewhere ({status}), where the token must not go")
+    return NoAnswerError(f"{host} answers with status {status}{_message(body)}")
 
 
 def _message(body: bytes) -> str:

@@ -30,7 +30,7 @@ def fetch(http: Http, base: str) -> Machine:
     try:
         answer = http.json(f"{base}/metadata/v1.json")
     except NoAnswerError as error:
-        raise NoAnswerError(f"no metadata: {error}; droplan runs on DigitalOcean Droplets only") from None
+        raise NoAnswerError(f"no metadata: {error.why}", "droplan runs on DigitalOcean Droplets only") from None
     return machine(answer)
 
 

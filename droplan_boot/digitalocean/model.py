@@ -175,6 +175,6 @@ def ipv6(value: str) -> ipaddress.IPv6Address:
 def malformed(what: str) -> NoAnswerError:
     """Make the error for an answer of the wrong shape."""
     return NoAnswerError(
-        f"DigitalOcean's answer is malformed ({what}): the rules stay as they are; "
-        "look at https://status.digitalocean.com if the next run says the same"
+        f"DigitalOcean's answer is malformed ({what})",
+        "look at https://status.digitalocean.com if the next run says the same",
     )

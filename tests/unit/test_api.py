@@ -180,7 +180,7 @@ class TestIncomplete:
 
     def test_one_that_never_holds_still_is_given_up(self) -> None:
         found, transport = account(Answer(page("droplets", droplets(OWN), 2)))
-        with pytest.raises(NoAnswerError, match="until a run sees all of it"):
+        with pytest.raises(NoAnswerError, match="the list of droplets is incomplete"):
             found.droplets(OWN)
         assert len(transport.asked) == 3
 
