@@ -42,6 +42,13 @@ class TestWrite:
         assert files.read(TARGET) == b"y"
         assert listing(files) == ["droplan.env"]
 
+    def test_what_a_killed_run_left_beside_it_is_a_problem_and_goes_with_it(self, files: Files) -> None:
+        files.write(TARGET, b"x", 0o600)
+        files.real(TARGET).with_name("droplan.env.droplan-new").write_bytes(b"half")
+        assert files.problem(TARGET, b"x", 0o600) == "about to be written by a run that was killed"
+        assert files.remove(TARGET)
+        assert listing(files) == []
+
     @pytest.mark.parametrize("step", ["fsync", "rename", "fchmod", "open"])
     def test_when_a_step_fails_the_old_file_is_as_it_was(
         self, step: str, files: Files, monkeypatch: pytest.MonkeyPatch
@@ -100,9 +107,14 @@ class TestWrite:
         files.write(TARGET, b"x", 0o600)
         assert (tmp_path / "victim").read_bytes() == b"precious"
 
-    def test_a_directory_in_its_place_is_left_alone(self, files: Files) -> None:
-        files.real(TARGET).mkdir(parents=True, mode=0o755)
-        files.real(TARGET.parent).chmod(0o755)
+    def test_an_empty_directory_in_its_place_gives_way(self, files: Files) -> None:
+        """Docker makes one where a file that is to be mounted is missing."""
+        files.directory(TARGET)
+        files.write(TARGET, b"x", 0o600)
+        assert files.read(TARGET) == b"x"
+
+    def test_a_directory_with_something_in_it_is_left_alone(self, files: Files) -> None:
+        files.directory(TARGET / "precious")
         with pytest.raises(UnsafePathError, match="is a directory: move it away"):
             files.write(TARGET, b"x", 0o600)
 

@@ -1,0 +1,270 @@
+"""Installing: each step looks first, and does only what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+from droplan_boot import install, paths, persistence, refresh, snapshot, status
+from droplan_boot.errors import DroplanError, NoAnswerError, TokenError, UsageError
+from droplan_boot.host.files import Files
+from droplan_boot.snapshot import Snapshot
+from tests.unit.droplet import PYZ, TOKEN, TWO, Droplet, made
+from tests.unit.golden import guard
+from tests.unit.netfilter import Packet
+
+V4 = Path("/etc/iptables/rules.v4")
+
+
+@pytest.fixture
+def droplet(files: Files, monkeypatch: pytest.MonkeyPatch) -> Droplet:
+    """Return a fresh Droplet."""
+    return made(files, monkeypatch)
+
+
+@pytest.fixture
+def installed(droplet: Droplet) -> Droplet:
+    """Return one on which droplan is in place, and whose memory is wiped."""
+    install.run(droplet.host())
+    droplet.ran.clear()
+    droplet.scripts.clear()
+    droplet.lines.said.clear()
+    return droplet
+
+
+def closed(droplet: Droplet) -> bool:
+    return droplet.tables[4].verdict(Packet("10.132.0.66")) == "DROP"
+
+
+class TestFirst:
+    def test_all_is_in_place_afterwards(self, droplet: Droplet) -> None:
+        install.run(droplet.host())
+        files = droplet.files
+        modes = {
+            paths.PROGRAM: 0o755,
+            paths.REFRESH: 0o755,
+            paths.CRON: 0o644,
+            paths.SETTINGS: 0o600,
+            paths.SNAPSHOT: 0o600,
+            paths.STATUS: 0o644,
+            V4: 0o640,
+        }
+        assert {path: files.real(path).stat().st_mode & 0o777 for path in modes} == modes
+        assert files.read(paths.PROGRAM) == PYZ
+        assert {"iptables-persistent", "cron"} <= droplet.packages
+        assert {"cron", "netfilter-persistent"} <= droplet.enabled
+        assert "cron" in droplet.active
+        assert closed(droplet)
+        assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "ACCEPT"
+        assert not files.exists(paths.UNFINISHED)
+
+    def test_each_step_says_what_it_did(self, droplet: Droplet) -> None:
+        install.run(droplet.host())
+        steps = [line for line in droplet.lines.said if "put in place (was " in line]
+        assert [line.split(" ")[0] for line in steps][:4] == ["settings", "program", "refresh", "schedule"]
+        assert "Added 2 peers to droplan-peers" in droplet.lines.said
+
+    def test_the_token_is_in_the_settings_file_and_nowhere_else(self, droplet: Droplet) -> None:
+        install.run(droplet.host())
+        found = [name for name, (_, _, data) in droplet.everything().items() if TOKEN.encode() in data]
+        assert found == ["etc/droplan/droplan.env"]
+        assert not any(TOKEN in word for argv in droplet.ran for word in argv)
+        assert not any(TOKEN in value for environment in droplet.environments for value in environment.values())
+        assert not any(TOKEN in line for line in droplet.lines.said)
+        assert TOKEN not in repr(droplet.host())
+
+    def test_settings_of_the_environment_are_kept_for_the_schedule(self, droplet: Droplet) -> None:
+        install.run(droplet.host(DO_TAG="web", DROPLAN_INTERVAL="7", HOME="/root"))
+        text = (droplet.files.read(paths.SETTINGS) or b"").decode()
+        assert "DO_TAG=web\n" in text
+        assert "HOME" not in text
+        assert "every 7 min" in (droplet.files.read(paths.CRON) or b"").decode()
+
+    def test_where_ufw_is_no_loader_is_installed_and_our_unit_restores(self, droplet: Droplet) -> None:
+        droplet.knows("ufw")
+        droplet.packages.add("ufw")
+        install.run(droplet.host())
+        assert "iptables-persistent" not in droplet.packages
+        assert droplet.files.read(persistence.UNIT) == persistence.UNIT_TEXT.encode()
+        assert persistence.UNIT_NAME in droplet.enabled
+
+
+class TestAgain:
+    def test_nothing_is_changed(self, installed: Droplet) -> None:
+        before, tables = installed.everything(), deepcopy(installed.tables)
+        install.run(installed.host())
+        assert installed.tables == tables
+        after = installed.everything()
+        told = {name for name in after if after[name] != before[name]}
+        assert told <= {"var/lib/droplan/snapshot.json", "var/lib/droplan/status.json", "run/droplan.lock"}
+        assert installed.changed() == []
+        assert all(line.endswith((": in place", ", unchanged")) for line in installed.lines.said)
+
+    @pytest.mark.parametrize("path", [paths.PROGRAM, paths.REFRESH, paths.CRON, paths.SETTINGS, V4])
+    @pytest.mark.parametrize(
+        ("spoil", "problem"),
+        [
+            (lambda place: place.unlink(), "missing"),
+            (lambda place: place.write_bytes(b""), "empty"),
+            (lambda place: place.write_bytes(b"# other\n"), "altered"),
+            (lambda place: place.chmod(0o640 if place.name != "rules.v4" else 0o644), "mode 06"),
+        ],
+        ids=["deleted", "emptied", "altered", "shown to others"],
+    )
+    def test_what_was_damaged_is_repaired_and_nothing_else_is_written(
+        self, path: Path, spoil: Callable[[Path], object], problem: str, installed: Droplet
+    ) -> None:
+        right = installed.everything()
+        spoil(installed.files.real(path))
+        install.run(installed.host())
+        after = installed.everything()
+        told = {name for name in after if after[name][1:] != right.get(name, (0,))[1:]}
+        # A file of saved rules without one of ours might be the user's, so it is kept.
+        assert told <= {
+            "var/lib/droplan/snapshot.json",
+            "var/lib/droplan/status.json",
+            "etc/iptables/rules.v4.before-droplan",
+        }
+        assert any(str(path) in line and f"was {problem}" in line for line in installed.lines.said)
+
+    def test_a_service_that_was_disabled_and_a_package_that_was_removed_are_put_back(
+        self, installed: Droplet
+    ) -> None:
+        installed.enabled.discard("cron")
+        installed.packages.discard("cron")
+        install.run(installed.host())
+        assert "cron" in installed.enabled & installed.packages
+
+    def test_flushed_rules_are_written_again(self, installed: Droplet) -> None:
+        for rules in installed.tables[4].chains.values():
+            rules.clear()
+        install.run(installed.host())
+        assert closed(installed)
+        assert "2 peers in droplan-peers, rules repaired" in installed.lines.said
+
+
+def test_a_dry_run_touches_nothing(droplet: Droplet) -> None:
+    before, tables = droplet.everything(), deepcopy(droplet.tables)
+    install.run(droplet.host(), dry_run=True)
+    assert droplet.everything() == before
+    assert droplet.tables == tables
+    assert droplet.changed() == []
+    assert any(line.endswith("missing, would be put in place") for line in droplet.lines.said)
+
+
+def test_a_dry_run_after_an_install_finds_all_in_place(installed: Droplet) -> None:
+    install.run(installed.host(), dry_run=True)
+    assert installed.lines.said
+    assert all(line.endswith(": in place") for line in installed.lines.said)
+
+
+NO_ANSWER = NoAnswerError("api.example gives no answer (Connection refused)")
+
+
+class TestNoAnswer:
+    def test_rules_stay_and_the_schedule_goes_on_with_it(self, droplet: Droplet) -> None:
+        droplet.answer = NO_ANSWER
+        with pytest.raises(NoAnswerError):
+            install.run(droplet.host())
+        assert not closed(droplet)
+        assert droplet.files.exists(paths.UNFINISHED)
+        assert droplet.files.exists(paths.CRON)
+        assert "Connection refused" in (droplet.files.read(paths.STATUS) or b"").decode()
+        droplet.answer = TWO
+        refresh.run(droplet.host(scheduled=True, token=""))
+        assert closed(droplet)
+        assert not droplet.files.exists(paths.UNFINISHED)
+
+    def test_fail_closed_closes_to_all_but_whom_the_user_allowed(self, droplet: Droplet) -> None:
+        droplet.answer = NO_ANSWER
+        with pytest.raises(NoAnswerError):
+            install.run(droplet.host(DROPLAN_FAIL_CLOSED="true", DROPLAN_ALLOW="tcp/22"))
+        assert closed(droplet)
+        assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "DROP"
+        assert droplet.tables[4].verdict(Packet("10.132.0.2", port=22)) == "ACCEPT"
+
+    def test_but_not_when_an_earlier_answer_is_known(self, installed: Droplet) -> None:
+        installed.answer = NO_ANSWER
+        with pytest.raises(NoAnswerError):
+            install.run(installed.host(DROPLAN_FAIL_CLOSED="true"))
+        assert installed.tables[4].verdict(Packet("10.132.0.2")) == "ACCEPT"
+
+    def test_unless_it_is_another_droplets_whose_image_this_is(self, droplet: Droplet) -> None:
+        snapshot.store(droplet.files, Snapshot(8, 0.0, TWO))
+        droplet.answer = NO_ANSWER
+        with pytest.raises(NoAnswerError):
+            install.run(droplet.host(DROPLAN_FAIL_CLOSED="true"))
+        assert closed(droplet)
+
+    @pytest.mark.parametrize(
+        ("answer", "token", "error"), [(TokenError("refused"), TOKEN, TokenError), (TWO, "", UsageError)]
+    )
+    def test_a_mistake_that_only_a_person_can_mend_changes_nothing(
+        self, answer: object, token: str, error: type[DroplanError], droplet: Droplet
+    ) -> None:
+        droplet.answer = answer  # type: ignore[assignment]
+        before = droplet.everything()
+        with pytest.raises(error):
+            install.run(droplet.host(token=token))
+        assert droplet.everything() == before
+        assert droplet.changed() == []
+
+
+class TestRefresh:
+    @pytest.mark.parametrize(
+        ("peers", "lines"),
+        [
+            (["10.132.0.2", "10.132.0.3"], ["2 peers in droplan-peers, unchanged"]),
+            (["10.132.0.2", "10.132.0.3", "10.132.0.4"], ["Added 1 peer to droplan-peers"]),
+            ([], ["Removed 2 peers from droplan-peers"]),
+            (["10.132.0.2", "10.132.0.9"], ["Added 1 peer to droplan-peers", "Removed 1 peer from droplan-peers"]),
+        ],
+    )
+    def test_it_says_what_changed(self, peers: list[str], lines: list[str], installed: Droplet) -> None:
+        installed.answer = type(TWO)((guard(*peers),))
+        refresh.run(installed.host())
+        assert [line for line in installed.lines.said if "droplan-peers" in line] == lines
+        assert snapshot.load(installed.files).policy == installed.answer  # type: ignore[union-attr]
+
+    def test_without_an_answer_rules_and_snapshot_stay_and_the_report_says_why(self, installed: Droplet) -> None:
+        tables, kept = deepcopy(installed.tables), installed.files.read(paths.SNAPSHOT)
+        installed.answer = NO_ANSWER
+        with pytest.raises(NoAnswerError):
+            refresh.run(installed.host())
+        assert installed.tables == tables
+        assert installed.files.read(paths.SNAPSHOT) == kept
+        text = (installed.files.read(paths.STATUS) or b"").decode()
+        assert '"result": "failed"' in text
+        assert "Connection refused" in text
+
+    def test_it_needs_no_environment_once_it_is_installed(self, installed: Droplet) -> None:
+        refresh.run(installed.host(token=""))
+
+    def test_a_settings_file_that_others_can_read_is_kept_from_them(self, installed: Droplet) -> None:
+        installed.files.real(paths.SETTINGS).chmod(0o644)
+        refresh.run(installed.host())
+        assert installed.files.real(paths.SETTINGS).stat().st_mode & 0o777 == 0o600
+        assert any("mode 0644" in line for line in installed.lines.said)
+
+
+class TestStatus:
+    def test_after_an_install_all_is_well(self, installed: Droplet, capsys: pytest.CaptureFixture[str]) -> None:
+        assert status.run(installed.host()) == 0
+        shown = capsys.readouterr().out
+        for words in ("eth1", "iptables-nft (", "2 in droplan-peers", "as they should be", "rules.v4", "ok, "):
+            assert words in shown
+        assert "not scheduled" not in shown
+
+    def test_drift_is_told_with_exit_code_3(self, installed: Droplet, capsys: pytest.CaptureFixture[str]) -> None:
+        installed.tables[4].chains["INPUT"].clear()
+        assert status.run(installed.host()) == 3
+        assert "DRIFT: run `droplan refresh`" in capsys.readouterr().out
+
+    def test_it_changes_nothing(self, installed: Droplet) -> None:
+        before = installed.everything()
+        status.run(installed.host(), as_json=True)
+        assert installed.everything() == before
+        assert installed.changed() == []

@@ -1,0 +1,157 @@
+"""The lockout guard: whoever would cut their own SSH session is refused, and told what keeps it."""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from droplan_boot import lockout
+from droplan_boot.digitalocean.model import Interface, Machine
+from droplan_boot.errors import RefusedError
+from droplan_boot.firewall.policy import Policy
+from droplan_boot.host.sessions import Session, ssh_sessions
+from droplan_boot.learn import Here
+from tests.unit.golden import guard
+
+PRIVATE, PUBLIC = "10.132.0.1", "203.0.113.1"
+HERE = Here(
+    Machine(
+        7,
+        "nyc3",
+        (Interface("", (ipaddress.ip_address(PRIVATE),)),),
+        (Interface("", (ipaddress.ip_address(PUBLIC),)),),
+    ),
+    ("eth1",),
+    ("eth0",),
+)
+
+
+def session(remote: str, local: str = PRIVATE, port: int = 22) -> Session:
+    return Session(ipaddress.ip_address(local), port, ipaddress.ip_address(remote))
+
+
+@pytest.mark.parametrize(
+    ("what", "policy", "found", "allow"),
+    [
+        ("none", Policy((guard(),)), [], None),
+        ("from a peer", Policy((guard("10.132.0.2"),)), [session("10.132.0.2")], None),
+        ("from a stranger", Policy((guard("10.132.0.2"),)), [session("10.132.0.9")], "tcp/22@10.132.0.9"),
+        ("on another port", Policy((guard(),)), [session("10.132.0.9", port=2222)], "tcp/2222@10.132.0.9"),
+        ("by the public network", Policy((guard(),)), [session("198.51.100.9", PUBLIC)], None),
+        (
+            "by the public network, which is closed too",
+            Policy((guard(), guard(public=True))),
+            [session("198.51.100.9", PUBLIC)],
+            "tcp/22@198.51.100.9",
+        ),
+        ("allowed by network", Policy((guard(allow="10.132.0.0/24"),)), [session("10.132.0.9")], None),
+        ("allowed by port", Policy((guard(allow="tcp/22"),)), [session("10.132.0.9")], None),
+        ("allowed by both", Policy((guard(allow="tcp/22@10.132.0.9"),)), [session("10.132.0.9")], None),
+        (
+            "allowed by another port",
+            Policy((guard(allow="tcp/80"),)),
+            [session("10.132.0.9")],
+            "tcp/80,tcp/22@10.132.0.9",
+        ),
+        ("allowed by udp", Policy((guard(allow="udp/22"),)), [session("10.132.0.9")], "udp/22,tcp/22@10.132.0.9"),
+        ("by link-local IPv6", Policy((guard(),)), [session("fe80::9", "fe80::1")], "tcp/22@fe80::9"),
+        (
+            "two",
+            Policy((guard(),)),
+            [session("10.132.0.8"), session("10.132.0.9")],
+            "tcp/22@10.132.0.8,tcp/22@10.132.0.9",
+        ),
+    ],
+    ids=lambda value: value.replace(" ", "-") if isinstance(value, str) else "",
+)
+def test_a_session_that_the_rules_would_cut_is_named_with_what_keeps_it(
+    what: str, policy: Policy, found: list[Session], allow: str | None
+) -> None:
+    if allow is None:
+        lockout.check(policy, HERE, found)
+        return
+    with pytest.raises(RefusedError) as caught:
+        lockout.check(policy, HERE, found)
+    assert f"put DROPLAN_ALLOW={allow} before the command" in str(caught.value)
+    assert caught.value.exit_code == 4
+
+
+def endpoint(address: str, port: int) -> str:
+    """Spell an address as /proc/net/tcp does."""
+    raw = ipaddress.ip_address(address).packed
+    words = [int.from_bytes(raw[at : at + 4], sys.byteorder) for at in range(0, len(raw), 4)]
+    return "".join(f"{word:08X}" for word in words) + f":{port:04X}"
+
+
+def row(local: str, remote: str, state: str, inode: int) -> str:
+    return (
+        f"   0: {endpoint(local, 22)} {endpoint(remote, 50000)} {state} 00000000:00000000 00:00000000 0 0 0 {inode} 1"
+    )
+
+
+@pytest.fixture
+def proc(tmp_path: Path) -> Path:
+    """Return a procfs: droplan (40), started by sudo (30), by a shell (20), by sshd (10), by init."""
+    for pid, parent, name in ((40, 30, "python3"), (30, 20, "sudo"), (20, 10, "ba) sh"), (10, 1, "sshd-session")):
+        (tmp_path / str(pid) / "fd").mkdir(parents=True)
+        (tmp_path / str(pid) / "stat").write_text(f"{pid} ({name}) S {parent} 1 1 0 -1")
+    (tmp_path / "10/fd/4").symlink_to("socket:[1111]")
+    (tmp_path / "10/fd/5").symlink_to("/dev/null")
+    (tmp_path / "40/fd/4").symlink_to("socket:[3333]")
+    (tmp_path / "net").mkdir()
+    head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+    rows = [
+        row(PRIVATE, "10.132.0.9", "01", 1111),
+        row(PRIVATE, "10.132.0.8", "01", 2222),
+        row(PRIVATE, "10.132.0.7", "01", 3333),
+    ]
+    (tmp_path / "net/tcp").write_text(head + "\n".join(rows) + "\n")
+    (tmp_path / "net/tcp6").write_text(head)
+    return tmp_path
+
+
+class TestSessions:
+    def test_it_is_found_through_sudo_by_the_sockets_of_sshd_above_us(self, proc: Path) -> None:
+        assert ssh_sessions({}, proc, 40) == (session("10.132.0.9"),)
+
+    def test_ipv6_and_mapped_ipv4_are_understood(self, proc: Path) -> None:
+        text = (proc / "net/tcp").read_text().splitlines()[0] + "\n"
+        mapped = row("::ffff:" + PRIVATE, "::ffff:10.132.0.9", "01", 1111)
+        local = row("fe80::1", "fe80::9", "01", 1111)
+        (proc / "net/tcp").write_text(text)
+        (proc / "net/tcp6").write_text(f"{text}{mapped}\n{local}\n")
+        assert ssh_sessions({}, proc, 40) == (session("10.132.0.9"), session("fe80::9", "fe80::1"))
+
+    def test_sockets_that_listen_are_no_sessions(self, proc: Path) -> None:
+        text = (proc / "net/tcp").read_text().replace(" 01 ", " 0A ")
+        (proc / "net/tcp").write_text(text)
+        assert ssh_sessions({}, proc, 40) == ()
+
+    def test_who_did_not_come_by_ssh_has_none(self, proc: Path) -> None:
+        (proc / "10/stat").write_text("10 (cron) S 1 1 1 0 -1")
+        assert ssh_sessions({}, proc, 40) == ()
+
+    @pytest.mark.parametrize(
+        ("value", "found"),
+        [
+            (f"10.132.0.9 50000 {PRIVATE} 22", (session("10.132.0.9"),)),
+            ("fe80::9%eth1 50000 fe80::1%eth1 22", (session("fe80::9", "fe80::1"),)),
+            ("", ()),
+            ("10.132.0.9 50000", ()),
+            ("a b c 22", ()),
+            (f"10.132.0.9 50000 {PRIVATE} ssh", ()),
+        ],
+    )
+    def test_the_variable_is_believed_where_sudo_left_it(
+        self, value: str, found: tuple[Session, ...], tmp_path: Path
+    ) -> None:
+        assert ssh_sessions({"SSH_CONNECTION": value}, tmp_path, 40) == found
+
+    @given(st.text(max_size=60))
+    def test_whatever_it_holds_nothing_fails(self, value: str) -> None:
+        ssh_sessions({"SSH_CONNECTION": value}, Path("/nonexistent"), 40)
