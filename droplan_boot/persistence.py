@@ -106,7 +106,7 @@ def save(host: Host, backend: Backend, policy: Policy) -> Iterator[str]:
         data = text.encode(errors="surrogateescape")
         backup = path.with_name(path.name + _BACKUP)
         if old and b"droplan-" not in old and not host.files.exists(backup):
-            host.files.write(backup, old, saved.mode)
+            host.files.write(backup, old, host.files.mode(path))
         problem = host.files.ensure(path, data, saved.mode)
         if problem:
             selinux.restore(host, (path, backup))
@@ -133,21 +133,24 @@ def forget(host: Host, former: Policy | None, enabled: Collection[str]) -> Itera
         idle = saved.loaders[0] in enabled
         for version, path in saved.files.items():
             old = host.files.read(path)
-            if old is None or b"droplan-" not in old:
-                continue
             backup = path.with_name(path.name + _BACKUP)
+            if old is None or b"droplan-" not in old:
+                if old is not None and host.files.read(backup) == old:
+                    host.files.remove(backup)  # an earlier run was killed after it had put the file back
+                continue
             before = host.files.read(backup)
             text = splice(old.decode(errors="surrogateescape"), ruleset.nothing(former, version))
             others = "\n-A " in text
             if before is not None and (idle or not others or _rules(before.decode(errors="replace")) == _rules(text)):
-                host.files.write(path, before, saved.mode)
+                host.files.write(path, before, host.files.mode(backup))
                 host.files.remove(backup)
                 selinux.restore(host, (path,))
                 yield f"Put {path} back as it was"
             elif others and not idle:
                 host.files.write(path, text.encode(errors="surrogateescape"), saved.mode)
                 selinux.restore(host, (path,))
-                yield f"Took our rules out of {path}; it keeps the others' that were saved with them"
+                kept = f" ({backup} is how it was before droplan)" if before is not None else ""
+                yield f"Took our rules out of {path}; it keeps the others' that were saved with them{kept}"
             else:
                 host.files.remove(path)
                 yield f"Removed {path}, which held nothing but our rules"
@@ -161,26 +164,27 @@ def splice(text: str, wanted: ruleset.Ruleset) -> str:
         wanted: our rules.
 
     Returns:
-        The new text: the same rules of others (without counters, if they were saved with `-c`), ours as wanted.
+        The new text: every line of others as it was, ours as wanted.
     """
-    lines = [re.sub(r"^\[\d+:\d+\] (?=-A )", "", line) for line in text.splitlines()]
+    lines = text.removesuffix("\n").split("\n") if text else []
     if "*filter" not in lines:
         lines += ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]", "COMMIT"]
     start = lines.index("*filter")
     end = lines.index("COMMIT", start) if "COMMIT" in lines[start:] else len(lines)
-    table = plan.parse("\n".join(lines[start:end]))
+    bare = [re.sub(r"^\[\d+:\d+\] (?=-A )", "", line) for line in lines]  # saved with `-c`, rules begin with counters
+    table = plan.parse("\n".join(bare[start:end]))
     drop = {
         hook: plan.mine(rules, plan.known(hook, wanted)) for hook, rules in table.items() if hook in ruleset.HOOKS
     }
     kept: list[str] = []
     count: dict[str, int] = {}
-    for line in lines[start + 1 : end]:
+    for line, rule in zip(lines[start + 1 : end], bare[start + 1 : end]):
         chain = (
-            line.split(" ")[1] if line.startswith("-A ") else line[1:].split(" ")[0] if line.startswith(":") else ""
+            rule.split(" ")[1] if rule.startswith("-A ") else rule[1:].split(" ")[0] if rule.startswith(":") else ""
         )
         if chain.startswith(ruleset.PREFIX):
             continue
-        if line.startswith("-A "):
+        if rule.startswith("-A "):
             count[chain] = count.get(chain, -1) + 1
             if count[chain] in drop.get(chain, ()):
                 continue

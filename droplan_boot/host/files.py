@@ -38,6 +38,10 @@ class Files:
         """Whether there is anything at ``path``, a dangling link included."""
         return os.path.lexists(self.real(path))
 
+    def mode(self, path: Path) -> int:
+        """Tell the permission bits of what is at ``path``, which must be there."""
+        return stat.S_IMODE(os.lstat(self.real(path)).st_mode)
+
     def read(self, path: Path, *, limit: int = 64 << 20) -> bytes | None:
         """Read a regular file.
 
@@ -123,6 +127,8 @@ class Files:
             return f"mode {stat.S_IMODE(found.st_mode):04o}"
         if found.st_size != len(data) or self.read(path) != data:
             return "altered" if found.st_size else "empty"
+        if os.path.lexists(_temporary(self.real(path))):
+            return "about to be written by a run that was killed"
         return None
 
     def ensure(self, path: Path, data: bytes, mode: int) -> str | None:
@@ -142,9 +148,9 @@ class Files:
         target = self.real(path)
         try:
             self.directory(path.parent)
-            if target.is_dir() and not target.is_symlink():
+            if target.is_dir() and not target.is_symlink() and not self.remove_directory(path):
                 raise UnsafePathError(f"{path} is a directory: move it away and run droplan again")
-            temporary = target.with_name(target.name + _TEMPORARY)
+            temporary = _temporary(target)
             self._unlink(temporary)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(temporary, flags, 0o600)
@@ -229,9 +235,10 @@ class Files:
             raise DroplanError(f"{shown} cannot be made: {error.strerror}; mend that and run droplan again") from None
 
     def remove(self, path: Path) -> bool:
-        """Remove a file or link; return whether there was one."""
+        """Remove a file or link, and what a killed run began to write for it; return whether there was one."""
         try:
-            return self._unlink(self.real(path))
+            half = self._unlink(_temporary(self.real(path)))
+            return self._unlink(self.real(path)) or half
         except OSError as error:
             raise DroplanError(f"{path} cannot be removed: {error.strerror}") from None
 
@@ -264,6 +271,11 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
+
+
+def _temporary(target: Path) -> Path:
+    """Where a file is written before it is renamed to ``target``."""
+    return target.with_name(target.name + _TEMPORARY)
 
 
 def _sync_directory(place: Path) -> None:

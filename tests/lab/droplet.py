@@ -119,6 +119,14 @@ class Droplet(Host):
         """
         return Path(f"/proc/{self.pid}/root") / str(path).lstrip("/")
 
+    @property
+    def written(self) -> Path:
+        """Where this machine finds all that the Droplet's file system differs in from the machine's own.
+
+        That is overlayfs's upper layer: what was removed is a device 0:0 there.
+        """
+        return Path(f"/proc/{self._disk.pid}/root/mnt/upper")
+
     def use_iptables(self, variant: str) -> None:
         """Make ``iptables`` mean ``nft`` or ``legacy``, as update-alternatives does."""
         for program in ("iptables", "ip6tables"):

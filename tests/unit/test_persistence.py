@@ -210,6 +210,24 @@ class TestForget:
         assert loaded((host.files.read(V4) or b"").decode()).chains == before
         assert before["INPUT"] == [rule for rule in FOREIGN if "f2b" not in rule]
 
+    def test_what_a_killed_run_had_put_back_is_cleaned_up(self, kept: tuple[Host, Kernel]) -> None:
+        host, _ = kept
+        backup = V4.with_name("rules.v4.before-droplan")
+        host.files.write(V4, OTHERS.encode(), 0o600)
+        host.files.write(backup, OTHERS.encode(), 0o600)
+        assert list(persistence.forget(host, TWO, ())) == []
+        assert not host.files.exists(backup)
+
+    def test_the_file_gets_its_permissions_back(self, kept: tuple[Host, Kernel]) -> None:
+        host, machine = kept
+        quiet(machine)
+        backend = machine.backend()
+        host.files.write(V4, backend.dump(4).encode(), 0o604)
+        backend.apply(TWO)
+        list(persistence.save(host, backend, TWO))
+        list(persistence.forget(host, TWO, ()))
+        assert host.files.mode(V4) == 0o604
+
 
 class TestForgetWhatWeEnabled:
     def test_a_file_that_only_our_service_loads_is_put_back_whatever_else_was_saved(
