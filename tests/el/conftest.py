@@ -1,0 +1,33 @@
+"""Fixtures of the tests on Enterprise Linux. They need root, and write only in namespaces of their own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Protocol
+
+import pytest
+
+from tests.el.machine import RELEASES, Machine, variant
+from tests.lab import Lab
+
+
+class Make(Protocol):
+    """Makes a Droplet that looks like a release."""
+
+    def __call__(
+        self, release: str, *, repository: str = "", systemd: bool = True, has_service: bool = True
+    ) -> Machine:
+        """Make it; it is gone when the test is over. See Machine for the arguments."""
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Make Droplets that look like Enterprise Linux or Fedora."""
+    with contextlib.ExitStack() as undo:
+
+        def one(release: str, *, repository: str = "", systemd: bool = True, has_service: bool = True) -> Machine:
+            lab = undo.enter_context(Lab(variant(RELEASES[release])))
+            return Machine(lab, RELEASES[release], repository=repository, systemd=systemd, has_service=has_service)
+
+        yield one

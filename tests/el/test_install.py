@@ -1,0 +1,187 @@
+"""An installation on each release ends in the state that DESIGN.md asks for, whatever became of firewalld before."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from tests.el import rpms
+from tests.el.conftest import Make
+from tests.el.machine import RELEASES, UNPACKED, Machine, changed, in_force
+from tests.lab import Reach, probe, probe_all
+from tests.lab.program import PROTECTED_FORWARD, PROTECTED_INPUT, succeeded
+
+SAVED = ("/etc/sysconfig/iptables", "/etc/sysconfig/ip6tables")
+UNFINISHED = "/var/lib/droplan/unfinished"
+STOCK = (rpms.TREES / "iptables-services/etc/sysconfig/iptables").read_text()
+STOCK_END = {
+    "iptables": "-A INPUT -j REJECT --reject-with icmp-host-prohibited",
+    "ip6tables": "-A INPUT -j REJECT --reject-with icmp6-adm-prohibited",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Firewalld:
+    """How firewalld was, and what is to be then.
+
+    Args:
+        setup: what the owner did: packages to install, calls of systemctl.
+        after: how it is to be, enabled and active.
+        iptables: how iptables.service is to be.
+        stock: whether the package's own rules are to be in force behind ours.
+    """
+
+    setup: tuple[str, ...]
+    after: str
+    iptables: str
+    stock: bool
+
+
+FIREWALLD = {
+    "absent": Firewalld((), "absent inactive", "enabled inactive", stock=False),
+    "installed, inactive": Firewalld(("install",), "masked inactive", "enabled inactive", stock=False),
+    "active": Firewalld(("install", "enable --now firewalld"), "masked inactive", "enabled active", stock=True),
+}
+
+
+def set_up(machine: Machine, firewalld: Firewalld) -> None:
+    """Bring firewalld into its state."""
+    for step in firewalld.setup:
+        if step == "install":
+            machine.add("firewalld")
+        else:
+            machine.systemctl(*step.split())
+
+
+@pytest.mark.parametrize("before", FIREWALLD)
+@pytest.mark.parametrize("release", RELEASES)
+def test_install_protects_the_droplet_now_and_at_the_next_boot(make: Make, release: str, before: str) -> None:
+    """One installation, seen from all sides; the releases without `service` have none here either."""
+    given = FIREWALLD[before]
+    machine = make(release, has_service=release in ("centos-7", "almalinux-8"))
+    set_up(machine, given)
+
+    machine.install()
+
+    # Services
+    assert machine.units("crond", "iptables", "ip6tables", "firewalld") == {
+        "crond": "enabled active",
+        "iptables": given.iptables,
+        "ip6tables": given.iptables,
+        "firewalld": given.after,
+    }
+    assert machine.installed(machine.release.loader, "cronie") == [machine.release.loader, "cronie"]
+    # Rules: ours first; the package's, which end in REJECT, only where firewalld's gave way to them
+    for tool, last in STOCK_END.items():
+        chain = machine.chain("INPUT", tool)
+        assert tuple(chain[:3]) == PROTECTED_INPUT
+        assert (last in chain) == given.stock
+        assert len(chain) > 3 or not given.stock
+        assert machine.chain("FORWARD", tool)[0] == PROTECTED_FORWARD[0]
+    assert "firewalld" not in machine.droplet.run(["nft", "list", "tables"]).stdout
+    # Saved
+    for path in SAVED:
+        assert machine.mode(path) == 0o600
+        assert PROTECTED_INPUT[1] in machine.read(path)
+    assert machine.read(f"{SAVED[0]}.before-droplan") == STOCK
+    assert machine.mode(f"{SAVED[0]}.before-droplan") == 0o600
+    # Traffic
+    reach = probe_all([*machine.lab.peers, machine.lab.stranger], machine.droplet)
+    ipv4 = Reach(tcp=True, udp=True, icmp=True)
+    assert reach == {"peer-1": ipv4, "peer-2": ipv4, "stranger": Reach()}
+
+    # Again
+    tree, rules, calls = machine.tree(), machine.rules(), len(machine.calls())
+    again = succeeded(machine.download("install", DO_KEY=machine.lab.token))
+    assert "put in place" not in again.stdout
+    assert changed(tree, machine.tree()) == []
+    assert machine.rules() == rules
+    assert {call.split()[0] for call in machine.calls()[calls:]} <= {"is-enabled", "is-active"}
+
+    # The next boot: iptables.service loads what was saved, before any refresh
+    machine.lab.do.set_droplets([])
+    machine.reboot()
+    assert in_force(machine.rules()) == in_force(rules)
+    assert probe(machine.lab.stranger, machine.droplet).nothing
+
+
+def test_where_no_package_loads_saved_rules_our_own_unit_does(make: Make) -> None:
+    """As on a host whose repositories lack iptables-services; firewalld then stays as it is."""
+    machine = make("almalinux-9", repository="no-loader")
+    machine.add("firewalld")
+    machine.systemctl("enable", "--now", "firewalld")
+
+    machine.install()
+
+    assert machine.units("droplan-restore", "crond", "firewalld") == {
+        "droplan-restore": "enabled inactive",
+        "crond": "enabled active",
+        "firewalld": "enabled active",
+    }
+    assert not machine.exists(SAVED[0])
+    assert machine.status()["saved"] == "droplan-restore.service"
+
+
+def test_a_loader_that_its_owner_masked_is_unmasked_and_masked_again(make: Make) -> None:
+    """Guides for firewalld have people mask iptables.service."""
+    machine = make("almalinux-8")
+    machine.add("iptables-services")
+    machine.systemctl("mask", "iptables", "ip6tables")
+
+    machine.install()
+    assert machine.units("iptables", "ip6tables") == dict.fromkeys(("iptables", "ip6tables"), "enabled inactive")
+
+    succeeded(machine.run("uninstall"))
+    assert machine.units("iptables", "ip6tables") == dict.fromkeys(("iptables", "ip6tables"), "masked inactive")
+
+
+def test_without_systemd_the_daemon_of_cron_is_started_by_itself(make: Make) -> None:
+    """As in a container."""
+    machine = make("almalinux-9", systemd=False)
+
+    machine.install()
+
+    assert "crond" in machine.droplet.run(["sh", "-c", "cat /proc/[0-9]*/comm"]).stdout.splitlines()
+    assert tuple(machine.chain("INPUT")[:3]) == PROTECTED_INPUT
+    assert not machine.exists("/run/systemctl.log")
+
+
+def test_selinux_labels_of_all_that_was_written_are_restored(make: Make) -> None:
+    """What is moved into place keeps the label of its directory; /etc/sysconfig/iptables has one of its own."""
+    machine = make("almalinux-9")
+    machine.selinux("/etc/cron.d/droplan", "/opt/droplan", "/etc/sysconfig/iptables")
+
+    done = machine.install()
+
+    assert "SELinux labels: put in place (was wrong)" in done.stdout
+    assert machine.read("/etc/wrong-labels") == ""
+    again = machine.install()
+    assert "SELinux labels: in place" in again.stdout
+
+
+def test_a_dry_run_says_the_steps_and_changes_nothing(make: Make) -> None:
+    """On a machine where firewalld would have to give way."""
+    machine = make("almalinux-9")
+    set_up(machine, FIREWALLD["active"])
+    tree, others = machine.tree(), (machine.rules(), machine.units("crond", "iptables", "firewalld"))
+
+    done = succeeded(machine.download("install", "--dry-run", DO_KEY=machine.lab.token))
+
+    assert "packages iptables-nft-services, cronie: missing iptables-nft-services, cronie, would be" in done.stdout
+    assert changed(tree, machine.tree()) == [UNPACKED]
+    assert (machine.rules(), machine.units("crond", "iptables", "firewalld")) == others
+
+
+def test_a_killed_firewalld_step_is_finished_by_the_next_install(make: Make) -> None:
+    """Killed after firewalld was masked, before it stopped."""
+    machine = make("almalinux-9")
+    set_up(machine, FIREWALLD["active"])
+    machine.write("/var/lib/droplan/firewalld", "enabled active\n", 0o600)
+    machine.systemctl("mask", "firewalld")
+
+    machine.install()
+
+    assert machine.units("firewalld", "iptables") == {"firewalld": "masked inactive", "iptables": "enabled active"}
+    assert STOCK_END["iptables"] in machine.chain("INPUT")
+    assert not machine.exists(UNFINISHED)
