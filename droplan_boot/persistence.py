@@ -76,13 +76,21 @@ _EL: Final = Saved(
 )
 
 
-def loader(host: Host, backend: Backend) -> Saved | None:
-    """Find what loads saved rules at boot; None when our own unit has to."""
+def loader(host: Host, backend: Backend, packages: Collection[str] = ()) -> Saved | None:
+    """Find what loads saved rules at boot; None when our own unit has to.
+
+    Args:
+        host: this machine.
+        backend: how rules are written here.
+        packages: what is there or, in a dry run, would be.
+    """
     if not isinstance(backend, Iptables) or host.runner.which("ufw"):
         return None
-    if host.files.exists(Path("/usr/share/netfilter-persistent/plugins.d/15-ip4tables")):
+    plugin = Path("/usr/share/netfilter-persistent/plugins.d/15-ip4tables")
+    if "iptables-persistent" in packages or host.files.exists(plugin):
         return _DEBIAN
-    if host.files.exists(Path("/usr/lib/systemd/system/iptables.service")):
+    unit = Path("/usr/lib/systemd/system/iptables.service")
+    if {"iptables-services", "iptables-nft-services"} & set(packages) or host.files.exists(unit):
         return _EL
     return None
 

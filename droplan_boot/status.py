@@ -95,7 +95,7 @@ def _saved(host: Host, backend: Backend) -> str:
             else "nothing: no systemd and no loader of saved rules is here"
         )
     files = ", ".join(str(path) for path in saved.files.values())
-    if isinstance(backend, Iptables) and persistence.only_ours(backend.last(4)):
+    if isinstance(backend, Iptables) and any(persistence.only_ours(backend.last(one)) for one in backend.save):
         return f"{files} (only our rules: a program here writes its own as it runs)"
     return files
 

@@ -56,7 +56,9 @@ def steps(plan: Plan) -> Iterator[Step]:
     yield _file(plan, "refresh script", paths.REFRESH, schedule.REFRESH.encode(), 0o755)
     cron = schedule.cron(plan.settings.interval, plan.here.machine.droplet_id)
     yield _file(plan, "schedule", paths.CRON, cron.encode(), 0o644)
-    yield _package_step(plan, manager(plan.family, plan.host.runner))
+    packages = manager(plan.family, plan.host.runner)
+    wanted = _debian(plan, packages) if plan.family == "debian" else _el(plan, packages)
+    yield _package_step(packages, wanted)
     # Before anything that may have to wait for a reboot: the schedule ends what is left then.
     yield _service(Services(plan.host), "cron" if plan.family == "debian" else "crond")
     try:
@@ -65,9 +67,9 @@ def steps(plan: Plan) -> Iterator[Step]:
         if not plan.dry_run:
             raise
         return  # the rest depends on packages that a dry run does not install
-    if isinstance(backend, Iptables) and not plan.dry_run:
+    if isinstance(backend, Iptables):
         yield _matches(plan, backend)
-    yield from _service_steps(plan, backend)
+    yield from _service_steps(plan, backend, wanted)
     if selinux.in_use(plan.host):
         yield Step(
             "SELinux labels",
@@ -81,8 +83,7 @@ def _file(plan: Plan, what: str, path: Path, data: bytes, mode: int) -> Step:
     return Step(f"{what} {path}", lambda: files.problem(path, data, mode), lambda: files.write(path, data, mode))
 
 
-def _package_step(plan: Plan, packages: Packages) -> Step:
-    wanted = _debian(plan, packages) if plan.family == "debian" else _el(plan, packages)
+def _package_step(packages: Packages, wanted: Sequence[str]) -> Step:
     missing = packages.missing(wanted)
     return Step(
         f"packages {', '.join(wanted)}",
@@ -97,7 +98,8 @@ def _debian(plan: Plan, packages: Packages) -> Sequence[str]:
         packages.update()
     if plan.settings.backend == "nftables":
         return ["nftables", "cron"]
-    if plan.host.runner.which("ufw") or not _available(packages, "iptables-persistent"):
+    # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has this package.
+    if plan.host.runner.which("ufw") or not (plan.dry_run or _available(packages, "iptables-persistent")):
         return ["iptables", "cron"]
     return ["iptables-persistent", "cron"]
 
@@ -120,6 +122,8 @@ def _matches(plan: Plan, backend: Iptables) -> Step:
     """See that the kernel has the matches we need, before INPUT is touched: EL 10 ships them apart from it."""
 
     def missing() -> str | None:
+        if plan.dry_run:
+            return "unknown until tried"
         try:
             backend.probe()
         except FirewallError as error:
@@ -144,10 +148,10 @@ def _matches(plan: Plan, backend: Iptables) -> Step:
     return Step("kernel matches", missing, put)
 
 
-def _service_steps(plan: Plan, backend: Backend) -> Iterator[Step]:
+def _service_steps(plan: Plan, backend: Backend, packages: Sequence[str]) -> Iterator[Step]:
     host = plan.host
     services = Services(host)
-    saved = persistence.loader(host, backend)
+    saved = persistence.loader(host, backend, packages)
     if saved:
         if plan.family == "el" and host.has_systemd():
             yield Step(

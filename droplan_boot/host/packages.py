@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from droplan_boot.errors import DroplanError
+from droplan_boot.errors import CommandError, DroplanError
 from droplan_boot.host.command import Completed, Runner
 
 _INSTALL_S: Final = 900.0
@@ -54,13 +54,23 @@ class Apt:
 
     def offers(self, name: str) -> bool:
         """See :meth:`Packages.offers`: asks apt to simulate, because some packages Break others (ufw, for one)."""
-        simulated = self._apt("--simulate", "install", name, check=False)
+        # Without its caches, which it would write even then.
+        caches = ("-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=")
+        simulated = self._apt(*caches, "--simulate", "install", name, check=False)
         return simulated.status == 0 and not re.search(r"^Remv ", simulated.stdout, re.MULTILINE)
 
     def install(self, names: Sequence[str]) -> None:
         """See :meth:`Packages.install`."""
         self.runner.run(["debconf-set-selections"], stdin=_ANSWERS, check=False)
-        self._apt("install", "--no-remove", *names)
+        try:
+            self._apt("install", "--no-remove", *names)
+        except CommandError as error:
+            if "dpkg --configure -a" not in str(error):
+                raise
+            # An installation was cut off half-way, such as our own by a power loss: apt goes on after this only.
+            argv = ["dpkg", "--force-confold", "--configure", "--pending"]
+            self.runner.run(argv, timeout=_INSTALL_S, environment=_UNATTENDED)
+            self._apt("install", "--no-remove", *names)
 
     def update(self) -> None:
         """See :meth:`Packages.update`.

@@ -64,6 +64,24 @@ class TestApt:
         assert Apt(machine).offers("iptables-persistent") is offered
         assert "--simulate" in machine.ran[0]
 
+    def test_looking_writes_nothing_not_even_a_cache(self, machine: Machine) -> None:
+        machine.knows("apt-get")
+        Apt(machine).offers("iptables-persistent")
+        assert {"Dir::Cache::pkgcache=", "Dir::Cache::srcpkgcache="} <= set(machine.ran[0])
+
+    def test_an_installation_that_was_cut_off_is_finished_first(self, machine: Machine) -> None:
+        left = [100, 0]
+
+        def install(argv: Sequence[str], stdin: str) -> Completed:
+            return ended(argv, left.pop(0), stderr="E: dpkg was interrupted, you must run 'dpkg --configure -a'")
+
+        machine.knows("debconf-set-selections")
+        machine.knows("apt-get", install)
+        machine.knows("dpkg")
+        Apt(machine).install(["cron"])
+        assert [argv[0] for argv in machine.ran] == ["debconf-set-selections", "apt-get", "dpkg", "apt-get"]
+        assert "--configure" in machine.ran[2]
+
     def test_whoever_holds_the_lock_of_the_lists_is_waited_for(self, machine: Machine) -> None:
         left = [100, 100, 0]
 
