@@ -17,7 +17,7 @@ hypothesis.settings.register_profile(
     deadline=None,  # no test depends on how fast the machine is
     database=None,
     derandomize=True,  # a red test is red again; the fuzz targets look for what is new
-    max_examples=60,
+    max_examples=25,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("unit")

@@ -52,23 +52,23 @@ def test_a_droplet_keeps_its_time() -> None:
     assert schedule.cron(5, 3164444) == schedule.cron(5, 3164444)
 
 
-@pytest.mark.parametrize("interval", [1, 5, 7, 60])
+@pytest.mark.parametrize("interval", [5, 7, 60])
 def test_droplets_made_together_do_not_call_together(interval: int) -> None:
-    first = Counter(min(fields(schedule.cron(interval, one))[0]) for one in range(500_000_000, 500_006_000))
+    first = Counter(min(fields(schedule.cron(interval, one))[0]) for one in range(500_000_000, 500_003_000))
     if interval in (5, 60):
         assert set(first) == set(range(interval))
-        assert max(first.values()) < 1.5 * 6000 / interval
-    seconds = Counter(fields(schedule.cron(interval, one))[1] for one in range(500_000_000, 500_006_000))
+        assert max(first.values()) < 1.5 * 3000 / interval
+    seconds = Counter(fields(schedule.cron(interval, one))[1] for one in range(500_000_000, 500_003_000))
     assert set(seconds) == set(range(60))
-    assert max(seconds.values()) < 150
+    assert max(seconds.values()) < 90
 
 
 def test_the_fleet_never_shares_a_second_beyond_chance() -> None:
     slots = Counter(
         (min(minutes), second)
-        for minutes, second in (fields(schedule.cron(5, one)) for one in range(700_000_000, 700_003_000))
+        for minutes, second in (fields(schedule.cron(5, one)) for one in range(700_000_000, 700_002_000))
     )
-    assert max(slots.values()) < 30  # 10 each on average, of 300 slots
+    assert max(slots.values()) < 30  # 7 each on average, of 300 slots
 
 
 @pytest.mark.usefixtures("utc")

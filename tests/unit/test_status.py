@@ -29,7 +29,7 @@ WORST = replace(
     NORMAL,
     drift=("IPv4: our rules in INPUT are not first, once and in order", "IPv6: droplan-peers is missing"),
     problems=(
-        "api.digitalocean.com refuses the token (401): the rules stay as they are; make a token that may read Droplets",
+        "api.digitalocean.com refuses the token (401): the rules stay as they are; make another token",
         "an install has not ended; the schedule goes on with it, or run `droplan install` now",
     ),
 )
