@@ -131,19 +131,24 @@ def _matches(plan: Plan, backend: Iptables) -> Step:
         return None
 
     def put() -> None:
-        if plan.family != "el":
-            raise DroplanError(f"this kernel lacks a match that the rules need: {missing()}")
+        if plan.family == "el":
+            install_modules()
+        problem = missing()
+        if problem:
+            raise DroplanError(f"this kernel lacks a match that the rules need: {problem}")
+
+    def install_modules() -> None:
         packages = manager(plan.family, plan.host.runner)
         release = plan.host.runner.run(["uname", "-r"]).stdout.strip()
         try:
             packages.install([f"kernel-modules-extra-{release}"])
         except CommandError:
             packages.install(["kernel-modules-extra"])
-        if missing():
-            raise DroplanError(
-                "the kernel modules that the rules need are installed, but not for the kernel that runs: "
-                "reboot this Droplet, and the schedule ends the installation"
-            )
+            if missing():
+                raise DroplanError(
+                    "the kernel modules that the rules need are installed, but not for the kernel that runs: "
+                    "reboot this Droplet, and the schedule ends the installation"
+                ) from None
 
     return Step("kernel matches", missing, put)
 

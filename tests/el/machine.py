@@ -79,7 +79,7 @@ case $rules in
         exit 4
     } ;;
 esac
-printf '%s\\n' "$rules" | {lab}/{name} "$@"
+printf '%s\\n' "$rules" | exec /usr/sbin/xtables-nft-multi {name} "$@"
 """
 
 # In the words of policycoreutils. What is wrong stands in a file; a label that was restored goes from it.
@@ -240,13 +240,11 @@ class Machine(Program):
             self._move("/usr/bin/uname")
             self.write("/usr/bin/uname", _UNAME, 0o755)
             for name in ("iptables-nft-restore", "ip6tables-nft-restore"):
-                self._move(f"/usr/sbin/{name}")
-                self.write(f"/usr/sbin/{name}", _NO_CONNTRACK.replace("{lab}", _LAB).replace("{name}", name), 0o755)
+                self.write(f"/usr/sbin/{name}", _NO_CONNTRACK.replace("{name}", name), 0o755)
 
     def _move(self, path: str) -> None:
         self._at(_LAB).mkdir(exist_ok=True)
-        # A name that is a link must keep its meaning, and the program it points to looks at the name.
-        shutil.move(str(self._at(path)), str(self._at(f"{_LAB}/{Path(path).name}")), copy_function=shutil.copy2)
+        shutil.move(str(self._at(path)), str(self._at(f"{_LAB}/{Path(path).name}")))
 
     def _hide(self) -> None:
         for pattern in _DEBIAN:
