@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -41,7 +41,7 @@ class Plan:
     """What an install works with, found out before anything is changed."""
 
     host: Host
-    values: dict[str, str]
+    values: dict[str, str] = field(repr=False)  # the token is one of them
     settings: Settings
     here: learn.Here
     family: str

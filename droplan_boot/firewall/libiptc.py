@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from droplan_boot.errors import FirewallError
+from droplan_boot.errors import DroplanError, FirewallError
 from droplan_boot.firewall import plan
 from droplan_boot.firewall.iptables import Writer
 from droplan_boot.host import lock
@@ -84,6 +84,8 @@ class LibiptcWriter:
                 self._edit(table, version, planned)
                 table.commit()
                 table.close()
+            except DroplanError:
+                raise  # the time is up
             except Exception:  # IPTCError, XTablesError, OSError, ValueError: they have no common base
                 return False
         return True
