@@ -26,8 +26,8 @@ def main() -> int:
     """Show it; the exit code is 0 when everything was as it should be."""
     pyz = Path(sys.argv[1]).read_bytes()
     start = time.monotonic()
-    say("Everything is real but DigitalOcean: terraform, cloud-init, apt, systemd, cron. It happens in namespaces; this")
-    say("machine's own network is not touched. The Droplets refresh every minute, so it takes about three.")
+    say("Everything is real but DigitalOcean: terraform, cloud-init, apt, systemd, cron. All of it is in namespaces;")
+    say("this machine's network is not touched. The Droplets refresh every minute, so it takes about three.")
     try:
         with Region() as region, Fleet(region, pyz) as fleet:
             show(region, fleet)
