@@ -124,6 +124,10 @@ class LibiptcWriter:
                 match = rule.create_match(value)
             elif word in _FIELDS:
                 setattr(rule, _FIELDS[word], _ALIASES.get(value, value))
+                if word == "-i" and version == 6:
+                    # python-iptables writes a mask of 01 bytes for IPv6, which takes eth3 for eth1, and which
+                    # ip6tables does not take for its own: it could not delete such a rule.
+                    rule.entry.ipv6.iniface_mask = b"\xff" * (len(value) + 1)
             elif match is not None and word.startswith("--"):
                 setattr(match, word[2:].replace("-", "_"), value)
             else:
