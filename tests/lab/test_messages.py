@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
-from _pytest.mark import ParameterSet
+from _pytest.mark import ParameterSet  # pytest.param() returns it, and pytest names it nowhere else
 
 from tests.lab import GONE, Fault, Lab
 from tests.lab.program import DOWNLOADED, PROGRAM, SETTINGS, SNAPSHOT, Done, Program, sentence
@@ -158,7 +158,7 @@ def test_a_mistake_gets_one_sentence_and_changes_no_rule(program: Program, mista
     assert program.read(SETTINGS) == settings
 
 
-@pytest.mark.parametrize("mistake", on_a_fresh_droplet())
+@pytest.mark.parametrize("mistake", list(on_a_fresh_droplet()))
 def test_on_a_fresh_droplet_a_mistake_leaves_nothing_behind(fresh: Program, mistake: Mistake) -> None:
     done = commit(fresh, mistake, "/usr/bin/python3", DOWNLOADED, "install")
     fresh.lab.do.clear_faults()

@@ -175,7 +175,8 @@ class TestOthersRules:
     def test_no_rule_that_another_program_writes_meanwhile_is_lost(self, program: Program) -> None:
         program.edit("-N others")
         stop = program.droplet.path("/run/stop")
-        loop = "until [ -e /run/stop ]; do iptables -w -A others -s 192.0.2.1/32 -j RETURN && echo; done"
+        # Without any pause, iptables-nft-save never gets a view of the table that holds until it is printed.
+        loop = "until [ -e /run/stop ]; do iptables -w -A others -s 192.0.2.1/32 -j RETURN && echo; sleep 0.02; done"
         other = program.droplet.popen(["sh", "-c", loop])
         for gone in range(8):
             program.list_droplets(*fleet(30)[gone:])
