@@ -1,0 +1,174 @@
+"""From whatever was broken, one `install` leads to the right state: the same as a first installation's."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab.program import CRON, PROGRAM, REFRESH, SAVED, SETTINGS, SNAPSHOT, STATUS, sentence
+from tests.repair.machine import Machine
+
+FILES = (PROGRAM, REFRESH, CRON, SETTINGS, SNAPSHOT, STATUS, SAVED[4], SAVED[6])
+
+# What may have happened to a file, as shell.
+HARM = {
+    "missing": "rm $file",
+    "empty": ": > $file",
+    "altered": "echo x >> $file",
+    "cut short": "truncate -s -2 $file",
+    "writable by all": "chmod 0666 $file",
+    "hidden from its owner": "chmod 0000 $file",
+    "set-uid": "chmod u+s $file",
+    "somebody else's": "chown 65534:65534 $file",
+    "a link": "mv $file $file.elsewhere; ln -s $file.elsewhere $file",
+    "a link to nothing": "ln -sf /nowhere $file",
+    "hard-linked elsewhere": "ln $file $file.elsewhere",
+    "an empty directory": "rm $file; mkdir $file",
+    "a pipe": "rm $file; mkfifo $file",
+    "half written": "head -c 9 $file > $file.droplan-new",
+    "half written, by a link": "ln -s /etc/hostname $file.droplan-new",
+}
+# Who may have written settings decides where the token goes, so these are left for a person to look at.
+NOT_SETTINGS = ("altered", "cut short", "writable by all", "somebody else's", "a link", "a link to nothing")
+
+# What may have happened to the rules, as commands of iptables and ip6tables alike.
+RULES = {
+    "flushed": ["-F"],
+    "our chain flushed": ["-F droplan-peers"],
+    "our chains deleted": [
+        *("-D INPUT -i eth1 -j droplan-peers", "-F droplan-peers", "-X droplan-peers"),
+        *("-D FORWARD -i eth1 -j droplan-forward", "-F droplan-forward", "-X droplan-forward"),
+    ],
+    "everything deleted": ["-F", "-X"],
+    "without the last rule": ["-D INPUT -i eth1 -j DROP"],
+    "in another order": ["-D INPUT 1", "-A INPUT -i eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"],
+    "behind somebody else's": ["-I INPUT -i eth1 -j ACCEPT", "-I FORWARD -j ACCEPT"],
+    "doubled": ["-A INPUT -i eth1 -j droplan-peers", "-A INPUT -i eth1 -j DROP", "-A droplan-peers -j ACCEPT"],
+    "open to a stranger": ["-I droplan-peers -j ACCEPT"],
+    "with a chain of an older version": ["-N droplan-old", "-A droplan-old -j ACCEPT", "-I INPUT -j droplan-old"],
+}
+NOT_OURS = {
+    "in another order": ["-D INPUT -i eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"],
+    "behind somebody else's": ["-D INPUT -i eth1 -j ACCEPT", "-D FORWARD -j ACCEPT"],
+}
+
+# Other things that may be wrong.
+MACHINE = {
+    "no folder of ours": "rm -r /opt/droplan /etc/droplan /var/lib/droplan",
+    "no folder for saved rules": "rm -r /etc/iptables",
+    "an install that did not end": "echo > /var/lib/droplan/unfinished",
+    "a directory in that mark's place": "mkdir /var/lib/droplan/unfinished",
+    "a bootstrap that failed": "echo 'no network' > /var/lib/droplan/bootstrap.failed",
+    "a snapshot of nonsense": """echo '{"droplet_id": 1, "written": "x", "policy": {"guards": 7}}' > $snapshot""",
+    "a snapshot of bytes": "head -c 4096 /dev/urandom > $snapshot",
+    "a snapshot of another Droplet": "sed -i 's/10.132.0.3/10.132.0.9/; s/2756294/1/' $snapshot",
+    "a status of nonsense": "echo '[]' > $status",
+    "no lock file": "rm -f /run/droplan.lock",
+    "an unpacked program that was altered": "echo >> $(ls /var/lib/droplan/zipapp/*/*/requests/api.py)",
+    "an unpacked program without a module": "rm -r /var/lib/droplan/zipapp/*/site-packages/requests",
+    "a package's loader gone": "dpkg --force-depends --purge netfilter-persistent iptables-persistent 2>&1",
+}
+
+
+class TestFiles:
+    @pytest.mark.parametrize("harm", HARM)
+    def test_all_of_them_are_mended_at_once(self, nft: Machine, harm: str) -> None:
+        files = [file for file in FILES if file != SETTINGS or harm not in NOT_SETTINGS]
+        for file in files:
+            nft.sh(f"file={file}; {HARM[harm]}")
+        assert set(files) <= {path.removesuffix(".droplan-new").removesuffix(".elsewhere") for path in nft.wrong()}
+        nft.install()
+        nft.sh(f"rm -f {' '.join(f'{file}.elsewhere' for file in FILES)}")
+        assert nft.wrong() == {}
+
+    @pytest.mark.parametrize("file", FILES)
+    def test_each_is_mended_when_the_others_are_well(self, nft: Machine, file: str) -> None:
+        nft.sh(f"rm {file}")
+        nft.install()
+        assert nft.wrong() == {}
+
+    @pytest.mark.parametrize("file", [PROGRAM, CRON, SETTINGS, SAVED[4]])
+    def test_a_directory_with_something_in_it_is_not_removed_but_named(self, nft: Machine, file: str) -> None:
+        nft.sh(f"mv {file} /tmp/there; mkdir -p {file}/precious")
+        done = nft.program.download("install", DO_KEY=nft.lab.token)
+        assert done.returncode == 1
+        assert sentence(done) == f"{file} is a directory: move it away and run droplan again"
+        nft.sh(f"mv {file} /root/precious")
+        nft.install()
+        nft.sh("rm -r /root/precious /tmp/there")
+        assert nft.wrong() == {}
+
+    @pytest.mark.parametrize("harm", ["writable by all", "somebody else's"])
+    def test_settings_that_others_may_have_written_are_not_believed_and_named(self, nft: Machine, harm: str) -> None:
+        nft.sh(f"file={SETTINGS}; {HARM[harm]}")
+        done = nft.program.download("install", DO_KEY=nft.lab.token)
+        assert done.returncode == 1
+        nft.sh(sentence(done).split("`")[1])
+        nft.install()
+        assert nft.wrong() == {}
+
+    @pytest.mark.parametrize("folder", ["/opt/droplan", "/etc/droplan", "/etc/iptables"])
+    def test_a_folder_that_others_may_write_is_not_trusted_and_named(self, nft: Machine, folder: str) -> None:
+        nft.sh(f"chmod 0777 {folder}; rm {folder}/*")
+        done = nft.program.download("install", DO_KEY=nft.lab.token)
+        assert done.returncode == 1
+        advice = sentence(done).split("`")[1]
+        nft.sh(advice)
+        nft.install()
+        assert nft.wrong() == {}
+
+
+class TestRules:
+    @pytest.mark.parametrize("harm", RULES)
+    def test_they_are_mended_and_saved(self, machine: Machine, harm: str) -> None:
+        for tool in ("iptables", "ip6tables"):
+            machine.program.edit(*RULES[harm], tool=tool)
+        assert {"iptables", "ip6tables"} <= {*machine.wrong()}, "they are broken"
+        machine.install()
+        for tool in ("iptables", "ip6tables"):
+            machine.program.edit(*NOT_OURS.get(harm, ()), tool=tool)
+        machine.program.refresh()  # saves them without what was not ours
+        assert machine.wrong() == {}
+
+    def test_a_policy_that_somebody_else_set_stays(self, machine: Machine) -> None:
+        machine.program.edit("-P FORWARD DROP", "-F INPUT")
+        machine.install()
+        assert ":FORWARD DROP [0:0]\n" in machine.state()["iptables"]
+        assert ":FORWARD DROP [0:0]\n" in machine.program.read(SAVED[4])
+        machine.program.edit("-P FORWARD ACCEPT")
+        machine.program.refresh()
+        assert machine.wrong() == {}
+
+
+class TestMachine:
+    @pytest.mark.parametrize("harm", MACHINE)
+    def test_it_is_mended(self, nft: Machine, harm: str) -> None:
+        nft.sh(f"snapshot={SNAPSHOT} status={STATUS}; {MACHINE[harm]}")
+        nft.install()
+        assert {path: what for path, what in nft.wrong().items() if not is_aptitude(path)} == {}
+
+    def test_cron_that_was_stopped_runs_again(self, nft: Machine) -> None:
+        nft.stop_cron()
+        assert not nft.cron_runs()
+        assert "service cron: put in place (was stopped)" in nft.install().stdout
+        assert nft.cron_runs()
+        assert nft.wrong() == {}
+
+
+class TestAgain:
+    def test_nothing_changes_no_file_is_touched_and_no_rule_has_another_number(self, machine: Machine) -> None:
+        machine.install()  # the files as this very run leaves them
+        before = machine.state(exact=True)
+        done = machine.install()
+        assert "put in place" not in done.stdout
+        assert machine.state(exact=True) == before
+
+    def test_neither_does_the_schedule(self, machine: Machine) -> None:
+        machine.install()
+        before = machine.state(exact=True)
+        machine.scheduled()
+        assert machine.state(exact=True) == before
+
+
+def is_aptitude(path: str) -> bool:
+    """Whether a file is the package manager's own book-keeping."""
+    return path.startswith(("/var/lib/dpkg", "/var/log", "/var/cache", "/var/lib/apt", "/etc/rc"))

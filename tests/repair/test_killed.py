@@ -1,0 +1,79 @@
+"""Killed at any step, the next run ends in the right state, be it a person's or the schedule's."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.program import Program, succeeded
+from tests.repair.machine import Machine
+from tests.repair.picture import difference
+
+POLICY = "/usr/sbin/policy-rc.d"  # asked by each package whether its service may start
+
+
+def rules(machine: Machine, tool: str) -> list[str]:
+    """Return a family's rules."""
+    saved = machine.droplet.run([f"{tool}-save"]).stdout.splitlines()
+    return [line for line in saved if line.startswith("-A ")]
+
+
+class TestInstall:
+    def test_killed_at_any_step_the_schedule_or_the_next_install_goes_on_with_it(self, machine: Machine) -> None:
+        right = {tool: rules(machine, tool) for tool in ("iptables", "ip6tables")}
+        machine.clean()
+        steps = machine.steps("install")
+        assert len(steps) > 30
+        bad = {}
+        for number, step in enumerate(steps):
+            machine.clean()
+            machine.killed(step, "install")
+            for tool in ("iptables", "ip6tables"):
+                assert rules(machine, tool) in ([], right[tool]), f"half of a family's rules after {step}"
+            if number % 2 and machine.is_scheduled():
+                machine.scheduled()
+            else:
+                machine.install()
+            if machine.wrong():
+                bad[step] = machine.wrong()
+        assert bad == {}
+
+    def test_a_power_loss_while_packages_are_installed_is_no_obstacle(self) -> None:
+        """dpkg is stopped half-way and refuses everything else until that is finished."""
+        with Lab() as lab:
+            program = Program(lab)
+            droplet = lab.droplet
+            policy = droplet.path(POLICY).read_text()
+            droplet.path(POLICY).write_text("#!/bin/sh\nkill -9 $(pidof dpkg)\nexit 101\n")
+            cut_off = program.download("install", DO_KEY=lab.token)
+            assert cut_off.returncode == 1
+            assert "apt-get" in cut_off.stderr
+            assert "dpkg --configure -a" in droplet.run(["apt-get", "-y", "install", "cron"], check=False).stderr
+            droplet.reboot()
+            droplet.path(POLICY).write_text(policy)
+            succeeded(program.download("install", DO_KEY=lab.token))
+            assert droplet.run(["dpkg", "--audit"]).stdout == ""
+
+
+class TestUninstall:
+    def test_killed_at_any_step_the_next_one_leaves_nothing(self, nft: Machine) -> None:
+        steps = nft.steps("uninstall")
+        clean = nft.state()
+        # It ends by removing what it runs from, file by file: those are alike.
+        inside = [("unlinkat", number) for number in (1, 100, 400)]
+        bad = {}
+        for step in [*steps, *inside]:
+            nft.install()
+            nft.killed(step, "uninstall")
+            nft.uninstall()
+            if difference(clean, nft.state()):
+                bad[step] = difference(clean, nft.state())
+        assert bad == {}
+        nft.install()
+        assert nft.wrong() == {}
+
+    def test_killed_half_way_install_mends_it(self, nft: Machine) -> None:
+        for step in (("unlink", 1), ("vfork", 3), ("unlinkat", 100)):
+            nft.killed(step, "uninstall")
+            nft.install()
+            assert nft.wrong() == {}, step
