@@ -73,10 +73,10 @@ class Outcome:
 class Patient(Program):
     """A Droplet that refreshes by the zipapp, with three peers known."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, **settings: str) -> None:
         super().__init__(lab)
         self.joined = False
-        self.sound()
+        self.sound(**settings)
 
     def recover(self) -> None:
         """Take every fault away, and what a test before that failed left behind."""
@@ -86,9 +86,9 @@ class Patient(Program):
             self.sound()
         self.lab.do.forget_requests()
 
-    def sound(self) -> None:
+    def sound(self, **settings: str) -> None:
         """Refresh as cron does; it must succeed."""
-        done = self.schedule()
+        done = self.schedule(**settings)
         assert done.returncode == 0, self.read(LOG)
         self.lab.do.forget_requests()
 
