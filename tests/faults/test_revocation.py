@@ -1,0 +1,51 @@
+"""A peer that is removed is out at the next refresh, its live connections included, whatever writes the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.harm import Patient
+from tests.lab import Connection, Lab, fleet, probe
+
+
+@pytest.fixture(scope="module", params=["iptables-nft", "iptables-legacy", "nftables"])
+def fleet_of_one(request: pytest.FixtureRequest) -> Iterator[tuple[Patient, dict[str, str]]]:
+    with Lab("legacy" if request.param == "iptables-legacy" else "nft") as lab:
+        settings = {"DROPLAN_BACKEND": "nftables"} if request.param == "nftables" else {}
+        patient = Patient(lab, **settings)
+        assert patient.report()["backend"] == request.param
+        yield patient, settings
+
+
+@pytest.mark.parametrize("among", [0, 500], ids=["among few", "among hundreds"])
+def test_a_removed_peer_is_out_and_the_others_notice_nothing(
+    fleet_of_one: tuple[Patient, dict[str, str]], among: int
+) -> None:
+    patient, settings = fleet_of_one
+    lab = patient.lab
+    leaving, staying = lab.peers
+    patient.list_droplets(*lab.peer_droplets, *fleet(among))
+    assert patient.schedule(**settings).returncode == 0
+    with Connection(leaving, lab.droplet) as cut, Connection(staying, lab.droplet) as kept:
+        assert cut.echoes()
+        assert kept.echoes()
+        lab.do.remove(lab.peer_droplets[0])
+        assert patient.schedule(**settings).returncode == 0
+        assert not cut.echoes()
+        assert kept.echoes()
+    assert probe(leaving, lab.droplet, patience=0.7).nothing
+    assert probe(staying, lab.droplet).tcp
+
+
+def test_what_the_droplet_itself_opened_to_a_peer_goes_on(fleet_of_one: tuple[Patient, dict[str, str]]) -> None:
+    patient, settings = fleet_of_one
+    lab = patient.lab
+    patient.list_droplets(*lab.peer_droplets)
+    assert patient.schedule(**settings).returncode == 0
+    with Connection(lab.droplet, lab.peers[0]) as opened:
+        assert opened.echoes()
+        lab.do.remove(lab.peer_droplets[0])
+        assert patient.schedule(**settings).returncode == 0
+        assert opened.echoes()
