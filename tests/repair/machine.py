@@ -117,13 +117,14 @@ class Machine:
         """
         command = ["strace", "-o", _TRACE, "-e", f"trace={_CHANGES}", "/usr/bin/python3", DOWNLOADED, *words]
         succeeded(self.droplet.run(command, env=self._token(), check=False))
-        names = re.findall(r"^(\w+)\(.*", self.droplet.path(_TRACE).read_text(), re.MULTILINE)
+        calls = re.findall(r"^(\w+)\((.*)", self.droplet.path(_TRACE).read_text(), re.MULTILINE)
         self.droplet.path(_TRACE).unlink()
         seen: Counter[str] = Counter()
         listed = []
-        for name in names:
+        for name, rest in calls:
             seen[name] += 1
-            listed.append((name, seen[name]))
+            if " = -1 " not in rest and "SOL_TCP" not in rest:
+                listed.append((name, seen[name]))
         return listed
 
     def killed(self, step: tuple[str, int], *words: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.lab import Lab
 from tests.lab.program import Program, succeeded
 from tests.repair.machine import Machine
@@ -23,7 +21,9 @@ class TestInstall:
         right = {tool: rules(machine, tool) for tool in ("iptables", "ip6tables")}
         machine.clean()
         steps = machine.steps("install")
-        assert len(steps) > 30
+        assert len(steps) > 20
+        if machine.lab.iptables == "legacy":  # what has to do with rules; the rest is no different from nft
+            steps = [step for step in steps if step[0] in ("setsockopt", "vfork")]
         bad = {}
         for number, step in enumerate(steps):
             machine.clean()
@@ -60,7 +60,7 @@ class TestUninstall:
         steps = nft.steps("uninstall")
         clean = nft.state()
         # It ends by removing what it runs from, file by file: those are alike.
-        inside = [("unlinkat", number) for number in (1, 100, 400)]
+        inside = [("unlinkat", number) for number in (1, 100)]
         bad = {}
         for step in [*steps, *inside]:
             nft.install()
