@@ -72,6 +72,17 @@ class TestUninstall:
         nft.install()
         assert nft.wrong() == {}
 
+    def test_what_a_killed_install_began_to_write_goes_too(self, nft: Machine) -> None:
+        nft.uninstall()
+        clean = nft.state()
+        for number in (2, 3, 5, 7):
+            nft.killed(("rename", number), "install")
+            assert any(path.endswith(".droplan-new") for path in nft.state()), "it was killed in the midst of it"
+            nft.uninstall()
+            assert difference(clean, nft.state()) == {}
+        nft.install()
+        assert nft.wrong() == {}
+
     def test_killed_half_way_install_mends_it(self, nft: Machine) -> None:
         for step in (("unlink", 1), ("vfork", 3), ("unlinkat", 100)):
             nft.killed(step, "uninstall")
