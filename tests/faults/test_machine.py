@@ -1,0 +1,333 @@
+"""What goes wrong in the machine itself: disks, signals, locks, clocks, other programs. Never half of anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.faults.harm import NEW, Patient
+from tests.lab import Lab, fleet, probe
+from tests.lab.program import (
+    DOWNLOADED,
+    LOG,
+    PROTECTED_INPUT,
+    REFRESH,
+    SAVED,
+    SNAPSHOT,
+    STATUS,
+    Program,
+    sentence,
+    succeeded,
+)
+
+STATE = "/var/lib/droplan"
+
+
+@pytest.fixture(scope="module")
+def _installed() -> Iterator[Program]:
+    with Lab("nft") as lab:
+        program = Program(lab)
+        program.install()
+        yield program
+
+
+@pytest.fixture
+def installed(_installed: Program) -> Program:
+    """A Droplet with an installed droplan and its rules saved."""
+    _installed.reset()
+    return _installed
+
+
+@pytest.fixture(scope="module", params=["nft", "legacy"])
+def _either(request: pytest.FixtureRequest) -> Iterator[Patient]:
+    with Lab(request.param) as lab:
+        yield Patient(lab)
+
+
+@pytest.fixture
+def either(_either: Patient) -> Patient:
+    """A Droplet with each variant of iptables, three peers known, all well."""
+    for tool in ("iptables", "ip6tables"):
+        _either.edit("-F", "-X", tool=tool)
+    _either.list_droplets(*_either.lab.peer_droplets)
+    _either.recover()
+    _either.sound()
+    return _either
+
+
+def protected(program: Program) -> bool:
+    """Our rules are there, first, once and in order, and the peers' chain is the account's."""
+    chain = program.chain("INPUT")
+    wanted = {str(entry["networks"]["v4"][-1]["ip_address"]) for entry in program.lab.do.droplets}
+    wanted.discard(program.droplet.address)
+    peers = {rule.split()[3].removesuffix("/32") for rule in program.chain("droplan-peers")}
+    return (
+        chain[:3] == list(PROTECTED_INPUT)
+        and not any("droplan" in rule or "-i eth1" in rule for rule in chain[3:])
+        and (peers == wanted or len(wanted) > 64)
+    )
+
+
+class TestDisks:
+    @pytest.fixture
+    def full(self, installed: Program) -> Iterator[Program]:
+        """All of /var/lib/droplan on a disk without a free byte."""
+        script = f"""
+            set -e
+            mkdir -p /srv/keep; cp -a {STATE}/. /srv/keep/
+            mount -t tmpfs -o mode=755,size=$(($(du -sk {STATE} | cut -f1) + 512))k tmpfs {STATE}
+            cp -a /srv/keep/. {STATE}/
+            dd if=/dev/zero of={STATE}/filler bs=4k 2>/dev/null || :
+        """
+        installed.droplet.run(["sh", "-c", script])
+        yield installed
+        installed.droplet.run(["umount", STATE])
+
+    def test_full_changes_nothing_and_loses_nothing(self, full: Program) -> None:
+        before, snapshot = full.rules(), full.read(SNAPSHOT)
+        full.list_droplets(NEW)
+        done = full.run("refresh")
+        assert done.returncode == 1
+        assert f"{SNAPSHOT} cannot be written: No space left on device" in done.stderr
+        assert f"{STATUS} cannot be written" in done.stderr
+        assert full.rules() == before
+        assert full.read(SNAPSHOT) == snapshot
+        full.droplet.run(["rm", f"{STATE}/filler"])
+        full.refresh()
+        assert full.report()["peers"] == 1
+        assert not list(full.droplet.path(STATE).glob("*.droplan-new"))
+
+    def test_full_where_the_log_is_still_refreshes(self, installed: Program) -> None:
+        script = "mount -t tmpfs -o size=4k tmpfs /var/log; cat /dev/zero >/var/log/x || :"
+        installed.droplet.run(["sh", "-c", script])
+        try:
+            installed.list_droplets(NEW)
+            done = installed.droplet.run([REFRESH])
+        finally:
+            installed.droplet.run(["umount", "/var/log"])
+        assert f"{LOG} cannot be written" in done.stderr, "cron mails it"
+        assert "Added 1 peer" in done.stderr
+        assert protected(installed)
+
+    def test_read_only_var_changes_no_rule(self, installed: Program) -> None:
+        before = installed.rules()
+        installed.list_droplets(NEW)
+        installed.droplet.run(["sh", "-c", "mount --bind /var /var; mount -o remount,ro,bind /var"])
+        try:
+            done = installed.run("refresh")
+        finally:
+            installed.droplet.run(["umount", "-l", "/var"])
+        assert done.returncode == 1
+        assert f"{SNAPSHOT} cannot be written: Read-only file system" in done.stderr
+        assert installed.rules() == before
+        installed.refresh()
+        assert protected(installed)
+
+    def test_read_only_where_rules_are_saved_is_said_and_healed(self, installed: Program) -> None:
+        installed.list_droplets(NEW)
+        installed.droplet.run(["sh", "-c", "mount --bind /etc /etc; mount -o remount,ro,bind /etc"])
+        try:
+            done = installed.run("refresh")
+        finally:
+            installed.droplet.run(["umount", "-l", "/etc"])
+        assert done.returncode == 1
+        assert f"{SAVED[4]} cannot be written: Read-only file system" in sentence(done)
+        assert installed.report()["result"] == "failed"
+        assert NEW.private is not None
+        assert NEW.private not in installed.read(SAVED[4])
+        installed.refresh()
+        assert NEW.private in installed.read(SAVED[4])
+
+    def test_what_is_written_is_on_disk_before_it_is_in_place(self, installed: Program) -> None:
+        installed.list_droplets(NEW)
+        calls = "trace=write,fsync,rename,renameat,renameat2"
+        installed.droplet.run(["strace", "-f", "-y", "-e", calls, "-o", "/root/order.trace", REFRESH])
+        lines = installed.read("/root/order.trace").splitlines()
+        told = [line for line in lines if "droplan-new" in line or "fsync" in line]
+        renamed = [at for at, line in enumerate(told) if re.search(r"rename\w*\(", line)]
+        assert len(renamed) >= 3, "snapshot, status and saved rules"
+        for at in renamed:
+            temporary, target = re.findall(r'"([^"]+)"', told[at])
+            folder = target.rpartition("/")[0]
+            assert re.search(rf"fsync\(\d+<{re.escape(temporary)}>\) += 0", told[at - 1]), told[at - 2 : at + 2]
+            assert re.search(rf"fsync\(\d+<{re.escape(folder)}>\) += 0", told[at + 1]), told[at - 2 : at + 2]
+
+
+class TestSignals:
+    # strace counts them for each process by itself, so the children's first ones are hit as well.
+    CALLS = "write,fsync,rename,unlink,fchmod,sendmsg,sendto,setsockopt,flock"
+
+    @pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
+    def test_at_any_system_call_leave_the_old_or_the_new(self, either: Patient, signal: str) -> None:
+        lab = either.lab
+        few, many = [*lab.peer_droplets], [*lab.peer_droplets, NEW]
+        told = {len(few): few, len(many): many}
+        rules: dict[int, str] = {}
+        for count, droplets in told.items():
+            either.list_droplets(*droplets)
+            either.learns(count)
+            rules[count] = either.rules()
+        now, at = len(many), 1
+        while True:
+            wanted = len(few) if now == len(many) else len(many)
+            either.list_droplets(*told[wanted])
+            inject = f"inject={self.CALLS}:signal={signal}:when={at}"
+            strace = ["strace", "-f", "-qqq", "-o", "/dev/null", "-e", f"trace={self.CALLS}", "-e", inject]
+            command = [*strace, "/usr/bin/python3", DOWNLOADED, "refresh", "--scheduled"]
+            done = lab.droplet.run(command, env={"DO_KEY": lab.token}, check=False)
+            found = either.rules()
+            assert found in rules.values(), f"killed at call {at}"
+            snapshot = json.loads(either.read(SNAPSHOT))
+            assert len(snapshot["policy"]["guards"][0]["peers"]) in told
+            json.loads(either.read(STATUS))
+            if done.returncode == 0:
+                break
+            either.learns(wanted)
+            assert either.rules() == rules[wanted], f"healed after call {at}"
+            now, at = wanted, at + 1
+        assert at > 10, "it was killed many times before it got to the end"
+        assert not list(lab.droplet.path(STATE).glob("*.droplan-new"))
+
+
+class TestMany:
+    @pytest.mark.parametrize("count", [2, 10, 100])
+    def test_refreshes_at_once_end_in_one_right_ruleset(self, either: Patient, count: int) -> None:
+        either.list_droplets(*either.lab.peer_droplets, NEW)
+        log = len(either.log())
+        with ThreadPoolExecutor(count) as pool:
+            codes = [done.returncode for done in pool.map(lambda _: either.schedule(), range(count))]
+        lines = either.log()[log:]
+        assert len(lines) == count
+        assert lines.count("Added 1 peer to droplan-peers") == 1
+        assert codes.count(1) == sum("another program has held /run/droplan.lock" in line for line in lines)
+        assert codes.count(0) + codes.count(1) == count
+        assert count > 10 or codes.count(0) == count
+        assert protected(either)
+
+
+class TestLocks:
+    @pytest.fixture
+    def legacy(self) -> Iterator[Patient]:
+        with Lab("legacy") as lab:
+            yield Patient(lab)
+
+    @pytest.mark.parametrize("peers", [1, 400], ids=["a small change", "a large one"])
+    def test_a_lock_that_is_not_let_go_changes_nothing_and_is_named(self, legacy: Patient, peers: int) -> None:
+        before = legacy.rules()
+        legacy.list_droplets(*fleet(peers))
+        holder = legacy.droplet.popen(
+            ["flock", "/run/xtables.lock", "sh", "-c", "echo held; exec cat"], stdin=subprocess.PIPE
+        )
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        done = legacy.schedule()
+        holder.communicate("")
+        assert done.returncode == 1
+        assert "xtables" in legacy.log()[-1]
+        assert legacy.report()["duration"] < 60
+        assert legacy.rules() == before
+        legacy.learns(peers)
+
+    def test_a_lock_that_is_let_go_is_waited_for(self, legacy: Patient) -> None:
+        legacy.list_droplets(*fleet(5))
+        with legacy.droplet.popen(["flock", "/run/xtables.lock", "sh", "-c", "echo held; sleep 2"]) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            legacy.learns(5)
+
+
+class TestOthers:
+    def test_none_of_the_rules_that_another_program_writes_at_that_moment_is_lost(self, either: Patient) -> None:
+        loop = (
+            "n=0; while [ $n -lt 500 ] || ! [ -e /srv/stop ]; do n=$((n+1)); "
+            "iptables -w -I INPUT 1 -s 192.0.$((n/250+2)).$((n%250))/32 -j ACCEPT || exit 1; done; echo $n"
+        )
+        with either.droplet.popen(["sh", "-c", loop]) as other:
+            for count in range(8):
+                either.list_droplets(*fleet(3 + count % 2))
+                assert either.schedule().returncode in (0, 1)
+            either.droplet.path("/srv/stop").touch()
+            rounds = int(other.communicate(timeout=60)[0])
+        either.droplet.path("/srv/stop").unlink()
+        theirs = [rule for rule in either.chain("INPUT") if "-s 192.0." in rule]
+        assert len(theirs) == len(set(theirs)) == rounds
+        either.sound()
+        assert protected(either)
+        assert [rule for rule in either.chain("INPUT") if "-s 192.0." in rule] == theirs, "and in their order"
+
+    def test_who_flushes_everything_is_healed_at_the_next_run(self, either: Patient) -> None:
+        whole = either.rules()
+        for tool in ("iptables", "ip6tables"):
+            either.edit("-F", "-X", tool=tool)
+        assert probe(either.lab.stranger, either.droplet).tcp
+        either.sound()
+        assert either.rules() == whole
+        assert probe(either.lab.stranger, either.droplet, patience=0.7).nothing
+
+    def test_docker_that_starts_after_us_does_not_stay_first(self, either: Patient) -> None:
+        docker = ["-N DOCKER-USER", "-N DOCKER", "-I FORWARD 1 -j DOCKER-USER", "-A FORWARD -o docker0 -j DOCKER"]
+        either.edit(*docker, "-A DOCKER-USER -j RETURN", "-A DOCKER -d 172.17.0.2/32 -j ACCEPT")
+        either.sound()
+        forward = either.chain("FORWARD")
+        assert forward == [
+            "-A FORWARD -i eth1 -j droplan-forward",
+            "-A FORWARD -j DOCKER-USER",
+            "-A FORWARD -o docker0 -j DOCKER",
+        ]
+
+    def test_a_variant_that_an_upgrade_switched_is_told_of_and_left_clean(self) -> None:
+        with Lab("legacy") as lab:
+            patient = Patient(lab)
+            lab.droplet.use_iptables("nft")
+            drifted = patient.droplet.run(["/usr/bin/python3", DOWNLOADED, "status"], check=False)
+            assert drifted.returncode == 3
+            assert "rules of ours also stand in iptables-legacy" in " ".join(drifted.stdout.split())
+            patient.sound()
+            assert "Removed our rules from iptables-legacy" in "".join(patient.log())
+            assert "droplan" not in lab.droplet.run(["iptables-legacy-save"]).stdout
+            assert "droplan" not in lab.droplet.run(["ip6tables-legacy-save"]).stdout
+            assert protected(patient)
+            assert patient.droplet.run(["/usr/bin/python3", DOWNLOADED, "status"]).returncode == 0
+
+
+class TestKernel:
+    def test_without_a_match_that_is_needed_touches_nothing(self, installed: Program) -> None:
+        before = installed.rules()
+        tool = installed.droplet.path("/usr/sbin/iptables-nft-restore")
+        real = "xtables-nft-multi iptables-restore"
+        lacking = "rules=$(cat); case $rules in *conntrack*) echo 'unknown match conntrack' >&2; exit 2;; esac"
+        tool.unlink()
+        tool.write_text(f'#!/bin/sh\n{lacking}\nprintf "%s\\n" "$rules" | {real} "$@"\n')
+        tool.chmod(0o755)
+        try:
+            install = installed.download("install")
+            installed.edit("-D INPUT 1")
+            damaged = installed.rules()
+            refresh = installed.run("refresh")
+            assert installed.rules() == damaged
+        finally:
+            tool.unlink()
+            tool.symlink_to("xtables-nft-multi")
+        assert (install.returncode, refresh.returncode) == (1, 1)
+        assert "unknown match conntrack" in install.stderr
+        assert "unknown match conntrack" in refresh.stderr
+        installed.refresh()
+        assert installed.rules() == before
+
+
+class TestClock:
+    def test_set_back_by_years_stops_nothing(self, installed: Program) -> None:
+        ahead = 4102444800  # the year 2100
+        for path, name in ((SNAPSHOT, "written"), (STATUS, "epoch")):
+            place = installed.droplet.path(path)
+            place.write_text(json.dumps({**json.loads(place.read_text()), name: ahead}))
+            os.utime(place, (ahead, ahead))
+        assert "0 s ago" in succeeded(installed.run("status")).stdout
+        installed.list_droplets(NEW)
+        assert "Added 1 peer" in installed.refresh().stdout
