@@ -54,9 +54,7 @@ class Apt:
 
     def offers(self, name: str) -> bool:
         """See :meth:`Packages.offers`: asks apt to simulate, because some packages Break others (ufw, for one)."""
-        # Without its caches, which it would write even then.
-        caches = ("-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=")
-        simulated = self._apt(*caches, "--simulate", "install", name, check=False)
+        simulated = self._apt("--simulate", "install", name, check=False)
         return simulated.status == 0 and not re.search(r"^Remv ", simulated.stdout, re.MULTILINE)
 
     def install(self, names: Sequence[str]) -> None:

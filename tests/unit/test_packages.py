@@ -64,11 +64,6 @@ class TestApt:
         assert Apt(machine).offers("iptables-persistent") is offered
         assert "--simulate" in machine.ran[0]
 
-    def test_looking_writes_nothing_not_even_a_cache(self, machine: Machine) -> None:
-        machine.knows("apt-get")
-        Apt(machine).offers("iptables-persistent")
-        assert {"Dir::Cache::pkgcache=", "Dir::Cache::srcpkgcache="} <= set(machine.ran[0])
-
     def test_an_installation_that_was_cut_off_is_finished_first(self, machine: Machine) -> None:
         left = [100, 0]
 
