@@ -54,13 +54,15 @@ def next_run(text: str, now: float) -> float | None:
     Returns:
         Seconds since the epoch; None when the file is another.
     """
-    found = re.search(r"^(?:(\d+)-59/(\d+)|([\d,]+)) \* \* \* \* root sleep (\d+);", text, re.MULTILINE)
+    found = re.search(
+        r"^(?:(\d{1,2})-59/(\d{1,2})|(\d{1,2}(?:,\d{1,2})*)) \* \* \* \* root sleep (\d{1,2});",
+        text,
+        re.MULTILINE | re.ASCII,
+    )
     if not found:
         return None
     minutes = (
-        {int(at) for at in found[3].split(",") if at}
-        if found[3]
-        else set(range(int(found[1]), 60, int(found[2]) or 60))
+        {int(at) for at in found[3].split(",")} if found[3] else set(range(int(found[1]), 60, int(found[2]) or 60))
     )
     start = now - now % 60
     for ahead in range(62):

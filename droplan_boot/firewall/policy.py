@@ -89,9 +89,9 @@ def from_json(value: Mapping[str, Any]) -> Policy:
             Guard(
                 public=bool(guard["public"]),
                 interfaces=tuple(str(name) for name in guard["interfaces"]),
-                peers=tuple(ipaddress.ip_address(address) for address in guard["peers"]),
+                peers=tuple(ipaddress.ip_address(str(address)) for address in guard["peers"]),
                 allow=tuple(
-                    Allow(ipaddress.ip_network(source) if source else None, protocol, port)
+                    Allow(ipaddress.ip_network(str(source)) if source else None, protocol, port)
                     for source, protocol, port in guard["allow"]
                 ),
             )

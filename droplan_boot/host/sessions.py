@@ -51,7 +51,7 @@ def ssh_sessions(
     inodes = {inode for parent in _ancestors(proc, pid or os.getpid()) for inode in _sockets(proc, parent)}
     found = [session for inode, session in _connections(proc) if inode in inodes] if inodes else []
     words = environ.get("SSH_CONNECTION", "").split()
-    if len(words) == 4 and words[3].isdecimal():
+    if len(words) == 4 and re.fullmatch(r"[0-9]{1,5}", words[3]) and int(words[3]) <= 0xFFFF:
         try:
             found.append(Session(_plain(words[2]), int(words[3]), _plain(words[0])))
         except ValueError:
