@@ -6,14 +6,13 @@ import contextlib
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
 
 from tests.lab import Lab
 from tests.lab.program import CRON, DOWNLOADED, LOG, REFRESH, Done, Program, succeeded
 from tests.repair.picture import Picture, difference, picture
 
 # Where cron's clock would refresh in the middle of a comparison: runs as cron does, under its name, and does nothing.
-_CRON = """#!/bin/sh
+CRON_IN_NAME = """#!/bin/sh
 while :; do sleep 3600; done </dev/null >/dev/null 2>&1 &
 """
 
@@ -25,6 +24,9 @@ _CLEAN = """
 rm -rf /opt/droplan /etc/droplan /etc/cron.d/droplan* /etc/iptables/* /var/lib/droplan/[!z]* /var/log/droplan.log
 for tool in iptables ip6tables; do $tool -F; $tool -X; done
 """
+
+Step = tuple[str, int]
+"""A system call by name, and how many of that name there have been."""
 
 
 class Machine:
@@ -43,7 +45,7 @@ class Machine:
         self.droplet = self.lab.droplet
         self.program = Program(self.lab)
         self.install()
-        self.edit_file("/usr/sbin/cron", _CRON, 0o755)
+        self.edit_file("/usr/sbin/cron", CRON_IN_NAME, 0o755)
         self.stop_cron()
         self.install()
         self.right = self.state()
@@ -109,39 +111,36 @@ class Machine:
         listed = self.droplet.run(["ps", "-e", "-o", "pid=,comm="]).stdout
         return re.findall(r"^ *(\d+) cron$", listed, re.MULTILINE)
 
-    def steps(self, *words: str) -> list[tuple[str, int]]:
-        """Run the downloaded program to its end, and list where it could have been killed.
+    def steps(self, *words: str) -> list[Step]:
+        """See :func:`steps`."""
+        return steps(self.program, *words, **self._token())
 
-        Returns:
-            System calls that change something: each by name and by how many of that name there have been.
-        """
-        command = ["strace", "-o", _TRACE, "-e", f"trace={_CHANGES}", "/usr/bin/python3", DOWNLOADED, *words]
-        succeeded(self.droplet.run(command, env=self._token(), check=False))
-        calls = re.findall(r"^(\w+)\((.*)", self.droplet.path(_TRACE).read_text(), re.MULTILINE)
-        self.droplet.path(_TRACE).unlink()
-        seen: Counter[str] = Counter()
-        listed = []
-        for name, rest in calls:
-            seen[name] += 1
-            if " = -1 " not in rest and "SOL_TCP" not in rest:
-                listed.append((name, seen[name]))
-        return listed
-
-    def killed(self, step: tuple[str, int], *words: str) -> None:
-        """Run the downloaded program and kill it at a step; what it started goes on by itself."""
-        inject = f"inject={step[0]}:signal=KILL:when={step[1]}"
-        command = ["strace", "-o", "/dev/null", "-e", inject, "/usr/bin/python3", DOWNLOADED, *words]
-        done = self.droplet.run(command, env=self._token(), check=False)
-        assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{step} did not come: {done}"
+    def killed(self, step: Step, *words: str) -> None:
+        """See :func:`killed`."""
+        killed(self.program, step, *words, **self._token())
 
     def _token(self) -> dict[str, str]:
         return {"DO_KEY": self.lab.token, **self.environment}
 
 
-def machines(iptables: str, **environment: str) -> Iterator[Machine]:
-    """Yield one machine, and end it."""
-    machine = Machine(iptables, **environment)
-    try:
-        yield machine
-    finally:
-        machine.close()
+def steps(program: Program, *words: str, **environment: str) -> list[Step]:
+    """Run the downloaded program to its end, and list where it changed something and so could have been killed."""
+    command = ["strace", "-o", _TRACE, "-e", f"trace={_CHANGES}", "/usr/bin/python3", DOWNLOADED, *words]
+    succeeded(program.droplet.run(command, env=environment, check=False))
+    calls = re.findall(r"^(\w+)\((.*)", program.read(_TRACE), re.MULTILINE)
+    program.droplet.path(_TRACE).unlink()
+    seen: Counter[str] = Counter()
+    listed = []
+    for name, rest in calls:
+        seen[name] += 1
+        if " = -1 " not in rest and "SOL_TCP" not in rest:
+            listed.append((name, seen[name]))
+    return listed
+
+
+def killed(program: Program, step: Step, *words: str, **environment: str) -> None:
+    """Run the downloaded program and kill it before a step; what it started goes on by itself."""
+    inject = f"inject={step[0]}:signal=KILL:when={step[1]}"
+    command = ["strace", "-o", "/dev/null", "-e", inject, "/usr/bin/python3", DOWNLOADED, *words]
+    done = program.droplet.run(command, env=environment, check=False)
+    assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), f"{step} did not come: {done}"

@@ -22,8 +22,9 @@ class TestInstall:
         machine.clean()
         steps = machine.steps("install")
         assert len(steps) > 20
-        if machine.lab.iptables == "legacy":  # what has to do with rules; the rest is no different from nft
-            steps = [step for step in steps if step[0] in ("setsockopt", "vfork")]
+        if machine.lab.iptables == "legacy":  # what writes rules; the rest is no different from nft
+            steps = [step for step in steps if step[0] == "setsockopt"]
+            assert steps
         bad = {}
         for number, step in enumerate(steps):
             machine.clean()
@@ -56,26 +57,11 @@ class TestInstall:
 
 
 class TestUninstall:
-    def test_killed_at_any_step_the_next_one_leaves_nothing(self, nft: Machine) -> None:
-        steps = nft.steps("uninstall")
-        clean = nft.state()
-        # It ends by removing what it runs from, file by file: those are alike.
-        inside = [("unlinkat", number) for number in (1, 100)]
-        bad = {}
-        for step in [*steps, *inside]:
-            nft.install()
-            nft.killed(step, "uninstall")
-            nft.uninstall()
-            if difference(clean, nft.state()):
-                bad[step] = difference(clean, nft.state())
-        assert bad == {}
-        nft.install()
-        assert nft.wrong() == {}
-
     def test_what_a_killed_install_began_to_write_goes_too(self, nft: Machine) -> None:
         nft.uninstall()
         clean = nft.state()
-        for number in (2, 3, 5, 7):
+        for number in (2, 3, 5):
+            succeeded(nft.program.download("--version"))  # unpacks itself, which takes renames too
             nft.killed(("rename", number), "install")
             assert any(path.endswith(".droplan-new") for path in nft.state()), "it was killed in the midst of it"
             nft.uninstall()

@@ -10,6 +10,7 @@ import pytest
 
 from tests.lab import Lab
 from tests.lab.program import SAVED, Program, succeeded
+from tests.repair.machine import CRON_IN_NAME, killed, steps
 from tests.repair.picture import Picture, difference, picture
 
 # Made by iptables itself, once and for all.
@@ -57,7 +58,7 @@ class Owned:
         self.droplet.run(["sh", "-c", "rm -f /etc/iptables/rules.v?"])
         cron = self.droplet.path("/usr/sbin/cron")
         cron.unlink()
-        cron.write_text("#!/bin/sh\nwhile :; do sleep 3600; done </dev/null >/dev/null 2>&1 &\n")
+        cron.write_text(CRON_IN_NAME)
         cron.chmod(0o755)
         self.droplet.run(["/usr/sbin/cron"])
         self.droplet.run(["iptables-restore"], input=OWN_RULES)
@@ -118,6 +119,25 @@ class TestUninstall:
         owned.install()
         owned.uninstall()
         assert counted() >= before
+
+
+class TestKilled:
+    @pytest.mark.parametrize("owned", ["nft"], indirect=True)
+    def test_at_any_step_the_next_one_leaves_nothing(self, owned: Owned) -> None:
+        owned.install()
+        # What a process that it started changed is there when it is killed at the next step of its own. It ends by
+        # removing what it runs from, file by file: those are alike.
+        own = [step for step in steps(owned.program, "uninstall") if step[0] != "vfork"]
+        assert len(own) > 8
+        every = [*own, ("unlinkat", 1), ("unlinkat", 100)]
+        bad = {}
+        for step in every:
+            owned.install()
+            killed(owned.program, step, "uninstall")
+            owned.uninstall()
+            if difference(owned.before, owned.picture()):
+                bad[step] = difference(owned.before, owned.picture())
+        assert bad == {}
 
 
 class TestSavedRules:
