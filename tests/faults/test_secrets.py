@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import time
 import traceback
@@ -112,10 +113,12 @@ class TestTheToken:
         program.lab.do.fault(Fault(deaf=True))
         run = program.droplet.popen(["sh", "-c", f"ulimit -c unlimited; exec {PROGRAM} refresh"])
         deadline = time.monotonic() + 20
-        while not re.search(r"Max core file size +0 ", limits := _limits(program)):
-            assert time.monotonic() < deadline, limits
-        run.kill()
-        run.communicate()
+        try:
+            while not re.search(r"Max core file size +0 ", limits := _limits(program)):
+                assert time.monotonic() < deadline, limits
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.communicate()
 
     def test_is_in_no_repr_and_no_traceback(self) -> None:
         token = "dop_v1_" + "0" * 64
@@ -142,9 +145,9 @@ class TestTheToken:
 
 def _limits(program: Program) -> str:
     """Return the limits of the droplan that runs, "" when none does yet."""
-    script = (
-        f"for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -q '{PROGRAM} refresh' && cat $p/limits; done"
-    )
+    # Not the shells, whose command lines name it as well.
+    script = f"for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline | grep -q '^/usr/bin/python3 -.*{PROGRAM} refresh'"
+    script += " && cat $p/limits; done"
     return program.droplet.run(["sh", "-c", script], check=False).stdout
 
 
