@@ -56,6 +56,8 @@ class Story:
     rebooted: Look
     reloaded: Look
     refreshed: Look
+    disabled: Look
+    enabled: Look
     uninstalled: Look
 
 
@@ -92,9 +94,15 @@ def tell(region: Region, peer: Host, droplet: BootedDroplet, install: str) -> St
     reloaded = seen()
     droplet.run([PROGRAM, "refresh"])
     refreshed = seen()
+    droplet.run(["ufw", "disable"])
+    droplet.run([PROGRAM, "refresh"])
+    disabled = seen()
+    droplet.run(["ufw", "--force", "enable"])
+    droplet.run([PROGRAM, "refresh"])
+    enabled = seen()
     droplet.run([PROGRAM, "uninstall"])
     answered = stranger.answered + stranger.answered6
-    return Story(before, installed, answered, rebooted, reloaded, refreshed, seen())
+    return Story(before, installed, answered, rebooted, reloaded, refreshed, disabled, enabled, seen())
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +127,7 @@ def story(request: pytest.FixtureRequest, stories: dict[str, Story]) -> Story:
     return stories[request.param]
 
 
-MOMENTS = ("installed", "rebooted", "reloaded", "refreshed")
+MOMENTS = ("installed", "rebooted", "reloaded", "refreshed", "enabled")
 
 
 def test_ufw_alone_lets_the_stranger_in(story: Story) -> None:
@@ -139,6 +147,12 @@ class TestBeside:
     def test_peers_get_in_and_the_stranger_does_not(self, story: Story, moment: str) -> None:
         seen = getattr(story, moment)
         assert (seen.peer, seen.stranger) == (PEERS_ONLY, CLOSED)
+
+
+def test_without_ufw_the_interface_is_closed_as_before(story: Story) -> None:
+    assert story.disabled.ufw == "Status: inactive"
+    assert story.disabled.first_rules == FIRST_RULES
+    assert (story.disabled.peer, story.disabled.stranger) == (PEERS_ONLY, CLOSED)
 
 
 def test_no_packet_of_a_strangers_is_answered_from_before_the_reboot_on(story: Story) -> None:
