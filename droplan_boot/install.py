@@ -34,10 +34,14 @@ def run(host: Host, *, dry_run: bool = False) -> None:
         answer: Learned | NoAnswerError = Learned(here, learn.who(http, wanted, here))
     except NoAnswerError as error:
         if isinstance(error, TokenError) and not wanted.fail_closed:
+            if host.scheduled:
+                refresh.failed(host, error)
             raise  # only a person can mend it, so there is nothing for the schedule to go on with
         answer = error
     if isinstance(answer, Learned):
         refresh.spare_session(host, answer)
+    elif _closes(plan):
+        refresh.spare_session(host, Learned(here, learn.nobody(wanted, here)))
     if dry_run:
         for step in steps(plan):
             problem = step.missing()
@@ -56,7 +60,7 @@ def _install(plan: Plan, answer: Learned | NoAnswerError) -> None:
             step.put()
         host.log.say(f"{step.what}: {f'put in place (was {problem})' if problem else 'in place'}")
     if isinstance(answer, NoAnswerError):
-        if plan.settings.fail_closed and not _knows_peers(plan):
+        if _closes(plan):
             refresh.close(host, plan.settings, plan.here)
             answer = answer.closed()
         refresh.failed(host, answer)
@@ -66,7 +70,10 @@ def _install(plan: Plan, answer: Learned | NoAnswerError) -> None:
     host.files.remove(paths.BOOTSTRAP_FAILED)
 
 
-def _knows_peers(plan: Plan) -> bool:
-    """Whether an earlier answer is there; one of another Droplet, whose image we run, does not count."""
+def _closes(plan: Plan) -> bool:
+    """Whether to close the interface for want of an answer: only if asked to, and if there was none before.
+
+    An earlier answer of another Droplet, whose image we run, does not count.
+    """
     found = snapshot.load(plan.host.files)
-    return found is not None and found.droplet_id == plan.here.machine.droplet_id
+    return plan.settings.fail_closed and (found is None or found.droplet_id != plan.here.machine.droplet_id)

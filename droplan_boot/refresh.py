@@ -106,10 +106,8 @@ def close(host: Host, wanted: Settings, here: learn.Here) -> None:
     Raises:
         DroplanError: the rules are as they were.
     """
-    policy = learn.nobody(wanted, here)
-    spare_session(host, Learned(here, policy))
     host.log.say("Closing: nobody but DROPLAN_ALLOW may come in until the peers are known")
-    enforce(host, wanted, policy)
+    enforce(host, wanted, learn.nobody(wanted, here))
 
 
 def enforce(host: Host, wanted: Settings, policy: Policy, former: Policy | None = None) -> tuple[bool, str]:

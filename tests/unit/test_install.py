@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
-from droplan_boot import install, paths, persistence, refresh, snapshot, status
-from droplan_boot.errors import DroplanError, NoAnswerError, TokenError, UsageError
+from droplan_boot import install, paths, persistence, refresh, report, snapshot, status
+from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
 from droplan_boot.host.files import Files
+from droplan_boot.host.sessions import Session
 from droplan_boot.snapshot import Snapshot
 from tests.unit.droplet import PYZ, TOKEN, TWO, Droplet, made
 from tests.unit.golden import guard
@@ -211,9 +213,29 @@ class TestNoAnswer:
         droplet.answer = answer  # type: ignore[assignment]
         before = droplet.everything()
         with pytest.raises(error):
-            install.run(droplet.host(token=token))
+            install.run(droplet.host(token=token, scheduled=False))
         assert droplet.everything() == before
         assert droplet.changed() == []
+
+    def test_the_schedule_reports_a_token_that_is_refused(self, installed: Droplet) -> None:
+        installed.answer = TokenError("refused")
+        with pytest.raises(TokenError):
+            install.run(installed.host())
+        found = report.load(installed.files)
+        assert found
+        assert found.error
+        assert "refused" in found.error
+
+    def test_closing_that_would_cut_the_callers_session_is_refused_before_anything_changes(
+        self, droplet: Droplet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        session = Session(ipaddress.ip_address("fe80::1"), 22, ipaddress.ip_address("fe80::2"))
+        monkeypatch.setattr(refresh, "ssh_sessions", lambda _environ: (session,))
+        droplet.answer = NO_ANSWER
+        before = droplet.everything()
+        with pytest.raises(RefusedError, match="DROPLAN_ALLOW=tcp/22@fe80::2"):
+            install.run(droplet.host(DROPLAN_FAIL_CLOSED="true", scheduled=False))
+        assert droplet.everything() == before
 
 
 class TestRefresh:
