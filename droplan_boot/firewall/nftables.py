@@ -32,7 +32,7 @@ _TIMEOUT_S: Final = 40.0
 
 DELETIONS: Final = 8
 """Up to so many elements are deleted one by one. For each, nft from 1.0 on passes over the whole set, at an eighth of
-the cost of writing all of it (docs/nftables.md): from there on replacing the table is less work."""
+the cost of writing all of it (docs/nftables.md): from there on filling the set anew is less work."""
 
 # nft names the priorities next to those that it knows, since version 0.9.1: -20 reads the same everywhere.
 _BASE: Final = "type filter hook {0} priority -20; policy accept;"
@@ -112,13 +112,13 @@ class Nftables:
         return wrote
 
     def _write(self, current: Table | None, wanted: Table | None) -> None:
-        small = small_change(current, wanted)
-        if small:
-            try:
-                self._run(small)
-                return
-            except FirewallError:
-                pass  # somebody changed the table since we read it: replacing it fits whatever is there
+        for script in (small_change(current, wanted), update(current, wanted)):
+            if script:
+                try:
+                    self._run(script)
+                    return
+                except FirewallError:
+                    pass  # somebody changed the table since we read it: replacing it fits whatever is there
         self._run(replace(render(wanted) if wanted else ""))
 
     def _list(self) -> str:
@@ -192,7 +192,7 @@ def small_change(current: Table | None, wanted: Table | None) -> str:
     """Write the transaction that changes elements of sets only.
 
     Returns:
-        "" when more than that differs, or when replacing the table is less work.
+        "" when more than that differs, or when filling the sets anew is less work.
     """
     if current is None or wanted is None or differences(current, wanted, elements=False):
         return ""
@@ -208,6 +208,45 @@ def small_change(current: Table | None, wanted: Table | None) -> str:
         for name, held in changed.items()
         if held
     )
+
+
+def update(current: Table | None, wanted: Table | None) -> str:
+    """Write the transaction that fills sets and chains anew where they stand.
+
+    Chains and sets stay themselves, because a packet may be on its way through them at the moment of the commit. In a
+    table that is replaced it would look into a set that has just been deleted, and a peer's packet would be dropped:
+    24 of 83,000 in 300 replacements.
+
+    Returns:
+        "" when the table is not there, or holds something of another shape, so that it has to be replaced.
+    """
+    if current is None or wanted is None or current.strange or _bases(current, wanted) != _bases(wanted, current):
+        return ""
+    lines: list[str] = []
+    for name, held in wanted.sets.items():
+        if name not in current.sets:
+            lines.append(f"add set {NAME} {name} {{ type {_SETS[name[-1]][0]}; flags interval; }}")
+        elif current.sets[name]:
+            lines += [f"flush set {NAME} {name}"] if current.sets[name] != held else []
+        if held and current.sets.get(name) != held:
+            lines.append(f"add element {NAME} {name} {{ {_elements(name, held)} }}")
+    changed = {name: rules for name, rules in wanted.chains.items() if current.chains.get(name) != rules}
+    for name, rules in changed.items():  # all chains first: rules jump to each other's
+        base = f" {{ {rules[0]} }}" if rules[0].startswith("type ") else ""
+        lines += [f"flush chain {NAME} {name}"] if name in current.chains else [f"add chain {NAME} {name}{base}"]
+    for name, rules in changed.items():
+        lines += [f"add rule {NAME} {name} {rule}" for rule in rules if not rule.startswith("type ")]
+    surplus = [name for name in current.chains if name not in wanted.chains]
+    lines += [f"flush chain {NAME} {name}" for name in surplus]
+    lines += [f"delete chain {NAME} {name}" for name in surplus]
+    lines += [f"delete set {NAME} {name}" for name in current.sets if name not in wanted.sets]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _bases(one: Table, other: Table) -> dict[str, str]:
+    """Tell how the chains that both have hang in the kernel; that cannot be changed where they stand."""
+    both = {name: one.chains[name][:1] for name in one.chains if name in other.chains}
+    return {name: first[0] if first and first[0].startswith("type ") else "" for name, first in both.items()}
 
 
 def differences(current: Table | None, wanted: Table | None, *, elements: bool = True) -> tuple[str, ...]:

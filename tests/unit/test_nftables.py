@@ -17,7 +17,7 @@ from droplan_boot.firewall import nftables
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host.command import Completed
-from droplan_boot.networks import intervals
+from droplan_boot.networks import Interval, intervals
 from droplan_boot.settings import Allow
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "nftables"
@@ -109,26 +109,55 @@ class Nft:
         head = "add table inet droplan\ndelete table inet droplan\n"
         if script.startswith(head):
             return script[len(head) :]
-        text = self.text
-        for line in script.splitlines():
-            change = re.fullmatch(r"(add|delete) element inet droplan (\S+) \{ (.+) \}", line)
-            assert change, line
-            text = self._change(text, *change.groups())
-        return text
-
-    def _change(self, text: str, verb: str, name: str, changed: str) -> str:
-        block = re.search(
-            rf"\tset {name} \{{\n\t\ttype \S+\n\t\tflags interval\n(?:\t\telements = {{ (.+) }}\n)?", text
-        )
-        if block is None:
+        table = nftables.parse(self.text)
+        if table is None or table.strange:
             raise CommandError("Error: No such file or directory")
-        there = block[1].split(", ") if block[1] else []
-        for element in changed.split(", "):
-            if (element in there) is (verb == "add"):
-                raise CommandError("Error: Could not process rule: " + element)
-            there = [*there, element] if verb == "add" else [other for other in there if other != element]
-        head = block[0].split("\t\telements", 1)[0]
-        return text.replace(block[0], f"{head}\t\telements = {{ {', '.join(there)} }}\n" if there else head)
+        sets = {name: list(held) for name, held in table.sets.items()}
+        chains = {name: list(rules) for name, rules in table.chains.items()}
+        for line in script.splitlines():
+            self._apply(line, sets, chains)
+        return nftables.render(
+            nftables.Table(
+                {name: tuple(sorted(held)) for name, held in sets.items()},
+                {name: tuple(rules) for name, rules in chains.items()},
+            )
+        )
+
+    def _apply(self, line: str, sets: dict[str, list[Interval]], chains: dict[str, list[str]]) -> None:
+        """Do one line, as strictly as nft: what is not there cannot be flushed, what is jumped to not deleted."""
+        found = re.fullmatch(r"(add|flush|delete) (set|element|chain|rule) inet droplan (\S+) ?(.*)", line)
+        assert found, line
+        verb, kind, name, rest = found.groups()
+        there = name in (sets if kind in ("set", "element") else chains)
+        if not there and (verb, kind) not in (("add", "set"), ("add", "chain")):
+            raise CommandError("Error: No such file or directory")
+        if kind == "element":
+            self._change(sets[name], verb, name, rest)
+        elif kind == "rule":
+            chains[name].append(rest)
+        elif verb == "delete":
+            used = f"@{name}" if kind == "set" else f"jump {name}"
+            if any(rule.endswith(used) or f"{used} " in rule for rules in chains.values() for rule in rules):
+                raise CommandError("Error: Device or resource busy")
+            del (sets if kind == "set" else chains)[name]
+        elif kind == "set":
+            sets[name] = []
+        else:
+            kept = [rule for rule in chains.get(name, []) if rule.startswith("type ")]
+            chains[name] = [rest[2:-2]] if rest else kept
+
+    @staticmethod
+    def _change(held: list[Interval], verb: str, name: str, changed: str) -> None:
+        block = f"table inet droplan {{\n\tset {name} {{\n\t\ttype {TYPES[name[-1]]}\n\t\tflags interval\n"
+        table = nftables.parse(f"{block}\t\telements = {changed}\n\t}}\n}}\n")
+        assert table
+        for interval in table.sets[name]:
+            if (interval in held) is (verb == "add"):
+                raise CommandError(f"Error: Could not process rule: {interval}")
+            held.append(interval) if verb == "add" else held.remove(interval)
+
+
+TYPES = {"4": "ipv4_addr", "6": "ipv6_addr"}
 
 
 def rendered(policy: Policy) -> str:
@@ -290,12 +319,20 @@ class TestApply:
         assert Nftables(nft).apply(private(*old, *new))
         assert nft.scripts == [f"add element inet droplan droplan-peers4 {{ {', '.join(new)} }}\n"]
 
-    def test_more_deletions_than_are_worth_it_replace_the_table(self) -> None:
+    def test_more_deletions_than_are_worth_it_fill_the_set_anew(self) -> None:
         old = [f"10.132.0.{n}" for n in range(1, 100, 2)]
         nft = Nft(rendered(private(*old)))
         Nftables(nft).apply(private(*old[nftables.DELETIONS :]))
         Nftables(nft).apply(private(*old[2 * nftables.DELETIONS + 1 :]))
-        assert [script.split()[0] for script in nft.scripts] == ["delete", "add"]
+        assert [script.split()[0] for script in nft.scripts] == ["delete", "flush"]
+
+    @pytest.mark.parametrize("new", SCENARIOS)
+    @pytest.mark.parametrize("old", SCENARIOS)
+    def test_a_table_that_stands_is_not_replaced_whatever_changes(self, old: str, new: str) -> None:
+        nft = Nft(rendered(SCENARIOS[old]))
+        assert Nftables(nft).apply(SCENARIOS[new]) is (old != new)
+        assert nftables.parse(nft.text) == nftables.build(SCENARIOS[new])
+        assert not any("table inet droplan\n" in script for script in nft.scripts)
 
     def test_a_small_change_that_fails_becomes_a_whole_table(self) -> None:
         class Older(Nft):
