@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
+import time
 from collections import Counter
 
 from tests.lab import Lab
@@ -102,9 +103,10 @@ class Machine:
         return bool(self._crons())
 
     def stop_cron(self) -> None:
-        """End cron, by process number."""
-        crons = self._crons()
-        if crons:
+        """End cron, by process number, and see that it has ended: a signal is not carried out at once."""
+        deadline = time.monotonic() + 30
+        while crons := self._crons():
+            assert time.monotonic() < deadline, crons
             self.droplet.run(["kill", "-9", *crons], check=False)
 
     def _crons(self) -> list[str]:
