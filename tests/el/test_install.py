@@ -136,6 +136,18 @@ def test_a_loader_that_its_owner_masked_is_unmasked_and_masked_again(make: Make)
     assert machine.units("iptables", "ip6tables") == dict.fromkeys(("iptables", "ip6tables"), "masked inactive")
 
 
+def test_services_that_were_disabled_or_stopped_since_are_put_back(make: Make) -> None:
+    """By the very next install, which finds everything else in place."""
+    machine = make("almalinux-9")
+    machine.install()
+    machine.systemctl("disable", "iptables", "ip6tables")
+    machine.systemctl("disable", "--now", "crond")
+
+    machine.install()
+
+    assert machine.units("iptables", "crond") == {"iptables": "enabled inactive", "crond": "enabled active"}
+
+
 def test_without_systemd_the_daemon_of_cron_is_started_by_itself(make: Make) -> None:
     """As in a container."""
     machine = make("almalinux-9", systemd=False)
