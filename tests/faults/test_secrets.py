@@ -88,7 +88,15 @@ class TestTheToken:
         # All that the Droplet ever wrote; below that lies this machine's own file system.
         written = program.droplet.written
         mounted = [program.droplet.path(path) for path in ("/run", "/tmp", "/dev/shm")]
-        search = ["grep", "-rlF", "--devices=skip", "--exclude=*.trace", program.lab.token, written, *mounted]
+        search = [
+            "grep",
+            "-rlF",
+            "--devices=skip",
+            "--exclude=*.trace",
+            program.lab.token,
+            str(written),
+            *map(str, mounted),
+        ]
         found = subprocess.run(search, stdout=subprocess.PIPE, text=True, check=False)
         assert found.stdout.splitlines() == [f"{written}{SETTINGS}"]
 
