@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.sample import Samples, table
-from droplan_boot.firewall import nftables, plan, ruleset
+from droplan_boot.firewall import nft_table, plan, ruleset
 from droplan_boot.firewall.policy import Guard, Policy
 from tests.lab import Lab
 
@@ -129,12 +129,12 @@ def _ipset(peers: Sequence[str]) -> Put:
 
 
 def _nft(peers: Sequence[str]) -> Put:
-    table = nftables.build(_policy(peers))
+    table = nft_table.build(_policy(peers))
     assert table
 
     def put(lab: Lab) -> None:
         _restore("")(lab)
-        _feed(lab, ["nft", "-f", "-"], nftables.render(table))
+        _feed(lab, ["nft", "-f", "-"], nft_table.render(table))
 
     return put
 

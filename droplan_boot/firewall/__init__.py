@@ -22,5 +22,6 @@ What other programs may do to the table, and how we survive it:
 
 ``policy`` says who may come in. ``ruleset`` and ``tree`` turn that into rules, ``plan`` compares them with what is
 there and lists the edits: all pure. ``iptables`` reads, has the edits written by ``restore`` or ``libiptc``, and
-reads back. ``nftables`` is the way of hosts without iptables. ``choose`` picks one and says why.
+reads back. On hosts without iptables ``nft_table`` (pure) and ``nftables`` do the same for nft. ``choose`` picks one
+and says why.
 """

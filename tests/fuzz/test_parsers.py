@@ -18,7 +18,7 @@ from droplan_boot import persistence, report, schedule, settings, snapshot
 from droplan_boot.digitalocean import http, metadata, model
 from droplan_boot.digitalocean.api import Account
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall import nftables, plan, policy, ruleset
+from droplan_boot.firewall import nft_table, plan, policy, ruleset
 from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host.files import Files
 from droplan_boot.host.sessions import ssh_sessions
@@ -137,10 +137,10 @@ def saved_rules(chance: random.Random) -> None:
 
 
 def nft_listing(chance: random.Random) -> None:
-    table = nftables.build(POLICY)
+    table = nft_table.build(POLICY)
     assert table is not None
-    nftables.differences(
-        nftables.parse(mutate.text(nftables.render(table).encode(), chance).decode(errors="replace")), table
+    nft_table.differences(
+        nft_table.parse(mutate.text(nft_table.render(table).encode(), chance).decode(errors="replace")), table
     )
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot.errors import CommandError, FirewallError
-from droplan_boot.firewall import nftables
+from droplan_boot.firewall import nft_table
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host.command import Completed
@@ -109,15 +109,15 @@ class Nft:
         head = "add table inet droplan\ndelete table inet droplan\n"
         if script.startswith(head):
             return script[len(head) :]
-        table = nftables.parse(self.text)
+        table = nft_table.parse(self.text)
         if table is None or table.strange:
             raise CommandError("Error: No such file or directory")
         sets = {name: list(held) for name, held in table.sets.items()}
         chains = {name: list(rules) for name, rules in table.chains.items()}
         for line in script.splitlines():
             self._apply(line, sets, chains)
-        return nftables.render(
-            nftables.Table(
+        return nft_table.render(
+            nft_table.Table(
                 {name: tuple(sorted(held)) for name, held in sets.items()},
                 {name: tuple(rules) for name, rules in chains.items()},
             )
@@ -149,7 +149,7 @@ class Nft:
     @staticmethod
     def _change(held: list[Interval], verb: str, name: str, changed: str) -> None:
         block = f"table inet droplan {{\n\tset {name} {{\n\t\ttype {TYPES[name[-1]]}\n\t\tflags interval\n"
-        table = nftables.parse(f"{block}\t\telements = {changed}\n\t}}\n}}\n")
+        table = nft_table.parse(f"{block}\t\telements = {changed}\n\t}}\n}}\n")
         assert table
         for interval in table.sets[name]:
             if (interval in held) is (verb == "add"):
@@ -161,9 +161,9 @@ TYPES = {"4": "ipv4_addr", "6": "ipv6_addr"}
 
 
 def rendered(policy: Policy) -> str:
-    table = nftables.build(policy)
+    table = nft_table.build(policy)
     assert table
-    return nftables.render(table)
+    return nft_table.render(table)
 
 
 class TestRules:
@@ -175,7 +175,7 @@ class TestRules:
         assert {path.stem for path in GOLDEN.glob("*.nft")} == set(SCENARIOS)
 
     def test_a_policy_that_guards_nothing_is_no_table(self) -> None:
-        assert nftables.build(Policy(())) is None
+        assert nft_table.build(Policy(())) is None
 
     def test_a_packet_passes_as_many_rules_however_many_peers_there_are(self) -> None:
         few, many = private("10.0.0.1"), private(*(f"10.{n // 250}.{n % 250}.1" for n in range(5000)))
@@ -212,10 +212,10 @@ class TestIntervals:
     @given(st.lists(st.one_of(networks, at_the_ends)), st.lists(st.integers(0, 2**128 - 1)))
     def test_what_is_written_reads_back_the_same(self, wide: list[ipaddress.IPv4Network], six: list[int]) -> None:
         peers = tuple(ipaddress.IPv6Address(number) for number in six)
-        table = nftables.build(Policy((Guard(True, ("eth0",), peers, tuple(Allow(one) for one in wide)),)))
+        table = nft_table.build(Policy((Guard(True, ("eth0",), peers, tuple(Allow(one) for one in wide)),)))
 
         assert table
-        assert nftables.parse(nftables.render(table)) == table
+        assert nft_table.parse(nft_table.render(table)) == table
 
     def test_one_version_has_no_address_of_the_other(self) -> None:
         both = guard("10.132.0.3", "2604:a880::3", allowed=(allow("203.0.113.0/24"), allow("2001:db8::/32")))
@@ -322,8 +322,8 @@ class TestApply:
     def test_more_deletions_than_are_worth_it_fill_the_set_anew(self) -> None:
         old = [f"10.132.0.{n}" for n in range(1, 100, 2)]
         nft = Nft(rendered(private(*old)))
-        Nftables(nft).apply(private(*old[nftables.DELETIONS :]))
-        Nftables(nft).apply(private(*old[2 * nftables.DELETIONS + 1 :]))
+        Nftables(nft).apply(private(*old[nft_table.DELETIONS :]))
+        Nftables(nft).apply(private(*old[2 * nft_table.DELETIONS + 1 :]))
         assert [script.split()[0] for script in nft.scripts] == ["delete", "flush"]
 
     @pytest.mark.parametrize("new", SCENARIOS)
@@ -331,7 +331,7 @@ class TestApply:
     def test_a_table_that_stands_is_not_replaced_whatever_changes(self, old: str, new: str) -> None:
         nft = Nft(rendered(SCENARIOS[old]))
         assert Nftables(nft).apply(SCENARIOS[new]) is (old != new)
-        assert nftables.parse(nft.text) == nftables.build(SCENARIOS[new])
+        assert nft_table.parse(nft.text) == nft_table.build(SCENARIOS[new])
         assert not any("table inet droplan\n" in script for script in nft.scripts)
 
     def test_a_small_change_that_fails_becomes_a_whole_table(self) -> None:
