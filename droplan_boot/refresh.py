@@ -107,7 +107,10 @@ def close(host: Host, wanted: Settings, here: learn.Here) -> None:
         DroplanError: the rules are as they were.
     """
     host.log.say("Closing: nobody but DROPLAN_ALLOW may come in until the peers are known")
-    enforce(host, wanted, learn.nobody(wanted, here))
+    policy = learn.nobody(wanted, here)
+    enforce(host, wanted, policy)
+    # For a reboot before the first answer. Written last: it must not be a full disk that keeps the interface open.
+    snapshot.store(host.files, Snapshot(snapshot.NOBODY, time.time(), policy))
 
 
 def enforce(host: Host, wanted: Settings, policy: Policy, former: Policy | None = None) -> tuple[bool, str]:

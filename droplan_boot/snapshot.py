@@ -1,14 +1,21 @@
-"""The last good answer on disk: what is restored at boot without any network, and what ``status`` compares with."""
+"""What is enforced, on disk: what is restored at boot without any network, and what ``status`` compares with.
+
+That is the last good answer, or, where there was none yet and DROPLAN_FAIL_CLOSED is set, that nobody may come in.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Final
 
 from droplan_boot import paths
 from droplan_boot.firewall import policy as policies
 from droplan_boot.firewall.policy import Policy
 from droplan_boot.host.files import Files
+
+NOBODY: Final = 0
+"""No Droplet's number: nobody learned who the peers are, and the interface is closed until somebody does."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,7 @@ class Snapshot:
     """What was learned and when.
 
     Args:
-        droplet_id: the Droplet that learned it.
+        droplet_id: the Droplet that learned it, or NOBODY.
         written: seconds since the epoch.
         policy: who may come in.
     """

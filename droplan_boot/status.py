@@ -74,7 +74,7 @@ def look(host: Host, now: float) -> Status:
         interfaces=tuple(name for guard in found.policy.guards for name in guard.interfaces) if found else (),
         backend=f"{choice.backend.name} ({choice.why})",
         peers={guard.chain: len(guard.peers) for guard in found.policy.guards} if found else {},
-        snapshot_age=now - found.written if found else None,
+        snapshot_age=now - found.written if found and found.droplet_id != snapshot.NOBODY else None,
         next_run=schedule.next_run(cron, now),
         saved=_saved(host, choice.backend),
         last=_last(last, now),

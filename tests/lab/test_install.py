@@ -267,6 +267,17 @@ class TestWithoutAnAnswer:
         assert probe(fresh.lab.peers[0], fresh.droplet).tcp
         assert probe(fresh.lab.stranger, fresh.droplet, patience=0.7).nothing
 
+    def test_closed_it_stays_over_a_reboot_where_our_unit_restores_the_rules(self, fresh: Program) -> None:
+        fresh.lab.do.set_droplets(fresh.lab.peer_droplets)
+        environ = {"DROPLAN_FAIL_CLOSED": "true", "DROPLAN_BACKEND": "nftables"}
+        assert fresh.download("install", DO_KEY=fresh.lab.token, **environ).returncode == 1
+        fresh.droplet.reboot()
+        assert probe(fresh.lab.stranger, fresh.droplet).tcp
+        # What droplan-restore.service runs, before the network is up; this Droplet has no systemd.
+        succeeded(fresh.run("restore"))
+        assert probe(fresh.lab.stranger, fresh.droplet, patience=0.7).nothing
+        assert probe(fresh.lab.peers[0], fresh.droplet, patience=0.7).nothing
+
     def test_a_repair_keeps_the_rules(self, program: Program) -> None:
         before = program.rules()
         program.droplet.path(CRON).unlink()

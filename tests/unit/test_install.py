@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
 import pytest
 
-from droplan_boot import install, paths, persistence, refresh, report, snapshot, status
+from droplan_boot import install, paths, persistence, refresh, report, restore, snapshot, status
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
 from droplan_boot.host.files import Files
 from droplan_boot.host.sessions import Session
@@ -190,6 +191,22 @@ class TestNoAnswer:
         assert closed(droplet)
         assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "DROP"
         assert droplet.tables[4].verdict(Packet("10.132.0.2", port=22)) == "ACCEPT"
+
+    def test_closed_it_stays_over_a_reboot_and_says_that_no_answer_came(self, droplet: Droplet) -> None:
+        droplet.answer = NO_ANSWER
+        with pytest.raises(NoAnswerError):
+            install.run(droplet.host(DROPLAN_FAIL_CLOSED="true", DROPLAN_ALLOW="tcp/22"))
+        shown = status.look(droplet.host(), time.time())
+        assert (shown.drift, shown.snapshot_age) == ((), None)
+        for rules in droplet.tables[4].chains.values():
+            rules.clear()  # as a boot does
+        restore.run(droplet.host())
+        assert "No answer has named the peers yet" in droplet.lines.said[-1]
+        assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "DROP"
+        assert droplet.tables[4].verdict(Packet("10.132.0.2", port=22)) == "ACCEPT"
+        droplet.answer = TWO
+        refresh.run(droplet.host(scheduled=True, token=""))
+        assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "ACCEPT"
 
     def test_but_not_when_an_earlier_answer_is_known(self, installed: Droplet) -> None:
         installed.answer = NO_ANSWER
