@@ -48,6 +48,8 @@ class Http:
     ) -> None:
         # The resolver has no timeout of its own that we could pass: by default a dead server costs 30 s.
         os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:2")
+        # A clock that is years off makes urllib3 warn; what it leads to is told in our one sentence.
+        urllib3.disable_warnings()
         self._session = _Session()
         self._session.trust_env = False
         self._session.verify = trust_store()

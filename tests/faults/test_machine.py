@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,14 +13,17 @@ import pytest
 
 from tests.faults.harm import NEW, Patient
 from tests.lab import Lab, fleet, probe
+from tests.lab.account import Droplet
 from tests.lab.program import (
     DOWNLOADED,
     LOG,
+    PROGRAM,
     PROTECTED_INPUT,
     REFRESH,
     SAVED,
     SNAPSHOT,
     STATUS,
+    Done,
     Program,
     sentence,
     succeeded,
@@ -329,11 +332,27 @@ class TestKernel:
 
 class TestClock:
     def test_set_back_by_years_stops_nothing(self, installed: Program) -> None:
-        ahead = 4102444800  # the year 2100
-        for path, name in ((SNAPSHOT, "written"), (STATUS, "epoch")):
-            place = installed.droplet.path(path)
-            place.write_text(json.dumps({**json.loads(place.read_text()), name: ahead}))
-            os.utime(place, (ahead, ahead))
+        assert "Added 1 peer" in at("+3000d", installed, NEW).stdout
+        assert json.loads(installed.read(SNAPSHOT))["written"] > time.time() + 2900 * 86400
         assert "0 s ago" in succeeded(installed.run("status")).stdout
-        installed.list_droplets(NEW)
+        installed.list_droplets(*installed.lab.peer_droplets)
+        assert "Removed 1 peer" in installed.refresh().stdout
+        assert abs(json.loads(installed.read(SNAPSHOT))["written"] - time.time()) < 600
+
+    def test_so_far_that_no_certificate_is_valid_yet_changes_nothing_until_it_is_right(
+        self, installed: Program
+    ) -> None:
+        before = installed.rules()
+        refused = at("-3000d", installed, NEW)
+        assert refused.returncode == 1
+        assert "not yet valid" in sentence(refused)
+        assert "check the clock" in sentence(refused)
+        assert installed.rules() == before
         assert "Added 1 peer" in installed.refresh().stdout
+
+
+def at(shift: str, program: Program, *peers: Droplet) -> Done:
+    """Refresh while the Droplet's clock is ``shift`` off."""
+    program.list_droplets(*program.lab.peer_droplets, *peers)
+    clock = ["faketime", "-f", shift]
+    return program.droplet.run([*clock, PROGRAM, "refresh"], check=False, timeout=100)
