@@ -16,7 +16,8 @@ from tests.lab import Lab, account
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-BASELINE = "one process per rule"
+# What the way of one process per rule writes: the name it gets, the arguments of per_rule.py.
+BASELINES = {"one process per rule: ours": ("all",), "one process per rule: the Go droplan's": ()}
 BASELINE_LIMIT = 1000  # beyond, it takes minutes
 
 # name → variant of iptables in the lab, DROPLAN_BACKEND
@@ -26,6 +27,12 @@ BACKENDS = {
     "nftables": ("nft", "nftables"),
 }
 CASES = ("first", "unchanged", "1 % changed")
+START = (
+    "python3 -I -S -c pass",
+    "python3 -I -S -c 'import requests'",
+    "droplan --version",
+    "droplan refresh, 10 peers, unchanged",
+)
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,9 @@ class Subject:
         """Measure a refresh."""
         return self.measure("/opt/droplan/droplan", "refresh")
 
-    def per_rule(self) -> Cost:
+    def per_rule(self, words: Sequence[str]) -> Cost:
         """Measure a refresh the way of the Go droplan."""
-        argv = ("/usr/bin/python3", "-I", "-S", "/root/per_rule.py", self.packages(), "eth1")
+        argv = ("/usr/bin/python3", "-I", "-S", "/root/per_rule.py", self.packages(), "eth1", *words)
         return self.measure(*argv, environment={"DO_KEY": self.lab.token})
 
     def packages(self) -> str:
@@ -113,11 +120,11 @@ def run(sizes: Sequence[int], rounds: int) -> Costs:
                     costs[name, size, "unchanged"].append(subject.refresh())
                     subject.lab.do.set_droplets([*subject.own[:1], *changed])
                     costs[name, size, "1 % changed"].append(subject.refresh())
-                if size <= BASELINE_LIMIT:
-                    subject = subjects["iptables-nft"]
+                subject = subjects["iptables-nft"]
+                subject.lab.do.set_droplets([*subject.own[:1], *fleet])
+                for name, words in BASELINES.items() if size <= BASELINE_LIMIT else ():
                     subject.forget()
-                    subject.lab.do.set_droplets([*subject.own[:1], *fleet])
-                    costs[BASELINE, size, "first"].append(subject.per_rule())
+                    costs[name, size, "first"].append(subject.per_rule(words))
         costs.update(_starts(subjects["iptables-nft"], rounds))
     return costs
 
@@ -136,15 +143,15 @@ def _starts(subject: Subject, rounds: int) -> Costs:
     imports = f"import sys; sys.path.insert(0, '{subject.packages()}'); import requests"
     subject.lab.do.set_droplets([*subject.own[:1], *account.fleet(10)])
     subject.refresh()
-    commands = {
-        "python3 -I -S -c pass": ("/usr/bin/python3", "-I", "-S", "-c", "pass"),
-        "python3 -I -S -c 'import requests'": ("/usr/bin/python3", "-I", "-S", "-c", imports),
-        "droplan --version": ("/opt/droplan/droplan", "--version"),
-        "droplan refresh, 10 peers, unchanged": ("/opt/droplan/droplan", "refresh"),
-    }
+    commands = (
+        ("/usr/bin/python3", "-I", "-S", "-c", "pass"),
+        ("/usr/bin/python3", "-I", "-S", "-c", imports),
+        ("/opt/droplan/droplan", "--version"),
+        ("/opt/droplan/droplan", "refresh"),
+    )
     costs: Costs = defaultdict(list)
     for _ in range(max(rounds, 9)):
-        for name, command in commands.items():
+        for name, command in zip(START, commands):
             costs[name, 0, "start"].append(subject.measure(*command))
     return costs
 

@@ -1,7 +1,9 @@
-"""The way of the Go droplan: 20 Droplets a request, flush the chain, then one iptables process for each peer.
+"""The way of the Go droplan: 20 Droplets a request, flush the chains, then one iptables process for each rule.
 
-In Python and with requests, as droplan is, so that what differs is the way and not the language. Runs on the Droplet:
-``python3 -I -S per_rule.py SITE_PACKAGES INTERFACE``, with the token in DO_KEY.
+In Python and with requests, as droplan is, so that what differs is the way and not the language. Runs on the Droplet,
+with the token in DO_KEY: ``python3 -I -S per_rule.py SITE_PACKAGES INTERFACE``. That writes the rules that the Go
+droplan wrote, in INPUT and for IPv4. With a third argument, ``all``, it writes those that we write: containers' ports
+(FORWARD) and IPv6 are closed too. Neither saves them, or reads them back.
 """
 
 from __future__ import annotations
@@ -31,26 +33,45 @@ def peers() -> list[str]:
     return found
 
 
-def iptables(*words: str) -> int:
-    """Run iptables once."""
-    return subprocess.run(["iptables", *words], check=False, stderr=subprocess.DEVNULL).returncode
+def run(tool: str, *words: str) -> int:
+    """Run iptables or ip6tables once."""
+    return subprocess.run([tool, *words], check=False, stderr=subprocess.DEVNULL).returncode
+
+
+def fill(tool: str, chain: str, rules: list[list[str]]) -> None:
+    """Put rules into a chain of ours."""
+    run(tool, "-N", chain)
+    run(tool, "-F", chain)
+    for rule in rules:
+        run(tool, "-A", chain, *rule)
+
+
+def append(tool: str, chain: str, rules: list[list[str]]) -> None:
+    """Put rules that are not there yet into a chain of everybody's."""
+    for rule in rules:
+        if run(tool, "-C", chain, *rule):
+            run(tool, "-A", chain, *rule)
 
 
 def main() -> None:
     """Refresh as the Go droplan does."""
     addresses = peers()
-    interface = sys.argv[2]
-    iptables("-N", "droplan-peers")
-    iptables("-F", "droplan-peers")
-    for address in addresses:
-        iptables("-A", "droplan-peers", "-s", f"{address}/32", "-j", "ACCEPT")
-    for rule in (
-        ["-j", "droplan-peers"],
-        ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"],
-        ["-j", "DROP"],
-    ):
-        if iptables("-C", "INPUT", "-i", interface, *rule):
-            iptables("-A", "INPUT", "-i", interface, *rule)
+    everything = sys.argv[3:] == ["all"]
+    interface = ["-i", sys.argv[2]]
+    replies = ["-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED"]
+    head = [[*interface, "-j", "droplan-peers"], [*interface, *replies, "-j", "ACCEPT"], [*interface, "-j", "DROP"]]
+    fill("iptables", "droplan-peers", [["-s", f"{address}/32", "-j", "ACCEPT"] for address in addresses])
+    append("iptables", "INPUT", head)
+    if not everything:
+        return
+    passing = [["-s", f"{address}/32", "-j", "RETURN"] for address in addresses]
+    fill("iptables", "droplan-forward", [[*replies, "-j", "RETURN"], *passing, ["-j", "DROP"]])
+    append("iptables", "FORWARD", [[*interface, "-j", "droplan-forward"]])
+    neighbours = [["-p", "icmpv6", "--icmpv6-type", kind, "-j", "ACCEPT"] for kind in ("135", "136")]
+    fill("ip6tables", "droplan-peers", neighbours)
+    append("ip6tables", "INPUT", head)
+    fill("ip6tables", "droplan-forward", [[*replies, "-j", "RETURN"], ["-j", "DROP"]])
+    append("ip6tables", "FORWARD", [[*interface, "-j", "droplan-forward"]])
 
 
 main()

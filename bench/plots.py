@@ -6,8 +6,8 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from bench.control import BASELINE, Costs
-from bench.data import CONNTRACK, NONE, Rates
+from bench.control import BASELINES, Costs
+from bench.data import CONNTRACK, NONE, Rates, to_conntrack
 from bench.sample import Samples
 
 mpl.use("svg")
@@ -28,7 +28,7 @@ def control(costs: Costs, path: Path) -> None:
                 if other == name and which == case
             )
             if points:
-                label = name if name == BASELINE else f"{name}, {case}"
+                label = name if name in BASELINES else f"{name}, {case}"
                 axes.loglog(*zip(*points), style, marker="o", markersize=3, label=label)
     axes.set(xlabel="peers", ylabel="CPU seconds of a refresh")
     _save(figure, axes, path)
@@ -37,10 +37,9 @@ def control(costs: Costs, path: Path) -> None:
 def data(rates: Rates, path: Path) -> None:
     """Draw the new-flow packet rate of each candidate."""
     names = list(dict.fromkeys(name for name, _ in rates))[::-1]
-    base = rates[CONNTRACK, "new"].median
     figure, axes = plt.subplots(figsize=(7, 0.35 * len(names) + 1))
     colours = ["#999" if name in (NONE, CONNTRACK) else "#0069ff" if "our" in name else "#d9822b" for name in names]
-    axes.barh(names, [rates[name, "new"].median / base for name in names], color=colours)
+    axes.barh(names, [to_conntrack(rates, name).median for name in names], color=colours)
     axes.set(xlabel="packet rate of new flows, to conntrack only")
     _save(figure, axes, path, legend=False)
 
