@@ -274,8 +274,11 @@ class TestLeavesNothing:
 
     @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_a_lab_that_is_ended_takes_everything_along(self, end: signal.Signals) -> None:
+        # A shell has its background jobs ignore SIGINT, and whoever they start inherits that.
         program = """
+import signal
 from tests.lab import Lab
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with Lab() as lab:
     print("up", flush=True)
     lab.droplet.run(["sleep", "99"], timeout=99)
@@ -293,6 +296,7 @@ with Lab() as lab:
             own = set(map(network_of, descendants(lab.pid))) - {network_of(lab.pid), ""}
             assert len(own) >= 6, "a namespace each for switch, cloud, Droplet, two peers and the stranger"
             lab.send_signal(end)
+            lab.wait(timeout=30)
         deadline = time.monotonic() + 10
         while own & {network_of(int(process.name)) for process in Path("/proc").glob("[0-9]*")}:
             assert time.monotonic() < deadline, "processes of the lab are left"
