@@ -130,8 +130,13 @@ def render(status: Status, now: float) -> str:
     return "".join(
         f"{'' if number else name:<13} {line}\n"
         for name, text in rows
-        for number, line in enumerate(textwrap.wrap(text, _WIDTH - 14))
+        for number, line in enumerate(textwrap.wrap(_printable(text), _WIDTH - 14))
     )
+
+
+def _printable(text: str) -> str:
+    """Take out what a terminal would obey: some of it was said by others, or read from files and rulesets."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _problems(host: Host, last: report.Report | None) -> list[str]:
@@ -143,7 +148,7 @@ def _problems(host: Host, last: report.Report | None) -> list[str]:
         found.append(f"the bootstrap failed: {failed.decode(errors='replace').strip()}")
     if host.files.exists(paths.UNFINISHED):
         found.append("an install has not ended; the schedule goes on with it, or run `droplan install` now")
-    return ["".join(char if char.isprintable() else "?" for char in line) for line in found]
+    return found
 
 
 def _last(last: report.Report | None, now: float) -> str:

@@ -123,12 +123,14 @@ def test_the_setting_that_it_names_keeps_the_session(guarded: Patient) -> None:
         assert "eth1 -j DROP" in guarded.rules()
 
 
-def test_force_goes_on_and_the_session_ends(guarded: Patient) -> None:
+@pytest.mark.parametrize("words", ["--force", "--scheduled"])  # cron's, if somebody started cron in a session
+def test_force_goes_on_and_the_session_ends(guarded: Patient, words: str) -> None:
+    guarded.droplet.path("/srv/code").unlink(missing_ok=True)
     guarded.edit(
         "-A OUTPUT -m conntrack --ctstate INVALID -j RETURN"
     )  # so that the session is tracked from its start
     with Session(guarded.lab, guarded.lab.stranger) as session:
-        script = f"/usr/bin/python3 {DOWNLOADED} refresh --force; echo $? >/srv/code"
+        script = f"/usr/bin/python3 {DOWNLOADED} refresh {words}; echo $? >/srv/code"
         session.begin("/bin/sh", "-c", script, DO_KEY=guarded.lab.token)
         code = guarded.droplet.run(["sh", "-c", "until [ -s /srv/code ]; do :; done; cat /srv/code"]).stdout
         assert code == "0\n"

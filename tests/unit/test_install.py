@@ -6,6 +6,7 @@ import ipaddress
 import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,18 @@ class TestNoAnswer:
         assert found
         assert found.error
         assert "refused" in found.error
+
+    @pytest.mark.parametrize(("scheduled", "force"), [(True, False), (False, True)])
+    def test_neither_the_schedule_nor_who_insists_is_held_up_by_a_session(
+        self, scheduled: bool, force: bool, droplet: Droplet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        session = Session(ipaddress.ip_address("10.132.0.1"), 22, ipaddress.ip_address("10.132.0.66"))
+        monkeypatch.setattr(refresh, "ssh_sessions", lambda _environ: (session,))
+        with pytest.raises(RefusedError):
+            install.run(droplet.host(scheduled=False))
+        assert not closed(droplet)
+        install.run(replace(droplet.host(scheduled=scheduled), force=force))
+        assert closed(droplet)
 
     def test_closing_that_would_cut_the_callers_session_is_refused_before_anything_changes(
         self, droplet: Droplet, monkeypatch: pytest.MonkeyPatch

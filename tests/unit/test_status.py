@@ -77,5 +77,6 @@ def test_programs_get_the_same_as_json() -> None:
 
 
 @given(st.text(), st.floats(allow_nan=False))
-def test_whatever_went_wrong_it_is_rendered(words: str, age: float) -> None:
-    status.render(replace(NORMAL, problems=(words,), drift=(words,), snapshot_age=age), NOW)
+def test_whatever_went_wrong_it_is_rendered_and_no_terminal_obeys_it(words: str, age: float) -> None:
+    for shown in (replace(NORMAL, problems=(words,), snapshot_age=age), replace(NORMAL, drift=(words,))):
+        assert all(line.isprintable() for line in status.render(shown, NOW).split("\n"))
