@@ -85,6 +85,11 @@ class TestAnyWayOfStarting:
     def test_with_an_exit_code_of_its_own(self, used: Machine) -> None:
         assert used.start("no-such-verb").returncode == 2
 
+    def test_with_another_one_where_its_words_could_not_be_written(self, used: Machine) -> None:
+        command = f"{SYSTEM_PYTHON} -IS {used.archive} --version >/dev/full"
+        ended = used.run("sh", "-c", command)
+        assert (ended.returncode, ended.stderr) == (1, "")
+
     def test_by_an_unprivileged_user_it_runs_and_writes_nothing(self, fresh: Machine) -> None:
         started = fresh.run(fresh.archive, "--version", user=NOBODY)
         assert (started.returncode, started.stderr) == (0, "")

@@ -242,7 +242,8 @@ class TestOtherVersions:
     def test_a_running_droplan_holds_its_tree(self, used: Machine) -> None:
         (tree,) = used.trees()
         code = (
-            "import fcntl, runpy, sys\n"
+            "import fcntl, os, runpy, sys\n"
+            "os._exit = sys.exit\n"  # so that we can look at the process before it ends
             f"sys.path[0] = sys.argv[0] = {str(used.archive)!r}\n"
             "sys.argv[1:] = ['--version']\n"
             "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
