@@ -17,13 +17,13 @@ def main() -> None:
     parser.add_argument("--peers", default="10,100,1000,10000", help="numbers of peers, by comma")
     parser.add_argument("--rounds", type=int, default=5, help="how often each is measured")
     parser.add_argument("--refreshes", type=int, default=100, help="refreshes under traffic")
-    parser.add_argument("--packets", type=int, default=60000, help="datagrams a measurement")
+    parser.add_argument("--packets", type=int, default=30000, help="datagrams a measurement")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where benchmarks.md goes")
     options = parser.parse_args()
     sizes = [int(size) for size in options.peers.split(",")]
 
     # A packet rate jumps about far more than the cost of a process does.
-    rates = data.run([size for size in sizes if size >= 100] or sizes, 3 * options.rounds, options.packets)
+    rates = data.run([size for size in sizes if size >= 100] or sizes, 6 * options.rounds, options.packets)
     passages = traffic.run(min(1000, max(sizes)), options.refreshes)
     costs = control.run(sizes, options.rounds)
 

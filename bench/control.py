@@ -16,8 +16,8 @@ from tests.lab import Lab, account
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-# What the way of one process per rule writes: the name it gets, the arguments of per_rule.py.
-BASELINES = {"one process per rule: ours": ("all",), "one process per rule: the Go droplan's": ()}
+# The way of one process per rule, by whose rules it writes, with the arguments of per_rule.py.
+BASELINES = {"one process per rule, our rules": ("all",), "one process per rule, Go droplan's rules": ()}
 BASELINE_LIMIT = 1000  # beyond, it takes minutes
 
 # name → variant of iptables in the lab, DROPLAN_BACKEND
@@ -150,7 +150,7 @@ def _starts(subject: Subject, rounds: int) -> Costs:
         ("/opt/droplan/droplan", "refresh"),
     )
     costs: Costs = defaultdict(list)
-    for _ in range(max(rounds, 9)):
+    for _ in range(5 * rounds):
         for name, command in zip(START, commands):
             costs[name, 0, "start"].append(subject.measure(*command))
     return costs

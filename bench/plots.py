@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib as mpl
 
 from bench.control import BASELINES, Costs
-from bench.data import CONNTRACK, NONE, Rates, to_conntrack
+from bench.data import CONNTRACK, NONE, RATIO, Rates
 from bench.sample import Samples
 
 mpl.use("svg")
@@ -39,7 +39,7 @@ def data(rates: Rates, path: Path) -> None:
     names = list(dict.fromkeys(name for name, _ in rates))[::-1]
     figure, axes = plt.subplots(figsize=(7, 0.35 * len(names) + 1))
     colours = ["#999" if name in (NONE, CONNTRACK) else "#0069ff" if "our" in name else "#d9822b" for name in names]
-    axes.barh(names, [to_conntrack(rates, name).median for name in names], color=colours)
+    axes.barh(names, [rates[name, RATIO].median for name in names], color=colours)
     axes.set(xlabel="packet rate of new flows, to conntrack only")
     _save(figure, axes, path, legend=False)
 
