@@ -17,7 +17,8 @@ from tests.lab import Lab, account
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 # The way of one process per rule, by whose rules it writes, with the arguments of per_rule.py.
-BASELINES = {"one process per rule, our rules": ("all",), "one process per rule, Go droplan's rules": ()}
+OUR_RULES, GO_RULES = "one process per rule", "one process per rule, Go droplan's rules"
+BASELINES = {OUR_RULES: ("all",), GO_RULES: ()}
 BASELINE_LIMIT = 1000  # beyond, it takes minutes
 
 # name → variant of iptables in the lab, DROPLAN_BACKEND
