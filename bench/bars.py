@@ -47,8 +47,9 @@ def _fewer_rules(costs: Costs) -> str:
         return ""
     times = _times(costs[GO_RULES, 1_000, "first"], costs["iptables-nft", 1_000, "first"])
     return (
-        " One process per rule writes the rules that droplan writes. The Go droplan wrote less than half of them, for "
-        f"it left IPv6 and containers' ports open: its refresh of 1,000 peers takes {times:.1f} times the CPU of ours."
+        " One process per rule writes the rules that droplan writes. The Go droplan wrote less than half of them, "
+        "for it left IPv6 and containers' ports open: its refresh of 1,000 peers takes "
+        f"{times:.1f} times the CPU of ours."
     )
 
 

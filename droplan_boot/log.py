@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, TextIO
 
 from droplan_boot import paths
 from droplan_boot.errors import DroplanError
@@ -32,12 +32,11 @@ class Terminal:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        sys.stdout.write(line(text))
-        sys.stdout.flush()
+        _print(sys.stdout, line(text))
 
     def complain(self, text: str) -> None:
         """Print a line on stderr."""
-        sys.stderr.write(line(text))
+        _print(sys.stderr, line(text))
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,19 @@ class LogFile:
         try:
             self.files.append(paths.LOG, line(text).encode(), 0o640, keep=_KEEP_BYTES)
         except DroplanError as error:
-            sys.stderr.write(line(f"{text} ({error})"))
+            _print(sys.stderr, line(f"{text} ({error})"))
 
     def complain(self, text: str) -> None:
         """Append a line."""
         self.say(text)
+
+
+def _print(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        pass  # `install | head`, or a full disk: no reason to stop halfway
 
 
 def line(text: str) -> str:

@@ -16,6 +16,7 @@ from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.policy import Policy
 from droplan_boot.host.machine import Host, require_root
+from droplan_boot.snapshot import Snapshot
 
 _WIDTH: Final = 80
 
@@ -79,7 +80,7 @@ def look(host: Host, now: float) -> Status:
         saved=_saved(host, choice.backend),
         last=_last(last, now),
         drift=(
-            *(choice.backend.drift(found.policy) if found else ["there is no last answer to compare them with"]),
+            *_differences(choice.backend, found),
             *_astray(choice.backend, last, host, ipv6=ipv6),
         ),
         problems=tuple(_problems(host, last)),
@@ -98,6 +99,13 @@ def _saved(host: Host, backend: Backend) -> str:
     if isinstance(backend, Iptables) and any(persistence.only_ours(backend.last(one)) for one in backend.save):
         return f"{files} (only our rules: a program here writes its own as it runs)"
     return files
+
+
+def _differences(backend: Backend, found: Snapshot | None) -> tuple[str, ...]:
+    if found is None:
+        return ("there is no last answer to compare them with",)
+    closed = "closed to all but DROPLAN_ALLOW: no answer has named the peers yet"
+    return (*backend.drift(found.policy), *((closed,) if found.droplet_id == snapshot.NOBODY else ()))
 
 
 def _astray(backend: Backend, last: report.Report | None, host: Host, *, ipv6: bool) -> list[str]:

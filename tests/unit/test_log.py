@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import re
+import sys
 
 import pytest
 from hypothesis import given
@@ -50,6 +54,18 @@ def test_a_person_reads_what_was_done_on_stdout_and_what_went_wrong_on_stderr(
     out, err = capsys.readouterr()
     assert out.endswith(" done\n")
     assert err.endswith(" wrong\n")
+
+
+class Full(io.StringIO):
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_words_that_cannot_be_written_are_no_reason_to_stop_halfway(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, stream, Full())
+    Terminal().say("done")
+    Terminal().complain("wrong")
 
 
 class TestLogFile:
