@@ -13,6 +13,7 @@ import pytest
 
 from droplan_boot import install, paths, persistence, refresh, report, restore, snapshot, status
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
+from droplan_boot.firewall import choose
 from droplan_boot.host.files import Files
 from droplan_boot.host.sessions import Session
 from droplan_boot.snapshot import Snapshot
@@ -295,6 +296,17 @@ class TestRefresh:
         text = (installed.files.read(paths.STATUS) or b"").decode()
         assert '"result": "failed"' in text
         assert "Connection refused" in text
+
+    def test_whatever_holds_it_up_it_ends_and_says_so(
+        self, installed: Droplet, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(refresh, "LONGEST_S", 0.1)
+        monkeypatch.setattr(choose, "choose", lambda *_arguments, **_options: time.sleep(60))
+        tables = deepcopy(installed.tables)
+        with pytest.raises(DroplanError, match="had not ended after 0 s and was stopped"):
+            refresh.run(installed.host())
+        assert installed.tables == tables
+        assert '"result": "failed"' in (installed.files.read(paths.STATUS) or b"").decode()
 
     def test_it_needs_no_environment_once_it_is_installed(self, installed: Droplet) -> None:
         refresh.run(installed.host(token=""))
