@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -300,10 +301,13 @@ class TestRefresh:
     def test_whatever_holds_it_up_it_ends_and_says_so(
         self, installed: Droplet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(refresh, "LONGEST_S", 0.1)
-        monkeypatch.setattr(choose, "choose", lambda *_arguments, **_options: time.sleep(60))
+        def held_up(*_arguments: object, **_options: object) -> None:
+            assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 60
+            signal.raise_signal(signal.SIGALRM)  # now, and not when the time is up
+
+        monkeypatch.setattr(choose, "choose", held_up)
         tables = deepcopy(installed.tables)
-        with pytest.raises(DroplanError, match="had not ended after 0 s and was stopped"):
+        with pytest.raises(DroplanError, match="had not ended after 55 s and was stopped"):
             refresh.run(installed.host())
         assert installed.tables == tables
         assert '"result": "failed"' in (installed.files.read(paths.STATUS) or b"").decode()
