@@ -104,7 +104,7 @@ def close(host: Host, wanted: Settings, here: learn.Here) -> None:
     """Close the interface to everyone but DROPLAN_ALLOW, until somebody knows who the peers are.
 
     Raises:
-        DroplanError: the rules are as they were.
+        DroplanError: the rules are as they were; or closed, if the disk is at fault, but perhaps not after a reboot.
     """
     host.log.say("Closing: nobody but DROPLAN_ALLOW may come in until the peers are known")
     policy = learn.nobody(wanted, here)

@@ -27,7 +27,7 @@ def run(host: Host) -> None:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
         policy = trusted(found, dmi_droplet_id())
         refresh.enforce(host, wanted, policy)
-    if found.droplet_id == snapshot.NOBODY:
+    if not found.answered:
         host.log.say("No answer has named the peers yet: closed to all but DROPLAN_ALLOW until the next refresh")
     elif policy != found.policy:
         host.log.say(f"The snapshot is Droplet {found.droplet_id}'s, not ours: closed to all until the next refresh")

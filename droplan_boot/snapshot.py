@@ -32,6 +32,11 @@ class Snapshot:
     written: float
     policy: Policy
 
+    @property
+    def answered(self) -> bool:
+        """Whether an answer named the peers."""
+        return self.droplet_id != NOBODY
+
 
 def load(files: Files) -> Snapshot | None:
     """Read the snapshot; None when there is none, or none that makes sense."""

@@ -75,7 +75,7 @@ def look(host: Host, now: float) -> Status:
         interfaces=tuple(name for guard in found.policy.guards for name in guard.interfaces) if found else (),
         backend=f"{choice.backend.name} ({choice.why})",
         peers={guard.chain: len(guard.peers) for guard in found.policy.guards} if found else {},
-        snapshot_age=now - found.written if found and found.droplet_id != snapshot.NOBODY else None,
+        snapshot_age=now - found.written if found and found.answered else None,
         next_run=schedule.next_run(cron, now),
         saved=_saved(host, choice.backend),
         last=_last(last, now),
@@ -104,8 +104,8 @@ def _saved(host: Host, backend: Backend) -> str:
 def _differences(backend: Backend, found: Snapshot | None) -> tuple[str, ...]:
     if found is None:
         return ("there is no last answer to compare them with",)
-    closed = "closed to all but DROPLAN_ALLOW: no answer has named the peers yet"
-    return (*backend.drift(found.policy), *((closed,) if found.droplet_id == snapshot.NOBODY else ()))
+    closed = () if found.answered else ("closed to all but DROPLAN_ALLOW: no answer has named the peers yet",)
+    return (*backend.drift(found.policy), *closed)
 
 
 def _astray(backend: Backend, last: report.Report | None, host: Host, *, ipv6: bool) -> list[str]:

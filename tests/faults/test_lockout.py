@@ -124,7 +124,7 @@ def test_the_setting_that_it_names_keeps_the_session(guarded: Patient) -> None:
 
 
 @pytest.mark.parametrize("words", ["--force", "--scheduled"])  # cron's, if somebody started cron in a session
-def test_force_goes_on_and_the_session_ends(guarded: Patient, words: str) -> None:
+def test_force_and_the_schedule_go_on_and_the_session_ends(guarded: Patient, words: str) -> None:
     guarded.droplet.path("/srv/code").unlink(missing_ok=True)
     guarded.edit(
         "-A OUTPUT -m conntrack --ctstate INVALID -j RETURN"
