@@ -15,7 +15,9 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
     parser.add_argument("--peers", default="10,100,1000,10000", help="numbers of peers, by comma")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured; packet rates six times as often")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="how often each is measured; packet rates six times as often"
+    )
     parser.add_argument("--refreshes", type=int, default=100, help="refreshes under traffic")
     parser.add_argument("--packets", type=int, default=30000, help="datagrams a measurement")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where benchmarks.md goes")
