@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.sample import Samples, table
+from droplan_boot.access.policy import Guard, Policy
 from droplan_boot.firewall import nft_table, plan, ruleset
-from droplan_boot.firewall.policy import Guard, Policy
 from tests.lab import Lab
 
 HERE = Path(__file__).parent

@@ -12,7 +12,7 @@ from droplan_boot.errors import EXIT_DONE, DroplanError
 if TYPE_CHECKING:
     import argparse
 
-    from droplan_boot.host.machine import Host
+    from droplan_boot.host.doors import Host
 
 
 def main() -> int:
@@ -21,9 +21,9 @@ def main() -> int:
         sys.stdout.write(f"droplan {__version__}\n")
         return EXIT_DONE
     options = _parse(sys.argv[1:])
+    from droplan_boot.host.doors import Host
     from droplan_boot.host.files import Files
-    from droplan_boot.host.machine import Host
-    from droplan_boot.log import LogFile, Terminal
+    from droplan_boot.host.log import LogFile, Terminal
 
     os.umask(0o022)
     _keep_no_core()
@@ -83,23 +83,23 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _verb(options: argparse.Namespace, host: Host) -> int:
     if options.verb == "refresh":
-        from droplan_boot import refresh
+        from droplan_boot.verbs import refresh
 
         refresh.run(host)
     elif options.verb == "install":
-        from droplan_boot import install
+        from droplan_boot.verbs import install
 
         install.run(host, dry_run=options.dry_run)
     elif options.verb == "status":
-        from droplan_boot import status
+        from droplan_boot.verbs import status
 
         return status.run(host, as_json=options.json)
     elif options.verb == "restore":
-        from droplan_boot import restore
+        from droplan_boot.verbs import restore
 
         restore.run(host)
     elif options.verb == "uninstall":
-        from droplan_boot import uninstall
+        from droplan_boot.verbs import uninstall
 
         uninstall.run(host)
     return EXIT_DONE

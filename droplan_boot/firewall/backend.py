@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from droplan_boot.firewall.policy import Policy
+from droplan_boot.access.policy import Policy
 
 
 class Backend(Protocol):

@@ -13,7 +13,7 @@ from pathlib import Path
 from droplan_boot.errors import DroplanError, FirewallError
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
-from droplan_boot.firewall.restore import RestoreWriter
+from droplan_boot.firewall.iptables_restore import RestoreWriter
 from droplan_boot.host.command import Runner
 
 

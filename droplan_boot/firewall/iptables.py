@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Callable, Final, Protocol
 
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import CommandError, DroplanError, FirewallError
 from droplan_boot.firewall import plan, ruleset
-from droplan_boot.firewall.policy import Policy
 from droplan_boot.firewall.ruleset import Ruleset
 from droplan_boot.host.command import Runner
 

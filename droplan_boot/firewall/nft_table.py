@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from droplan_boot.firewall.policy import Guard, Policy
+from droplan_boot.access.policy import Guard, Policy
 from droplan_boot.networks import Interval, Network, intervals, join
 
 NAME: Final = "inet droplan"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import CommandError, FirewallError
 from droplan_boot.firewall import nft_table
-from droplan_boot.firewall.policy import Policy
 from droplan_boot.host.command import Runner
 
 _ATTEMPTS: Final = 3

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from droplan_boot.access.policy import Guard, Policy
 from droplan_boot.firewall import tree
-from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.networks import Address, Network
 from droplan_boot.settings import Allow
 

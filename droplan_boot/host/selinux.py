@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from droplan_boot.host.machine import Host
+from droplan_boot.host.doors import Host
 
 _ENFORCE: Final = Path("/sys/fs/selinux/enforce")
 

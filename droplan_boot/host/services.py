@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from droplan_boot import paths
-from droplan_boot.host.machine import Host
+from droplan_boot.host.doors import Host
 
 _ENABLED: Final = ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect")
 

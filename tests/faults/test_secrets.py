@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from droplan_boot.digitalocean.api import Account
-from droplan_boot.digitalocean.http import Http
 from droplan_boot.errors import NoAnswerError
-from droplan_boot.host.machine import Host
+from droplan_boot.host.doors import Host
+from droplan_boot.host.http import Http
 from droplan_boot.settings import Settings
+from droplan_boot.sources.digitalocean.api import Account
 from tests.lab import Fault, Lab, fleet
 from tests.lab.program import (
     CRON,

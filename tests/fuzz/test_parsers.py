@@ -14,15 +14,19 @@ from typing import Any
 
 import pytest
 
-from droplan_boot import persistence, report, schedule, settings, snapshot
-from droplan_boot.digitalocean import http, metadata, model
-from droplan_boot.digitalocean.api import Account
+from droplan_boot import settings
+from droplan_boot.access import policy
+from droplan_boot.access.policy import Guard, Policy
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall import nft_table, plan, policy, ruleset
-from droplan_boot.firewall.policy import Guard, Policy
+from droplan_boot.firewall import nft_table, plan, ruleset
+from droplan_boot.host import http
 from droplan_boot.host.files import Files
 from droplan_boot.host.sessions import ssh_sessions
 from droplan_boot.settings import Allow
+from droplan_boot.setup import persistence, schedule
+from droplan_boot.sources.digitalocean import metadata, model
+from droplan_boot.sources.digitalocean.api import Account
+from droplan_boot.state import report, snapshot
 from tests.fuzz import mutate
 from tests.lab import account
 

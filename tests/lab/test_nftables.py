@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from droplan_boot.access.policy import Guard, Policy
 from droplan_boot.errors import CommandError
 from droplan_boot.firewall.nftables import Nftables
-from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host.command import Completed
 from droplan_boot.settings import Allow
 from tests.lab import PUBLISHED_PORT, Connection, Flows, Host, Lab, connects, probe

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from droplan_boot.host.files import Files
-from tests.unit.doors import Host, Lines, Machine
+from tests.bed.memory.doors import Host, Lines, Machine
 
 hypothesis.settings.register_profile(
     "unit",

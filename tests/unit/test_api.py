@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot.digitalocean.api import Account
 from droplan_boot.errors import NoAnswerError
-from tests.unit.doors import Answer, Clock, Script, Transport, session
+from droplan_boot.sources.digitalocean.api import Account
+from tests.bed.memory.doors import Answer, Clock, Script, Transport, session
 from tests.unit.test_model import JSON, raw
 
 BASE = "https://api.example"

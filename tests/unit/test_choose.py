@@ -12,9 +12,9 @@ import pytest
 from droplan_boot.errors import DroplanError, FirewallError
 from droplan_boot.firewall import choose, libiptc
 from droplan_boot.firewall.iptables import Iptables
+from droplan_boot.firewall.iptables_restore import RestoreWriter
 from droplan_boot.firewall.libiptc import LibiptcWriter
-from droplan_boot.firewall.restore import RestoreWriter
-from tests.unit.doors import Machine
+from tests.bed.memory.doors import Machine
 
 TOOLS = ("iptables", "ip6tables")
 OLD = [f"{tool}-{verb}" for tool in TOOLS for verb in ("save", "restore")]

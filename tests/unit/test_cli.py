@@ -50,7 +50,7 @@ def test_every_error_is_one_sentence_on_stderr_and_its_exit_code(
     def fails(*args: object, **kwargs: object) -> int:
         raise kind("it went wrong: do this\nnext")
 
-    monkeypatch.setattr(importlib.import_module(f"droplan_boot.{verb}"), "run", fails)
+    monkeypatch.setattr(importlib.import_module(f"droplan_boot.verbs.{verb}"), "run", fails)
     assert droplan(monkeypatch, verb) == kind.exit_code
     out, err = capsys.readouterr()
     assert out == ""
@@ -97,7 +97,7 @@ def test_a_verb_does_what_it_says_and_none_means_refresh(
             calls.append((verb, kwargs))
             return 3 if verb == "status" else 0
 
-        monkeypatch.setattr(importlib.import_module(f"droplan_boot.{verb}"), "run", runs)
+        monkeypatch.setattr(importlib.import_module(f"droplan_boot.verbs.{verb}"), "run", runs)
     assert droplan(monkeypatch, *arguments) == (3 if called[0] == "status" else 0)
     assert calls == [called]
 
@@ -156,7 +156,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: p
     def interrupted(host: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("droplan_boot.refresh.run", interrupted)
+    monkeypatch.setattr("droplan_boot.verbs.refresh.run", interrupted)
     assert droplan(monkeypatch) == 130
     assert "Traceback" not in capsys.readouterr().err
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit import golden
-from tests.unit.netfilter import Kernel, Packet, Table
+from tests.bed.memory.netfilter import Kernel, Packet, Table
+from tests.golden import scenarios as golden
 
 RENDERED = dict(golden.rendered())
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from droplan_boot import __version__
-from droplan_boot.digitalocean import http as module
-from droplan_boot.digitalocean.http import Http
 from droplan_boot.errors import NoAnswerError
-from tests.unit.doors import Answer, Clock, Script, session
+from droplan_boot.host import http as module
+from droplan_boot.host.http import Http
+from tests.bed.memory.doors import Answer, Clock, Script, session
 
 TOKEN = "dop_v1_" + "0" * 64
 URL = "https://api.example/v2/droplets"

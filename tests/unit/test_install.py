@@ -12,15 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from droplan_boot import install, paths, persistence, refresh, report, restore, snapshot, status
+from droplan_boot import paths
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
 from droplan_boot.firewall import choose
 from droplan_boot.host.files import Files
 from droplan_boot.host.sessions import Session
-from droplan_boot.snapshot import Snapshot
-from tests.unit.droplet import PYZ, TOKEN, TWO, Droplet, made
-from tests.unit.golden import guard
-from tests.unit.netfilter import Packet
+from droplan_boot.setup import persistence
+from droplan_boot.state import report, snapshot
+from droplan_boot.state.snapshot import Snapshot
+from droplan_boot.verbs import install, refresh, restore, status
+from tests.bed.memory.droplet import PYZ, TOKEN, TWO, Droplet, made
+from tests.bed.memory.netfilter import Packet
+from tests.golden.scenarios import guard
 
 V4 = Path("/etc/iptables/rules.v4")
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import FirewallError
 from droplan_boot.firewall import plan, ruleset
-from droplan_boot.firewall.policy import Policy
 from droplan_boot.host.command import Completed
-from tests.unit.golden import guard
-from tests.unit.netfilter import Kernel, Table
+from tests.bed.memory.netfilter import Kernel, Table
+from tests.golden.scenarios import guard
 
 TWO = Policy((guard("10.132.0.2", "10.132.0.3"),))
 THREE = Policy((guard("10.132.0.2", "10.132.0.3", "10.132.0.4"),))
@@ -331,7 +331,7 @@ class TestRemove:
 
 
 def test_the_restore_command_waits_for_the_lock_where_it_can() -> None:
-    from droplan_boot.firewall.restore import RestoreWriter
+    from droplan_boot.firewall.iptables_restore import RestoreWriter
 
     machine = kernel()
     machine.knows("iptables-legacy-restore")

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot import lockout
-from droplan_boot.digitalocean.model import Interface, Machine
+from droplan_boot.access import lockout
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import RefusedError
-from droplan_boot.firewall.policy import Policy
+from droplan_boot.flow.learn import Here
 from droplan_boot.host.sessions import Session, ssh_sessions
-from droplan_boot.learn import Here
-from tests.unit.golden import guard
+from droplan_boot.sources.digitalocean.model import Interface, Machine
+from tests.golden.scenarios import guard
 
 PRIVATE, PUBLIC = "10.132.0.1", "203.0.113.1"
 HERE = Here(

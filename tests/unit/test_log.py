@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot import log, paths
+from droplan_boot import paths
+from droplan_boot.host import log
 from droplan_boot.host.files import Files
-from droplan_boot.log import LogFile, Terminal
+from droplan_boot.host.log import LogFile, Terminal
 
 
 def test_a_line_looks_as_the_go_droplans_did() -> None:

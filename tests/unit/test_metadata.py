@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from droplan_boot.digitalocean import metadata
-from droplan_boot.digitalocean.metadata import Link, resolve
-from droplan_boot.digitalocean.model import Interface
 from droplan_boot.errors import DroplanError, NoAnswerError
-from tests.unit.doors import Answer, Machine, session
+from droplan_boot.sources.digitalocean import metadata
+from droplan_boot.sources.digitalocean.metadata import Link, resolve
+from droplan_boot.sources.digitalocean.model import Interface
+from tests.bed.memory.doors import Answer, Machine, session
 from tests.unit.test_model import document
 
 MAC, OTHER = "04:01:2a:0f:2a:02", "04:01:2a:0f:2a:01"

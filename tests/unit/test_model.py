@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot.digitalocean import metadata, model
-from droplan_boot.digitalocean.model import Droplet
 from droplan_boot.errors import NoAnswerError
+from droplan_boot.sources.digitalocean import metadata, model
+from droplan_boot.sources.digitalocean.model import Droplet
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.netfilter import NetfilterError, Packet, Table
+from tests.bed.memory.netfilter import NetfilterError, Packet, Table
 
 
 def table(*lines: str) -> Table:

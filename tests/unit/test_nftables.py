@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from droplan_boot.access.policy import Guard, Policy
 from droplan_boot.errors import CommandError, FirewallError
 from droplan_boot.firewall import nft_table
 from droplan_boot.firewall.nftables import Nftables
-from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host.command import Completed
 from droplan_boot.networks import Interval, intervals
 from droplan_boot.settings import Allow

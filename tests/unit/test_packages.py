@@ -9,7 +9,7 @@ import pytest
 from droplan_boot.errors import CommandError, DroplanError
 from droplan_boot.host.command import Completed
 from droplan_boot.host.packages import Apt, Dnf, manager
-from tests.unit.doors import Clock, Machine, ended
+from tests.bed.memory.doors import Clock, Machine, ended
 
 
 class TestApt:

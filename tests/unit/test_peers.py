@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot import peers
-from droplan_boot.digitalocean.model import Droplet, Machine
+from droplan_boot.access import peers
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.settings import Settings
+from droplan_boot.sources.digitalocean.model import Droplet, Machine
 
 SELF = Machine(droplet_id=1, region="nyc3", private=(), public=())
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot import persistence
+from droplan_boot.access.policy import Policy
 from droplan_boot.firewall import plan, ruleset
 from droplan_boot.firewall.nftables import Nftables
-from droplan_boot.firewall.policy import Policy
 from droplan_boot.host.files import Files
-from tests.unit.doors import Host, Lines
-from tests.unit.golden import SCENARIOS
-from tests.unit.netfilter import Kernel, Table
+from droplan_boot.setup import persistence
+from tests.bed.memory.doors import Host, Lines
+from tests.bed.memory.netfilter import Kernel, Table
+from tests.golden.scenarios import SCENARIOS
 from tests.unit.test_iptables import FOREIGN, THREE, TWO, kernel
 
 V4, V6 = Path("/etc/iptables/rules.v4"), Path("/etc/iptables/rules.v6")

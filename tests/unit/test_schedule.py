@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot import schedule
+from droplan_boot.setup import schedule
 
 INTERVALS = range(1, 61)
 IDS = (1, 2, 3164444, 2**31, 2**53)

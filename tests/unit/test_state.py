@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot import paths, report, restore, snapshot
-from droplan_boot.firewall import policy as policies
-from droplan_boot.firewall.policy import Guard, Policy
+from droplan_boot import paths
+from droplan_boot.access import policy as policies
+from droplan_boot.access.policy import Guard, Policy
 from droplan_boot.host.files import Files
-from droplan_boot.report import Report
 from droplan_boot.settings import Allow
-from droplan_boot.snapshot import Snapshot
-from tests.unit.golden import SCENARIOS, guard
+from droplan_boot.state import report, snapshot
+from droplan_boot.state.report import Report
+from droplan_boot.state.snapshot import Snapshot
+from droplan_boot.verbs import restore
+from tests.golden.scenarios import SCENARIOS, guard
 from tests.unit.test_model import JSON
 
 TAKEN = Snapshot(7, 1_800_000_000.25, SCENARIOS["public"][1])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot import status
-from droplan_boot.status import Status
+from droplan_boot.verbs import status
+from droplan_boot.verbs.status import Status
 
 NOW = 1_800_000_000.0
 LEGACY = "iptables-legacy (/usr/sbin/iptables is xtables-legacy-multi; small changes through python-iptables)"

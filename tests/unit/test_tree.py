@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from droplan_boot.firewall import plan, tree
 from droplan_boot.networks import Network, blocks, intervals
-from tests.unit.netfilter import LONGEST_NAME, Packet, Table
+from tests.bed.memory.netfilter import LONGEST_NAME, Packet, Table
 
 ROOT, STEM = "droplan-tree-public", "droplan-u-"  # the longest names we give
 BITS = {4: 32, 6: 128}

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from droplan_boot.firewall.iptables import Iptables
-from droplan_boot.firewall.restore import RestoreWriter
+from droplan_boot.firewall.iptables_restore import RestoreWriter
 from droplan_boot.host.command import Completed
-from tests.unit.doors import Machine, ended
+from tests.bed.memory.doors import Machine, ended
 
 HOOKS = ("INPUT", "FORWARD", "OUTPUT")
 LONGEST_NAME = 28

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from droplan_boot import paths
+from droplan_boot.access.policy import Policy
 from droplan_boot.firewall import plan, ruleset
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
-from droplan_boot.firewall.policy import Policy
 from droplan_boot.host import selinux
-from droplan_boot.host.machine import Host
+from droplan_boot.host.doors import Host
 
 UNIT_NAME: Final = "droplan-restore.service"
 UNIT: Final = Path("/etc/systemd/system") / UNIT_NAME

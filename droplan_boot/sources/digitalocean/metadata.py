@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
-from droplan_boot.digitalocean import model
-from droplan_boot.digitalocean.http import Http
-from droplan_boot.digitalocean.model import Interface, Machine
 from droplan_boot.errors import DroplanError, NoAnswerError
 from droplan_boot.host.command import Runner
+from droplan_boot.host.http import Http
 from droplan_boot.networks import Address
+from droplan_boot.sources.digitalocean import model
+from droplan_boot.sources.digitalocean.model import Interface, Machine
 
 _DMI = Path("/sys/class/dmi/id")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from droplan_boot.digitalocean.model import Interface
+from droplan_boot.access.policy import Guard, Policy
 from droplan_boot.errors import RefusedError
-from droplan_boot.firewall.policy import Guard, Policy
+from droplan_boot.flow.learn import Here
 from droplan_boot.host.sessions import Session
-from droplan_boot.learn import Here
 from droplan_boot.networks import Address
+from droplan_boot.sources.digitalocean.model import Interface
 
 
 def check(policy: Policy, here: Here, sessions: Iterable[Session]) -> None:

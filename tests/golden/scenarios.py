@@ -1,6 +1,6 @@
 """The rules of each scenario, as iptables-save prints them on a machine that has no others: tests/golden/iptables.
 
-    .cache/venv/bin/python -m tests.unit.golden
+    .cache/venv/bin/python -m tests.golden.scenarios
 
 writes them anew, after a change that is meant; ``git diff`` then shows what it does to users' rules.
 """
@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from droplan_boot import settings
-from droplan_boot.firewall.policy import Guard, Policy
-from tests.unit.netfilter import Kernel
+from droplan_boot.access.policy import Guard, Policy
+from tests.bed.memory.netfilter import Kernel
 
 FOLDER = Path(__file__).parents[1] / "golden" / "iptables"
 

@@ -9,14 +9,16 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from droplan_boot import paths, persistence, report, schedule, settings, snapshot
+from droplan_boot import paths, settings
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
-from droplan_boot.firewall.policy import Policy
-from droplan_boot.host.machine import Host, require_root
-from droplan_boot.snapshot import Snapshot
+from droplan_boot.host.doors import Host, require_root
+from droplan_boot.setup import persistence, schedule
+from droplan_boot.state import report, snapshot
+from droplan_boot.state.snapshot import Snapshot
 
 _WIDTH: Final = 80
 

@@ -7,16 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from droplan_boot import firewalld, learn, paths, persistence, schedule, settings
+from droplan_boot import paths, settings
 from droplan_boot.errors import CommandError, DroplanError, FirewallError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
-from droplan_boot.host import selinux
-from droplan_boot.host.machine import Host
+from droplan_boot.flow import learn
+from droplan_boot.host import firewalld, selinux
+from droplan_boot.host.doors import Host
 from droplan_boot.host.packages import Packages, manager
 from droplan_boot.host.services import Services
 from droplan_boot.settings import Settings
+from droplan_boot.setup import persistence, schedule
 
 _LABELLED: Final = (paths.PROGRAM.parent, paths.SETTINGS.parent, paths.CRON, paths.STATE, paths.LOG)
 

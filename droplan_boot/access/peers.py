@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from droplan_boot.digitalocean.model import Droplet, Machine
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
+from droplan_boot.sources.digitalocean.model import Droplet, Machine
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from droplan_boot import paths
-from droplan_boot.firewall import policy as policies
-from droplan_boot.firewall.policy import Policy
+from droplan_boot.access import policy as policies
+from droplan_boot.access.policy import Policy
 from droplan_boot.host.files import Files
 
 NOBODY: Final = 0

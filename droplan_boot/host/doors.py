@@ -11,7 +11,7 @@ from typing import Final
 from droplan_boot.errors import DroplanError
 from droplan_boot.host.command import Commands, Runner
 from droplan_boot.host.files import Files
-from droplan_boot.log import Log, Terminal
+from droplan_boot.host.log import Log, Terminal
 
 _SYSTEMD: Final = Path("/run/systemd/system")
 

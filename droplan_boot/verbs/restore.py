@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from droplan_boot import paths, refresh, settings, snapshot
-from droplan_boot.digitalocean.metadata import dmi_droplet_id
+from droplan_boot import paths, settings
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall.policy import Policy
 from droplan_boot.host import lock
-from droplan_boot.host.machine import Host, require_root
-from droplan_boot.snapshot import Snapshot
+from droplan_boot.host.doors import Host, require_root
+from droplan_boot.sources.digitalocean.metadata import dmi_droplet_id
+from droplan_boot.state import snapshot
+from droplan_boot.state.snapshot import Snapshot
+from droplan_boot.verbs import refresh
 
 
 def run(host: Host) -> None:

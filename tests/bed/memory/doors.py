@@ -13,10 +13,10 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter
 
-from droplan_boot.digitalocean.http import Http
 from droplan_boot.errors import CommandError
 from droplan_boot.host.command import Completed
-from droplan_boot.host.machine import Host
+from droplan_boot.host.doors import Host
+from droplan_boot.host.http import Http
 
 __all__ = ["Answer", "Clock", "Host", "Lines", "Machine", "Transport", "answers", "session"]
 

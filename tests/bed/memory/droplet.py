@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from droplan_boot import learn, program
-from droplan_boot.digitalocean.model import Interface, Machine
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
-from droplan_boot.firewall.policy import Policy
+from droplan_boot.flow import learn
 from droplan_boot.host import distro
 from droplan_boot.host.command import Completed
 from droplan_boot.host.files import Files
 from droplan_boot.settings import Settings
-from tests.unit.doors import Host, Lines, ended
-from tests.unit.golden import guard
-from tests.unit.netfilter import Kernel
+from droplan_boot.setup import program
+from droplan_boot.sources.digitalocean.model import Interface, Machine
+from tests.bed.memory.doors import Host, Lines, ended
+from tests.bed.memory.netfilter import Kernel
+from tests.golden.scenarios import guard
 
 TOKEN = "dop_v1_" + "0" * 64
 PYZ = b"#!/usr/bin/python3 -IS\nPK\x03\x04 and so on"

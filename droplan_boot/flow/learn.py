@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from droplan_boot import peers
-from droplan_boot.digitalocean import metadata
-from droplan_boot.digitalocean.api import Account
-from droplan_boot.digitalocean.http import Http
-from droplan_boot.digitalocean.model import Machine
+from droplan_boot.access import peers
+from droplan_boot.access.policy import Guard, Policy
 from droplan_boot.errors import UsageError
-from droplan_boot.firewall.policy import Guard, Policy
 from droplan_boot.host.command import Runner
+from droplan_boot.host.http import Http
 from droplan_boot.settings import Settings
+from droplan_boot.sources.digitalocean import metadata
+from droplan_boot.sources.digitalocean.api import Account
+from droplan_boot.sources.digitalocean.model import Machine
 
 
 @dataclass(frozen=True)

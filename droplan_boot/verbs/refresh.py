@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 
-from droplan_boot import learn, lockout, paths, persistence, report, settings, snapshot
-from droplan_boot.digitalocean.http import Http
+from droplan_boot import paths, settings
+from droplan_boot.access import lockout
+from droplan_boot.access.policy import Guard, Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
-from droplan_boot.firewall.policy import Guard, Policy
+from droplan_boot.flow import learn
+from droplan_boot.flow.learn import Learned
 from droplan_boot.host import deadline, lock
-from droplan_boot.host.machine import Host, require_root
+from droplan_boot.host.doors import Host, require_root
+from droplan_boot.host.http import Http
 from droplan_boot.host.sessions import ssh_sessions
-from droplan_boot.learn import Learned
-from droplan_boot.report import Report
 from droplan_boot.settings import Settings
-from droplan_boot.snapshot import Snapshot
+from droplan_boot.setup import persistence
+from droplan_boot.state import report, snapshot
+from droplan_boot.state.report import Report
+from droplan_boot.state.snapshot import Snapshot
 
 LOCK_S = 10.0
 """How long a second droplan waits for the first."""
@@ -32,7 +36,7 @@ def run(host: Host) -> None:
     """
     require_root()
     if host.scheduled and host.files.exists(paths.UNFINISHED):
-        from droplan_boot import install  # which is built on this module
+        from droplan_boot.verbs import install  # which is built on this module
 
         install.run(host)
         return

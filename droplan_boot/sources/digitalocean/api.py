@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
-from droplan_boot.digitalocean import model
-from droplan_boot.digitalocean.http import Http
-from droplan_boot.digitalocean.model import Droplet
 from droplan_boot.errors import NoAnswerError
+from droplan_boot.host.http import Http
+from droplan_boot.sources.digitalocean import model
+from droplan_boot.sources.digitalocean.model import Droplet
 
 _Item = TypeVar("_Item")
 

@@ -137,7 +137,7 @@ def trust_store() -> str | bool:
         A path for requests' ``verify``; True for certifi's bundle where the machine has none.
     """
     directory = Path("/etc/ssl/certs")
-    if directory.is_dir() and any(name.endswith(".0") for name in os.listdir(directory)):  # noqa: PTH208 (names only)
+    if directory.is_dir() and any(name.endswith(".0") for name in os.listdir(directory)):
         return str(directory)
     for bundle in (
         "/etc/pki/tls/certs/ca-bundle.crt",

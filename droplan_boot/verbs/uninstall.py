@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from droplan_boot import firewalld, paths, persistence, refresh, snapshot
+from droplan_boot import paths
 from droplan_boot.firewall import choose
-from droplan_boot.host import lock
-from droplan_boot.host.machine import Host, require_root
+from droplan_boot.host import firewalld, lock
+from droplan_boot.host.doors import Host, require_root
 from droplan_boot.host.services import Services
+from droplan_boot.setup import persistence
+from droplan_boot.state import snapshot
+from droplan_boot.verbs import refresh
 
 _UNITS: Final = Path("/etc/systemd/system")
 _OURS: Final = paths.PROGRAM.parent

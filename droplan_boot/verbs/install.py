@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from droplan_boot import learn, paths, program, refresh, settings, snapshot
-from droplan_boot.digitalocean.http import Http
+from droplan_boot import paths, settings
 from droplan_boot.errors import NoAnswerError, TokenError
+from droplan_boot.flow import learn
+from droplan_boot.flow.learn import Learned
 from droplan_boot.host import distro, lock
-from droplan_boot.host.machine import Host, require_root
-from droplan_boot.learn import Learned
-from droplan_boot.steps import Plan, steps
+from droplan_boot.host.doors import Host, require_root
+from droplan_boot.host.http import Http
+from droplan_boot.setup import program
+from droplan_boot.setup.steps import Plan, steps
+from droplan_boot.state import snapshot
+from droplan_boot.verbs import refresh
 
 LOCK_S: Final = 60.0
 

@@ -1,0 +1,1 @@
+"""What is in place on a machine where droplan is installed."""

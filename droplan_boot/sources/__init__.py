@@ -1,0 +1,1 @@
+"""Where Droplets are listed."""

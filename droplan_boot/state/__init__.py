@@ -1,0 +1,1 @@
+"""What droplan remembers between two runs, on disk."""

@@ -1,0 +1,1 @@
+"""The verbs: one module each, named as on the command line."""
