@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.sample import Samples, table
-from droplan_boot.access.policy import Guard, Policy
-from droplan_boot.firewall import nft_table, plan, ruleset
+from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.firewall import edits, nft_table, ruleset
 from tests.lab import Lab
 
 HERE = Path(__file__).parent
@@ -111,7 +111,7 @@ def _dense(size: int, sender: str) -> list[str]:
 
 
 def _policy(peers: Sequence[str]) -> Policy:
-    return Policy((Guard(False, ("eth1",), tuple(ipaddress.ip_address(one) for one in peers)),))
+    return Policy((Segment(False, ("eth1",), tuple(ipaddress.ip_address(one) for one in peers)),))
 
 
 def _flat(peers: Sequence[str]) -> str:
@@ -125,7 +125,7 @@ def _restore(rules: str) -> Put:
 
 
 def _tree(peers: Sequence[str]) -> Put:
-    script = plan.script(plan.edits({}, ruleset.build(_policy(peers), 4)))
+    script = edits.script(edits.needed({}, ruleset.build(_policy(peers), 4)))
 
     def put(lab: Lab) -> None:
         _feed(lab, ["iptables-restore", "--noflush"], f"*filter\n{_SINKS}\nCOMMIT\n{script}")

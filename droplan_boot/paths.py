@@ -12,7 +12,7 @@ SETTINGS: Final = Path("/etc/droplan/droplan.env")
 LOG: Final = Path("/var/log/droplan.log")
 STATE: Final = Path("/var/lib/droplan")
 SNAPSHOT: Final = STATE / "snapshot.json"
-STATUS: Final = STATE / "status.json"
+REPORT: Final = STATE / "status.json"
 LOCK: Final = Path("/run/droplan.lock")
 
 UNFINISHED: Final = STATE / "unfinished"

@@ -10,9 +10,10 @@ from typing import Callable, Final, TypeVar
 from urllib.parse import urlsplit
 
 from droplan_boot import paths
+from droplan_boot.access import allow
+from droplan_boot.access.allow import Allow
 from droplan_boot.errors import UsageError
 from droplan_boot.host.files import Files
-from droplan_boot.networks import Network, intervals
 
 _Value = TypeVar("_Value")
 
@@ -32,27 +33,6 @@ NAMES: Final = (
 )
 SCOPES: Final = ("region", "vpc", "account")
 BACKENDS: Final = ("auto", "iptables", "nftables")
-PROTOCOLS: Final = ("tcp", "udp")
-
-
-@dataclass(frozen=True)
-class Allow:
-    """One entry of ``DROPLAN_ALLOW``: who may come in besides the peers.
-
-    Args:
-        source: the addresses; None for everyone.
-        protocol: ``tcp`` or ``udp``; None for everything.
-        port: destination port as the sender sees it; None for every port.
-    """
-
-    source: Network | None
-    protocol: str | None = None
-    port: int | None = None
-
-    def __str__(self) -> str:
-        """Write it as the user would."""
-        service = f"{self.protocol}/{self.port}" if self.protocol else ""
-        return "@".join(filter(None, (service, str(self.source or ""))))
 
 
 @dataclass(frozen=True)
@@ -165,7 +145,7 @@ def parse(values: Mapping[str, str]) -> Settings:
         tag=get("DO_TAG", _tag, default.tag),
         scope=get("DROPLAN_SCOPE", _one_of(SCOPES), default.scope),
         public=get("PUBLIC", _flag, default.public),
-        allow=get("DROPLAN_ALLOW", _allow, default.allow),
+        allow=get("DROPLAN_ALLOW", allow.parse, default.allow),
         backend=get("DROPLAN_BACKEND", _one_of(BACKENDS), default.backend),
         interval=get("DROPLAN_INTERVAL", _interval, default.interval),
         fail_closed=get("DROPLAN_FAIL_CLOSED", _flag, default.fail_closed),
@@ -243,45 +223,3 @@ def _require_address(name: str, url: str) -> None:
         raise UsageError(
             f"{name}={url} names no IPv4 address, which DROPLAN_LOCK_METADATA needs: unset one"
         ) from None
-
-
-def _allow(name: str, value: str) -> tuple[Allow, ...]:
-    entries = tuple(dict.fromkeys(_allow_entry(name, entry) for entry in re.split(r"[,\s]+", value) if entry))
-    for version in (4, 6):
-        whole = [entry.source for entry in entries if entry.source and not entry.protocol]
-        if intervals(whole, version) == [(0, 2 ** (32 if version == 4 else 128) - 1)]:
-            raise UsageError(f"{name}={value} would let everyone in: name the networks you mean")
-    return entries
-
-
-def _allow_entry(name: str, entry: str) -> Allow:
-    service, at, source = entry.rpartition("@")
-    if not at and re.match(r"[a-z]+/", entry):
-        service, source = entry, ""
-    elif at and not (service and source):
-        raise _bad_allow(name, entry)
-    network = _network(name, source) if source else None
-    if not service:
-        return Allow(network)
-    protocol, _, port = service.partition("/")
-    if protocol not in PROTOCOLS or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise _bad_allow(name, entry)
-    return Allow(network, protocol, int(port))
-
-
-def _network(name: str, source: str) -> Network:
-    if "%" in source:  # a scope: Python keeps whatever stands behind it
-        raise _bad_allow(name, source)
-    try:
-        return ipaddress.ip_network(source)
-    except ValueError as error:
-        if "host bits" in str(error):
-            right = ipaddress.ip_network(source, strict=False)
-            raise UsageError(f"{name}: {source} names a host within a network: write {right}") from None
-        raise _bad_allow(name, source) from None
-
-
-def _bad_allow(name: str, entry: str) -> UsageError:
-    return UsageError(
-        f"{name}: {entry} is none of CIDR, proto/port@CIDR and proto/port: write such as 10.0.0.0/24 or tcp/22"
-    )

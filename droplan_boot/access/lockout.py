@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 
-from droplan_boot.access.policy import Guard, Policy
+from droplan_boot.access import verdict
+from droplan_boot.access.here import Here
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import RefusedError
-from droplan_boot.flow.learn import Here
 from droplan_boot.host.sessions import Session
 from droplan_boot.networks import Address
-from droplan_boot.sources.digitalocean.model import Interface
+from droplan_boot.sources.own import Interface
 
 
 def check(policy: Policy, here: Here, sessions: Iterable[Session]) -> None:
@@ -26,29 +26,23 @@ def check(policy: Policy, here: Here, sessions: Iterable[Session]) -> None:
     Raises:
         RefusedError: one would be cut; the message holds the DROPLAN_ALLOW that keeps it.
     """
-    cut = [one for one in sessions if any(_cuts(one, guard, here) for guard in policy.guards)]
+    cut = [one for one in sessions if any(_cuts(one, segment, here) for segment in policy.segments)]
     entries = [f"tcp/{one.port}@{one.remote}" for one in cut]
     if entries:
-        allowed = ",".join([*dict.fromkeys(str(entry) for guard in policy.guards for entry in guard.allow), *entries])
+        allowed = ",".join(
+            [*dict.fromkeys(str(entry) for segment in policy.segments for entry in segment.allow), *entries]
+        )
         raise RefusedError(
             "these rules would cut your SSH session, so nothing was changed: "
             f"put DROPLAN_ALLOW={allowed} before the command to keep it, or --force after it to go on"
         )
 
 
-def _cuts(session: Session, guard: Guard, here: Here) -> bool:
-    interfaces = here.machine.public if guard.public else here.machine.private
+def _cuts(session: Session, segment: Segment, here: Here) -> bool:
+    interfaces = here.metadata.public if segment.public else here.metadata.private
     if not _comes_in_by(session.local, interfaces):
         return False
-    version = session.remote.version
-    if any(session.remote in ipaddress.ip_network(one) for one in guard.sources(version)):
-        return False
-    return not any(
-        entry.protocol == "tcp"
-        and entry.port == session.port
-        and (not entry.source or session.remote in entry.source)
-        for entry in guard.services(version)
-    )
+    return not verdict.judge(segment, session.remote, "tcp", session.port).accept
 
 
 def _comes_in_by(local: Address, interfaces: Iterable[Interface]) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.networks import Address
-from droplan_boot.settings import Settings
-from droplan_boot.sources.digitalocean.model import Droplet, Machine
+from droplan_boot.sources.listing import Droplet, Listing
+from droplan_boot.sources.own import Metadata
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,20 @@ class Peers:
     Args:
         private: the peers' private IPv4 addresses, each once, ascending.
         public: their public addresses, IPv4 before IPv6, each once, ascending.
+        droplets: the Droplets that have them.
     """
 
     private: tuple[Address, ...]
     public: tuple[Address, ...]
+    droplets: tuple[Droplet, ...]
 
 
 def select(
-    machine: Machine,
-    droplets: Iterable[Droplet],
-    settings: Settings,
+    metadata: Metadata,
+    listing: Listing,
     *,
-    vpcs: frozenset[str] = frozenset(),
+    scope: str,
+    tag: str | None,
 ) -> Peers:
     """Select the peers among the account's Droplets.
 
@@ -37,29 +39,35 @@ def select(
     one address may come from two Droplets; it counts once.
 
     Args:
-        machine: this Droplet, which is never its own peer.
-        droplets: all Droplets of the account (or all that carry ``settings.tag``).
-        settings: scope and tag.
-        vpcs: UUIDs of this Droplet's VPC and those peered with it; used with scope ``vpc``.
+        metadata: this Droplet, which is never its own peer.
+        listing: all Droplets of the account (or all that carry the tag), and with scope ``vpc`` its peerings.
+        scope: ``region``: those of this Droplet's region; ``vpc``: those of its VPC and the ones actively peered
+            with it; ``account``: all.
+        tag: only Droplets with this tag are peers; None for all.
 
     Returns:
         The peers' addresses.
 
     Raises:
-        NoAnswerError: the token may not see a field that the decision needs.
+        NoAnswerError: the listing is incomplete or lacks this Droplet, or the token may not see a field that the
+            decision needs.
     """
+    own = listing.own(metadata.droplet_id)
+    vpcs = _own_and_peered(own, listing.peerings) if scope == "vpc" else frozenset()
     private: set[Address] = set()
     public: set[Address] = set()
-    for droplet in droplets:
-        if droplet.id == machine.droplet_id:
+    found = []
+    for droplet in listing.droplets:
+        if droplet is own:
             continue
-        if _in_scope(droplet, machine, settings.scope, vpcs) and _has_tag(droplet, settings.tag):
+        if _in_scope(droplet, metadata.region, scope, vpcs) and _has_tag(droplet, tag):
+            found.append(droplet)
             private.update(droplet.private)
             public.update(droplet.public)
-    return Peers(_ascending(private), _ascending(public))
+    return Peers(_ascending(private), _ascending(public), tuple(found))
 
 
-def own_and_peered(own: Droplet, peerings: Iterable[tuple[str, str]]) -> frozenset[str]:
+def _own_and_peered(own: Droplet, peerings: Iterable[tuple[str, str]]) -> frozenset[str]:
     """Name the VPCs whose Droplets are peers in scope ``vpc``: our own and those with an active peering to it."""
     vpc = own.vpc
     if vpc is None:
@@ -67,9 +75,9 @@ def own_and_peered(own: Droplet, peerings: Iterable[tuple[str, str]]) -> frozens
     return frozenset({vpc, *(other for pair in peerings if vpc in pair for other in pair)})
 
 
-def _in_scope(droplet: Droplet, machine: Machine, scope: str, vpcs: frozenset[str]) -> bool:
+def _in_scope(droplet: Droplet, region: str, scope: str, vpcs: frozenset[str]) -> bool:
     if scope == "region":
-        return droplet.region == machine.region
+        return droplet.region == region
     if scope == "vpc":
         if droplet.vpc is None:
             raise _not_permitted("DROPLAN_SCOPE=vpc", "vpc:read")

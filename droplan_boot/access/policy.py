@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from droplan_boot.access.allow import Allow
 from droplan_boot.networks import Address, Network
-from droplan_boot.settings import Allow
 
 
 @dataclass(frozen=True)
-class Guard:
+class Segment:
     """A closed network and who may still come in from it.
 
     Args:
@@ -52,25 +52,25 @@ class Policy:
     """All that droplan enforces on this Droplet.
 
     Args:
-        guards: the private network, and the public one when asked for.
+        segments: the private network, and the public one when asked for.
         metadata: address of the metadata service that only root may reach; "" to leave it open.
     """
 
-    guards: tuple[Guard, ...]
+    segments: tuple[Segment, ...]
     metadata: str = ""
 
 
 def to_json(policy: Policy) -> dict[str, Any]:
     """Write a policy as JSON, for the snapshot."""
     return {
-        "guards": [
+        "segments": [
             {
-                "public": guard.public,
-                "interfaces": list(guard.interfaces),
-                "peers": [str(address) for address in guard.peers],
-                "allow": [[str(entry.source or ""), entry.protocol, entry.port] for entry in guard.allow],
+                "public": segment.public,
+                "interfaces": list(segment.interfaces),
+                "peers": [str(address) for address in segment.peers],
+                "allow": [[str(entry.source or ""), entry.protocol, entry.port] for entry in segment.allow],
             }
-            for guard in policy.guards
+            for segment in policy.segments
         ],
         "metadata": policy.metadata,
     }
@@ -82,20 +82,22 @@ def from_json(value: Mapping[str, Any]) -> Policy:
     Raises:
         ValueError, TypeError, KeyError: it is something else.
     """
-    if not value["guards"]:
+    # droplan 1.0.0 called them guards.
+    segments = value["segments"] if "segments" in value else value["guards"]
+    if not segments:
         raise ValueError("a policy without a network")
     return Policy(
-        guards=tuple(
-            Guard(
-                public=bool(guard["public"]),
-                interfaces=tuple(str(name) for name in guard["interfaces"]),
-                peers=tuple(ipaddress.ip_address(str(address)) for address in guard["peers"]),
+        segments=tuple(
+            Segment(
+                public=bool(segment["public"]),
+                interfaces=tuple(str(name) for name in segment["interfaces"]),
+                peers=tuple(ipaddress.ip_address(str(address)) for address in segment["peers"]),
                 allow=tuple(
                     Allow(ipaddress.ip_network(str(source)) if source else None, protocol, port)
-                    for source, protocol, port in guard["allow"]
+                    for source, protocol, port in segment["allow"]
                 ),
             )
-            for guard in value["guards"]
+            for segment in segments
         ),
         metadata=str(value["metadata"]),
     )

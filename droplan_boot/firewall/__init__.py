@@ -20,8 +20,8 @@ What other programs may do to the table, and how we survive it:
 * *Hold the lock*: iptables-restore waits for it, a bounded time.
 * *Mix native nft rules into the table of iptables-nft*: iptables cannot read it then, an error that names it.
 
-``policy`` says who may come in. ``ruleset`` and ``tree`` turn that into rules, ``plan`` compares them with what is
-there and lists the edits: all pure. ``iptables`` reads, has the edits written by ``restore`` or ``libiptc``, and
+``policy`` says who may come in. ``ruleset`` and ``tree`` turn that into rules, ``edits`` compares them with what is
+there and lists what to do: all pure. ``iptables`` reads, has the edits written by ``restore`` or ``libiptc``, and
 reads back. On hosts without iptables ``nft_table`` (pure) and ``nftables`` do the same for nft. ``choose`` picks one
 and says why.
 """

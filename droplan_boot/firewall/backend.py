@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from droplan_boot.access.policy import Policy
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """What would be written in one go.
+
+    Args:
+        place: what it changes, such as ``IPv4`` or ``table inet droplan``.
+        differences: how that differs from what is wanted, in words, a line each; at least one.
+        script: what would be written, as the backend's command reads it.
+    """
+
+    place: str
+    differences: tuple[str, ...]
+    script: str
 
 
 class Backend(Protocol):
@@ -24,8 +40,8 @@ class Backend(Protocol):
             FirewallError: they did not become what was asked; they are as they were.
         """
 
-    def drift(self, policy: Policy) -> tuple[str, ...]:
-        """Say how the kernel's rules differ from the policy, a short line each; none when they do not.
+    def plan(self, policy: Policy) -> tuple[Transaction, ...]:
+        """Find what :meth:`apply` would change, and change nothing; none when the kernel's rules are as wanted.
 
         Raises:
             FirewallError: they cannot be read.

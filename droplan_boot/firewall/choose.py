@@ -9,12 +9,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from droplan_boot.errors import DroplanError, FirewallError
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.iptables_restore import RestoreWriter
 from droplan_boot.host.command import Runner
+from droplan_boot.host.doors import Host
+
+_NET: Final = Path("/proc/net")
 
 
 @dataclass(frozen=True)
@@ -25,18 +29,17 @@ class Choice:
     why: str
 
 
-def choose(wanted: str, runner: Runner, *, ipv6: bool) -> Choice:
+def choose(wanted: str, host: Host) -> Choice:
     """Choose the backend.
 
     Args:
         wanted: the setting DROPLAN_BACKEND: ``auto``, ``iptables`` or ``nftables``.
-        runner: finds and asks the commands.
-        ipv6: whether this kernel speaks IPv6 (see :func:`has_ipv6`).
+        host: this machine.
 
     Raises:
         DroplanError: this machine has no command to write rules with, or not the one that is set.
     """
-    versions = (4, 6) if ipv6 else (4,)
+    runner, versions = host.runner, _versions(host)
     command = runner.which("iptables")
     if command and wanted != "nftables":
         legacy, why = _variant(command, runner)
@@ -49,7 +52,7 @@ def choose(wanted: str, runner: Runner, *, ipv6: bool) -> Choice:
     raise DroplanError("neither iptables nor nft is installed: run `droplan install`, which installs iptables")
 
 
-def strays(current: Backend, former: str | None, runner: Runner, *, ipv6: bool) -> tuple[Backend, ...]:
+def strays(current: Backend, former: str | None, host: Host) -> tuple[Backend, ...]:
     """Find the other backends that may still hold rules of ours.
 
     An upgrade or a person may have switched ``iptables`` from one variant to the other, or DROPLAN_BACKEND. The rules
@@ -58,12 +61,11 @@ def strays(current: Backend, former: str | None, runner: Runner, *, ipv6: bool) 
     Args:
         current: the backend in use.
         former: name of the backend that the refresh before used; None when unknown.
-        runner: finds the commands.
-        ipv6: whether this kernel speaks IPv6.
+        host: this machine.
     """
-    versions = (4, 6) if ipv6 else (4,)
+    runner, versions = host.runner, _versions(host)
     found: list[Backend] = []
-    if current.name != "iptables-legacy" and legacy_in_use() and runner.which("iptables-legacy-save"):
+    if current.name != "iptables-legacy" and legacy_in_use(host) and runner.which("iptables-legacy-save"):
         found.append(_restoring("iptables-legacy", runner, versions, legacy=True))
     if former == "iptables-nft" != current.name and runner.which("iptables-nft-save"):
         found.append(_nft_variant(runner, versions))
@@ -72,36 +74,31 @@ def strays(current: Backend, former: str | None, runner: Runner, *, ipv6: bool) 
     return tuple(found)
 
 
-def everywhere(runner: Runner, *, ipv6: bool) -> tuple[Backend, ...]:
+def everywhere(host: Host) -> tuple[Backend, ...]:
     """List every backend that may hold rules of ours, whoever is in use now."""
-    versions = (4, 6) if ipv6 else (4,)
+    runner, versions = host.runner, _versions(host)
     found: list[Backend] = []
-    if legacy_in_use() and runner.which("iptables-legacy-save"):
+    if legacy_in_use(host) and runner.which("iptables-legacy-save"):
         found.append(_restoring("iptables-legacy", runner, versions, legacy=True))
     command = runner.which("iptables")
     if runner.which("iptables-nft-save"):
         found.append(_nft_variant(runner, versions))
     elif command and not found:
-        found.append(choose("iptables", runner, ipv6=ipv6).backend)
+        found.append(choose("iptables", host).backend)
     if runner.which("nft"):
         found.append(_nftables(runner))
     return tuple(found)
 
 
-def has_ipv6(proc: Path = Path("/proc")) -> bool:
-    """Whether this kernel speaks IPv6 at all: it does not when booted with ipv6.disable=1."""
-    return (proc / "net/if_inet6").exists()
-
-
-def legacy_in_use(proc: Path = Path("/proc")) -> bool:
+def legacy_in_use(host: Host) -> bool:
     """Whether the legacy filter table is loaded, found out without loading it."""
-    for name in ("ip_tables_names", "ip6_tables_names"):
-        try:
-            if "filter" in (proc / "net" / name).read_text().split():
-                return True
-        except OSError:
-            continue
-    return False
+    names = ("ip_tables_names", "ip6_tables_names")
+    return any(b"filter" in (host.files.read(_NET / name) or b"").split() for name in names)
+
+
+def _versions(host: Host) -> tuple[int, ...]:
+    """List the IP versions that this kernel speaks: not 6 when it was booted with ipv6.disable=1."""
+    return (4, 6) if host.files.exists(_NET / "if_inet6") else (4,)
 
 
 def _variant(command: Path, runner: Runner) -> tuple[bool, str]:

@@ -8,7 +8,8 @@ from typing import Callable, Final, Protocol
 
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import CommandError, DroplanError, FirewallError
-from droplan_boot.firewall import plan, ruleset
+from droplan_boot.firewall import edits, ruleset
+from droplan_boot.firewall.backend import Transaction
 from droplan_boot.firewall.ruleset import Ruleset
 from droplan_boot.host.command import Runner
 
@@ -19,7 +20,7 @@ _READ_S: Final = 10.0
 class Writer(Protocol):
     """Has edits written in one transaction."""
 
-    def write(self, version: int, planned: Sequence[plan.Edit]) -> None:
+    def write(self, version: int, planned: Sequence[edits.Edit]) -> None:
         """Write edits to the filter table of one family: all or nothing.
 
         Raises:
@@ -56,13 +57,15 @@ class Iptables:
         """See :meth:`Backend.remove`."""
         return self._settle_all(lambda version: ruleset.nothing(policy, version))
 
-    def drift(self, policy: Policy) -> tuple[str, ...]:
-        """See :meth:`Backend.drift`."""
-        found: list[str] = []
+    def plan(self, policy: Policy) -> tuple[Transaction, ...]:
+        """See :meth:`Backend.plan`."""
+        found = []
         for version in self.save:
             wanted = ruleset.build(policy, version)
-            current = plan.parse(self.dump(version))
-            found += (f"IPv{version}: {line}" for line in describe(current, wanted))
+            current = edits.parse(self.dump(version))
+            planned = edits.needed(current, wanted)
+            if planned:
+                found.append(Transaction(f"IPv{version}", describe(current, wanted, planned), edits.script(planned)))
         return tuple(found)
 
     def dump(self, version: int) -> str:
@@ -93,10 +96,10 @@ class Iptables:
         """
         chain = f"{ruleset.PREFIX}probe"
         for version in self.save:
-            self.writer.write(version, (plan.Fill(chain, ruleset.probe(version)), plan.Erase(chain)))
+            self.writer.write(version, (edits.Fill(chain, ruleset.probe(version)), edits.Erase(chain)))
 
     def _settle_all(self, wanted: Callable[[int], Ruleset]) -> bool:
-        before: dict[int, plan.Filter] = {}
+        before: dict[int, edits.Filter] = {}
         wrote = False
         for version in self.save:
             target = wanted(version)
@@ -109,16 +112,17 @@ class Iptables:
             wrote = wrote or changed
         return wrote
 
-    def _settle(self, wanted: Ruleset) -> tuple[plan.Filter, bool]:
+    def _settle(self, wanted: Ruleset) -> tuple[edits.Filter, bool]:
         """Write until what is read back is what is wanted; return the table as it was, and whether we wrote."""
-        first: plan.Filter | None = None
+        first: edits.Filter | None = None
         failure: FirewallError | None = None
-        current: plan.Filter = {}
+        current: edits.Filter = {}
+        planned: tuple[edits.Edit, ...] = ()
         wrote = False
         for _ in range(_ATTEMPTS):
-            current = plan.parse(self.dump(wanted.version))
+            current = edits.parse(self.dump(wanted.version))
             first = current if first is None else first
-            planned = plan.edits(current, wanted)
+            planned = edits.needed(current, wanted)
             if not planned:
                 return first, wrote
             try:
@@ -126,28 +130,28 @@ class Iptables:
                 wrote = True
             except FirewallError as error:
                 failure = error
-                if plan.parse(self.dump(wanted.version)) == current:
+                if edits.parse(self.dump(wanted.version)) == current:
                     break  # nobody changed it meanwhile, so it is not going to work
         if failure is None:
             failure = FirewallError(
                 f"IPv{wanted.version} rules read back are not what was written "
-                f"({describe(current, wanted)[0]}): see whether another program rewrites them"
+                f"({describe(current, wanted, planned)[0]}): see whether another program rewrites them"
             )
         if wrote and first is not None:
             self._take_back(wanted.version, first, wanted)
         raise failure
 
-    def _take_back(self, version: int, before: plan.Filter, wanted: Ruleset) -> None:
-        planned = plan.undo(plan.parse(self.dump(version)), before, wanted)
+    def _take_back(self, version: int, before: edits.Filter, wanted: Ruleset) -> None:
+        planned = edits.undo(edits.parse(self.dump(version)), before, wanted)
         if planned:
             self.writer.write(version, planned)
 
 
-def describe(current: plan.Filter, wanted: Ruleset) -> tuple[str, ...]:
+def describe(current: edits.Filter, wanted: Ruleset, planned: Sequence[edits.Edit]) -> tuple[str, ...]:
     """Say in words how a table differs from what is wanted, one line a chain."""
     lines: dict[str, str] = {}
-    for edit in plan.edits(current, wanted):
-        if isinstance(edit, plan.Erase):
+    for edit in planned:
+        if isinstance(edit, edits.Erase):
             lines.setdefault(edit.chain, f"{edit.chain} should not be there")
         elif edit.chain in wanted.chains:
             lines.setdefault(edit.chain, f"{edit.chain} is {'altered' if edit.chain in current else 'missing'}")

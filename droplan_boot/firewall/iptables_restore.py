@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from droplan_boot.errors import CommandError, FirewallError
-from droplan_boot.firewall import plan
+from droplan_boot.firewall import edits
 from droplan_boot.host.command import Runner
 
 _LOCK_S: Final = 8
@@ -29,10 +29,10 @@ class RestoreWriter:
     command: dict[int, str]
     waits: bool
 
-    def write(self, version: int, planned: Sequence[plan.Edit]) -> None:
+    def write(self, version: int, planned: Sequence[edits.Edit]) -> None:
         """See :meth:`Writer.write`."""
         argv = [self.command[version], "--noflush", *(["-w", str(_LOCK_S)] if self.waits else [])]
         try:
-            self.runner.run(argv, stdin=plan.script(planned), timeout=_WRITE_S)
+            self.runner.run(argv, stdin=edits.script(planned), timeout=_WRITE_S)
         except CommandError as error:
             raise FirewallError(f"the IPv{version} rules were not written: {error}") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from droplan_boot.errors import DroplanError, FirewallError
-from droplan_boot.firewall import plan
+from droplan_boot.firewall import edits
 from droplan_boot.firewall.iptables import Writer
 from droplan_boot.host import lock
 
@@ -64,13 +64,13 @@ class LibiptcWriter:
     iptc: Any
     bulk: Writer
 
-    def write(self, version: int, planned: Sequence[plan.Edit]) -> None:
+    def write(self, version: int, planned: Sequence[edits.Edit]) -> None:
         """See :meth:`Writer.write`."""
-        size = sum(len(step.rules) if isinstance(step, plan.Fill) else 1 for step in planned)
+        size = sum(len(step.rules) if isinstance(step, edits.Fill) else 1 for step in planned)
         if size >= BULK or not self._commit(version, planned):
             self.bulk.write(version, planned)
 
-    def _commit(self, version: int, planned: Sequence[plan.Edit]) -> bool:
+    def _commit(self, version: int, planned: Sequence[edits.Edit]) -> bool:
         """Write edits in one commit; return False when python-iptables could not, and nothing was written.
 
         It does not find every rule that it is to delete: IPv6 ones that ip6tables-restore wrote look otherwise to it.
@@ -90,9 +90,9 @@ class LibiptcWriter:
                 return False
         return True
 
-    def _edit(self, table: Any, version: int, planned: Sequence[plan.Edit]) -> None:
-        fills = [edit for edit in planned if isinstance(edit, plan.Fill)]
-        erased = [edit.chain for edit in planned if isinstance(edit, plan.Erase)]
+    def _edit(self, table: Any, version: int, planned: Sequence[edits.Edit]) -> None:
+        fills = [edit for edit in planned if isinstance(edit, edits.Fill)]
+        erased = [edit.chain for edit in planned if isinstance(edit, edits.Erase)]
         for fill in fills:  # all chains first: rules refer to each other's
             if table.is_chain(fill.chain):
                 table.flush_entries(fill.chain)
@@ -102,9 +102,9 @@ class LibiptcWriter:
             for rule in fill.rules:
                 self.iptc.Chain(table, fill.chain).append_rule(self._rule(version, rule))
         for edit in planned:
-            if isinstance(edit, plan.Delete):
+            if isinstance(edit, edits.Delete):
                 self.iptc.Chain(table, edit.chain).delete_rule(self._rule(version, edit.rule))
-            elif isinstance(edit, plan.Insert):
+            elif isinstance(edit, edits.Insert):
                 self.iptc.Chain(table, edit.chain).insert_rule(self._rule(version, edit.rule), edit.position - 1)
         for chain in erased:
             table.flush_entries(chain)

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from droplan_boot.access.policy import Guard, Policy
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.networks import Interval, Network, intervals, join
 
 NAME: Final = "inet droplan"
@@ -60,26 +60,26 @@ def build(policy: Policy) -> Table | None:
     heads: dict[str, list[str]] = {"input": [], "forward": [], "output": []}
     sets: dict[str, tuple[Interval, ...]] = {}
     chains: dict[str, tuple[str, ...]] = {}
-    for guard in policy.guards:
-        forward = "droplan-forward-public" if guard.public else "droplan-forward"
-        for name in guard.interfaces:
-            heads["input"].append(f'iifname "{name}" jump {guard.chain}')
+    for segment in policy.segments:
+        forward = "droplan-forward-public" if segment.public else "droplan-forward"
+        for name in segment.interfaces:
+            heads["input"].append(f'iifname "{name}" jump {segment.chain}')
             heads["forward"].append(f'iifname "{name}" jump {forward}')
         for version in (4, 6):
-            sets[f"{guard.chain}{version}"] = tuple(intervals(guard.sources(version), version))
-        chains[guard.chain] = (
+            sets[f"{segment.chain}{version}"] = tuple(intervals(segment.sources(version), version))
+        chains[segment.chain] = (
             f"{_REPLIES} accept",
-            f"icmpv6 type {{ {_NEIGHBOURS[guard.public]} }} accept",
-            *(f"{rule} accept" for rule in _services(guard, "{0} dport {1}")),
-            *(f"{rule} accept" for rule in _peers(guard)),
+            f"icmpv6 type {{ {_NEIGHBOURS[segment.public]} }} accept",
+            *(f"{rule} accept" for rule in _services(segment, "{0} dport {1}")),
+            *(f"{rule} accept" for rule in _peers(segment)),
             "drop",
         )
         # A published port is rewritten before we see the packet: what the sender asked for is what conntrack
         # remembers. Peers return, because the rule about the metadata service comes after.
         chains[forward] = (
             f"{_REPLIES} return",
-            *(f"{rule} return" for rule in _services(guard, "meta l4proto {0} ct original proto-dst {1}")),
-            *(f"{rule} return" for rule in _peers(guard)),
+            *(f"{rule} return" for rule in _services(segment, "meta l4proto {0} ct original proto-dst {1}")),
+            *(f"{rule} return" for rule in _peers(segment)),
             "drop",
         )
     if policy.metadata:
@@ -234,12 +234,12 @@ def _parse_set(name: str, body: str) -> tuple[Interval, ...] | None:
     return tuple(join(found))
 
 
-def _peers(guard: Guard) -> tuple[str, str]:
-    return f"ip saddr @{guard.chain}4", f"ip6 saddr @{guard.chain}6"
+def _peers(segment: Segment) -> tuple[str, str]:
+    return f"ip saddr @{segment.chain}4", f"ip6 saddr @{segment.chain}6"
 
 
-def _services(guard: Guard, port: str) -> Iterator[str]:
-    for entry in guard.allow:
+def _services(segment: Segment, port: str) -> Iterator[str]:
+    for entry in segment.allow:
         if entry.protocol:
             yield _source(entry.source) + port.format(entry.protocol, entry.port)
 

@@ -12,6 +12,7 @@ from typing import Final
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import CommandError, FirewallError
 from droplan_boot.firewall import nft_table
+from droplan_boot.firewall.backend import Transaction
 from droplan_boot.host.command import Runner
 
 _ATTEMPTS: Final = 3
@@ -37,9 +38,13 @@ class Nftables:
         """See :meth:`Backend.remove`."""
         return self._settle(None)
 
-    def drift(self, policy: Policy) -> tuple[str, ...]:
-        """See :meth:`Backend.drift`."""
-        return nft_table.differences(nft_table.parse(self._list()), nft_table.build(policy))
+    def plan(self, policy: Policy) -> tuple[Transaction, ...]:
+        """See :meth:`Backend.plan`."""
+        current, wanted = nft_table.parse(self._list()), nft_table.build(policy)
+        wrong = nft_table.differences(current, wanted)
+        if not wrong:
+            return ()
+        return (Transaction(f"table {nft_table.NAME}", wrong, _scripts(current, wanted)[0]),)
 
     def _settle(self, wanted: nft_table.Table | None) -> bool:
         """Write until what is read back is what is wanted; return whether anything was written."""
@@ -67,14 +72,14 @@ class Nftables:
         return wrote
 
     def _write(self, current: nft_table.Table | None, wanted: nft_table.Table | None) -> None:
-        for script in (nft_table.small_change(current, wanted), nft_table.update(current, wanted)):
-            if script:
-                try:
-                    self._run(script)
-                    return
-                except FirewallError:
-                    pass  # somebody changed the table since we read it: replacing it fits whatever is there
-        self._run(nft_table.replace(nft_table.render(wanted) if wanted else ""))
+        *careful, replacement = _scripts(current, wanted)
+        for script in careful:
+            try:
+                self._run(script)
+                return
+            except FirewallError:
+                pass  # somebody changed the table since we read it: replacing it fits whatever is there
+        self._run(replacement)
 
     def _list(self) -> str:
         """Print our table; "" when there is none."""
@@ -93,3 +98,9 @@ class Nftables:
             self.runner.run(["nft", "-f", "-"], stdin=script, timeout=_TIMEOUT_S)
         except CommandError as error:
             raise FirewallError(f"the rules were not written: {error}") from None
+
+
+def _scripts(current: nft_table.Table | None, wanted: nft_table.Table | None) -> tuple[str, ...]:
+    """Write the transactions that lead there, the one that touches least first; the last fits whatever is there."""
+    careful = (nft_table.small_change(current, wanted), nft_table.update(current, wanted))
+    return (*filter(None, careful), nft_table.replace(nft_table.render(wanted) if wanted else ""))

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from droplan_boot.access.policy import Guard, Policy
+from droplan_boot.access.allow import Allow
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.firewall import tree
 from droplan_boot.networks import Address, Network
-from droplan_boot.settings import Allow
 
 PREFIX: Final = "droplan-"
 """How the names of all our chains begin, and of nobody else's."""
@@ -55,16 +55,16 @@ def build(policy: Policy, version: int) -> Ruleset:
     """Spell a policy for one IP version (4 or 6)."""
     heads: dict[str, list[str]] = {hook: [] for hook in HOOKS}
     chains: dict[str, tuple[str, ...]] = {}
-    for guard in policy.guards:
-        forward = _forward_name(guard)
-        for name in guard.interfaces:
+    for segment in policy.segments:
+        forward = _forward_name(segment)
+        for name in segment.interfaces:
             heads["INPUT"] += [
                 f"-i {name} {REPLIES} -j ACCEPT",
-                f"-i {name} -j {guard.chain}",
+                f"-i {name} -j {segment.chain}",
                 f"-i {name} -j DROP",
             ]
             heads["FORWARD"].append(f"-i {name} -j {forward}")
-        chains.update(_chains(guard, forward, version))
+        chains.update(_chains(segment, forward, version))
     if policy.metadata and version == 4:
         _lock_metadata(policy.metadata, heads, chains)
     return Ruleset(version, {hook: tuple(rules) for hook, rules in heads.items()}, chains)
@@ -84,15 +84,15 @@ def nothing(former: Policy | None, version: int) -> Ruleset:
     return Ruleset(version, {}, {}, retired=build(former, version).heads if former else {})
 
 
-def _forward_name(guard: Guard) -> str:
-    return "droplan-forward-public" if guard.public else "droplan-forward"
+def _forward_name(segment: Segment) -> str:
+    return "droplan-forward-public" if segment.public else "droplan-forward"
 
 
-def _chains(guard: Guard, forward: str, version: int) -> dict[str, tuple[str, ...]]:
-    sources = guard.sources(version)
-    services = guard.services(version)
+def _chains(segment: Segment, forward: str, version: int) -> dict[str, tuple[str, ...]]:
+    sources = segment.sources(version)
+    services = segment.services(version)
     knock = [
-        *_neighbours(guard, version),
+        *_neighbours(segment, version),
         *(_service(entry, "-m {0} --dport {1}", "ACCEPT") for entry in services),
     ]
     # A published port is rewritten before FORWARD sees the packet: what the sender asked for is what conntrack
@@ -104,13 +104,13 @@ def _chains(guard: Guard, forward: str, version: int) -> dict[str, tuple[str, ..
     if len(sources) <= FLAT:
         flat = _flat(sources)
         return {
-            guard.chain: (*knock, *(f"-s {network} -j ACCEPT" for network in flat)),
+            segment.chain: (*knock, *(f"-s {network} -j ACCEPT" for network in flat)),
             forward: (*passing, *(f"-s {network} -j RETURN" for network in flat), "-j DROP"),
         }
-    root = f"{PREFIX}tree-public" if guard.public else f"{PREFIX}tree"
-    stem = f"{PREFIX}u-" if guard.public else f"{PREFIX}t-"
+    root = f"{PREFIX}tree-public" if segment.public else f"{PREFIX}tree"
+    stem = f"{PREFIX}u-" if segment.public else f"{PREFIX}t-"
     return {
-        guard.chain: (*knock, f"-j {root}", "-j ACCEPT"),
+        segment.chain: (*knock, f"-j {root}", "-j ACCEPT"),
         forward: (*passing, f"-j {root}"),
         **tree.lay_out(sources, version, root, stem),
     }
@@ -121,10 +121,10 @@ def _flat(sources: Sequence[Address | Network]) -> list[str]:
     return list(dict.fromkeys(str(ipaddress.ip_network(one)) for one in sources))
 
 
-def _neighbours(guard: Guard, version: int) -> list[str]:
+def _neighbours(segment: Segment, version: int) -> list[str]:
     if version == 4:
         return []
-    return [f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT" for kind in _NEIGHBOURS[guard.public]]
+    return [f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT" for kind in _NEIGHBOURS[segment.public]]
 
 
 def _service(entry: Allow, port: str, target: str) -> str:

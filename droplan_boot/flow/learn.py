@@ -1,88 +1,121 @@
-"""Ask DigitalOcean who the peers are, and decide what to enforce."""
+"""Learn who may come in: ask the metadata service and the source, and have ``access`` decide."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from droplan_boot.access import peers
-from droplan_boot.access.policy import Guard, Policy
-from droplan_boot.errors import UsageError
-from droplan_boot.host.command import Runner
-from droplan_boot.host.http import Http
+from droplan_boot.access.here import Here
+from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.errors import DroplanError, UsageError
+from droplan_boot.host import links
+from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.sources.digitalocean import metadata
-from droplan_boot.sources.digitalocean.api import Account
-from droplan_boot.sources.digitalocean.model import Machine
+from droplan_boot.sources.listing import Droplet, Source
+from droplan_boot.sources.own import Interface
 
-
-@dataclass(frozen=True)
-class Here:
-    """This Droplet and its interfaces on this machine.
-
-    Args:
-        machine: who it is.
-        private: names of the interfaces to close.
-        public: names of the public interfaces, when PUBLIC asks to close them too.
-    """
-
-    machine: Machine
-    private: tuple[str, ...]
-    public: tuple[str, ...]
+if TYPE_CHECKING:
+    from droplan_boot.host.http import Http
 
 
 @dataclass(frozen=True)
 class Learned:
-    """A complete answer: this Droplet, and what to enforce on it."""
+    """A complete answer.
+
+    Args:
+        here: this Droplet.
+        policy: what to enforce on it.
+        peers: the Droplets that may come in.
+    """
 
     here: Here
     policy: Policy
+    peers: tuple[Droplet, ...] = ()
 
 
-def where(http: Http, settings: Settings, runner: Runner) -> Here:
+def where(host: Host, http: Http, settings: Settings) -> Here:
     """Ask the metadata service who this Droplet is, and find its interfaces.
 
     Raises:
         DroplanError: this is no Droplet, or it lacks an interface that is to be closed.
     """
-    machine = metadata.fetch(http, settings.metadata_url)
+    found = metadata.fetch(http, settings.metadata_url)
     return Here(
-        machine,
-        metadata.names(machine.private, "private", runner),
-        metadata.names(machine.public, "public", runner) if settings.public else (),
+        found,
+        names(host, found.private, "private"),
+        names(host, found.public, "public") if settings.public else (),
     )
 
 
-def who(http: Http, settings: Settings, here: Here) -> Policy:
-    """Ask the API who the peers are.
+def names(host: Host, wanted: tuple[Interface, ...], kind: str) -> tuple[str, ...]:
+    """Find the names of this Droplet's private or public interfaces.
+
+    Args:
+        host: this machine.
+        wanted: as the metadata service describes them.
+        kind: ``private`` or ``public``, for messages.
+
+    Raises:
+        DroplanError: the Droplet has none, or this machine does not have it.
+    """
+    if not wanted:
+        raise DroplanError(
+            f"this Droplet has no {kind} interface: "
+            + ("add it to a VPC, then run droplan again" if kind == "private" else "unset PUBLIC")
+        )
+    there = links.links(host.files)
+    found = [
+        links.resolve(interface.mac, interface.addresses, there, lambda: links.addresses(host.runner))
+        for interface in wanted
+    ]
+    missing = [interface for interface, name in zip(wanted, found) if name is None]
+    if missing:
+        raise DroplanError(
+            f"no interface of this machine has the MAC {missing[0].mac or '(none)'} or an address of the Droplet's "
+            f"{kind} network: bring it up, then run droplan again"
+        )
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
+def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
+    """Ask the source who the Droplets are, and decide which of them are peers.
 
     Raises:
         UsageError: no token is set.
         NoAnswerError: there was no complete answer.
     """
-    if not settings.token:
-        raise no_token()
-    account = Account(http, settings.api_url, settings.token)
-    droplets = account.droplets(here.machine.droplet_id, tag=settings.tag)
-    vpcs: frozenset[str] = frozenset()
-    if settings.scope == "vpc":
-        own = next(one for one in droplets if one.id == here.machine.droplet_id)
-        vpcs = peers.own_and_peered(own, account.peerings())
-    return _policy(here, settings, peers.select(here.machine, droplets, settings, vpcs=vpcs))
-
-
-def no_token() -> UsageError:
-    """Make the error for a missing token."""
-    return UsageError("no API token is set: put DO_KEY=dop_v1_... before the command, after `sudo`")
+    found = peers.select(
+        here.metadata, _source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
+    )
+    return Learned(here, _policy(settings, here, found), found.droplets)
 
 
 def nobody(settings: Settings, here: Here) -> Policy:
     """Decide what to enforce while nobody knows who the peers are: only what the user allowed."""
-    return _policy(here, settings, peers.Peers((), ()))
+    return _policy(settings, here, peers.Peers((), (), ()))
 
 
-def _policy(here: Here, settings: Settings, found: peers.Peers) -> Policy:
-    guards = [Guard(False, here.private, found.private, settings.allow)]
+def _source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+    from droplan_boot.sources.digitalocean.api import Account
+
+    if not settings.token:
+        raise UsageError("no API token is set: put DO_KEY=dop_v1_... before the command, after `sudo`")
+    return Account(
+        http,
+        settings.api_url,
+        settings.token,
+        here.metadata.droplet_id,
+        tag=settings.tag,
+        peered=settings.scope == "vpc",
+        clock=host.clock.time,
+    )
+
+
+def _policy(settings: Settings, here: Here, found: peers.Peers) -> Policy:
+    segments = [Segment(False, here.private, found.private, settings.allow)]
     if here.public:
-        guards.append(Guard(True, here.public, found.public, settings.allow))
-    return Policy(tuple(guards), urlsplit(settings.metadata_url).hostname or "" if settings.lock_metadata else "")
+        segments.append(Segment(True, here.public, found.public, settings.allow))
+    return Policy(tuple(segments), urlsplit(settings.metadata_url).hostname or "" if settings.lock_metadata else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from droplan_boot.errors import DroplanError
+from droplan_boot.host.files import Files
 
 # By the family's own names in ID and ID_LIKE, os-release(5): derivatives say whom they are like.
 _FAMILIES: Final = {"debian": "debian", "ubuntu": "debian", "rhel": "el", "centos": "el", "fedora": "el"}
@@ -29,7 +30,7 @@ class Distribution:
     family: str
 
 
-def detect() -> Distribution:
+def detect(files: Files) -> Distribution:
     """Read this machine's os-release.
 
     Raises:
@@ -38,7 +39,9 @@ def detect() -> Distribution:
     import distro
 
     # lsb_release and uname are processes, and os-release has been everywhere since 2012.
-    release = distro.LinuxDistribution(include_lsb=False, include_uname=False, include_oslevel=False)
+    release = distro.LinuxDistribution(
+        include_lsb=False, include_uname=False, include_oslevel=False, root_dir=str(files.root)
+    )
     return identify(release.os_release_info())
 
 

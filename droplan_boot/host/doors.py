@@ -1,19 +1,30 @@
-"""The doors through which droplan reaches the machine, together."""
+"""The doors through which droplan reaches the machine, together. Verbs build none of them themselves."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Callable, Final
 
 from droplan_boot.errors import DroplanError
+from droplan_boot.host.clock import Clock, MachineClock
 from droplan_boot.host.command import Commands, Runner
 from droplan_boot.host.files import Files
 from droplan_boot.host.log import Log, Terminal
 
+if TYPE_CHECKING:
+    from droplan_boot.host.http import Http
+
 _SYSTEMD: Final = Path("/run/systemd/system")
+
+
+def _session() -> Http:
+    from droplan_boot.host.http import Http  # requests is half of a start, and status and restore need none
+
+    return Http()
 
 
 @dataclass(frozen=True)
@@ -22,9 +33,13 @@ class Host:
 
     Args:
         runner: runs commands.
-        files: reads and writes files.
+        files: reads and writes files, those of /proc and /sys among them.
         log: says what happened.
+        clock: tells the time.
+        session: opens a session that speaks HTTP.
         environ: the environment droplan was started with.
+        uid: who runs it.
+        program: the file that runs: the zipapp.
         scheduled: whether the schedule started it, not a person.
         force: whether a person said to go on although their SSH session will be cut.
     """
@@ -32,7 +47,11 @@ class Host:
     runner: Runner = field(default_factory=Commands)
     files: Files = field(default_factory=Files)
     log: Log = field(default_factory=Terminal)
+    clock: Clock = field(default_factory=MachineClock)
+    session: Callable[[], Http] = _session
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)  # the token may be in it
+    uid: int = field(default_factory=os.geteuid)
+    program: Path = field(default_factory=lambda: Path(sys.argv[0]))
     scheduled: bool = False
     force: bool = False
 
@@ -40,12 +59,11 @@ class Host:
         """Whether systemd runs this machine, sd_booted(3); it does not in a container."""
         return self.files.real(_SYSTEMD).is_dir()
 
+    def require_root(self) -> None:
+        """See that we may do this at all.
 
-def require_root() -> None:
-    """See that we may do this at all.
-
-    Raises:
-        DroplanError: we are not root.
-    """
-    if os.geteuid() != 0:
-        raise DroplanError("droplan must run as root: put `sudo` in front")
+        Raises:
+            DroplanError: we are not root.
+        """
+        if self.uid != 0:
+            raise DroplanError("droplan must run as root: put `sudo` in front")

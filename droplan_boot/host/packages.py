@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from droplan_boot.errors import CommandError, DroplanError
+from droplan_boot.host.clock import Clock
 from droplan_boot.host.command import Completed, Runner
+from droplan_boot.host.doors import Host
 
 _INSTALL_S: Final = 900.0
 _LISTS_S: Final = 300.0
@@ -44,7 +45,7 @@ class Apt:
     """
 
     runner: Runner
-    sleep: Callable[[float], None] = time.sleep
+    clock: Clock
 
     def missing(self, names: Sequence[str]) -> tuple[str, ...]:
         """See :meth:`Packages.missing`."""
@@ -79,7 +80,7 @@ class Apt:
             done = self._apt("update", check=False)
             if done.status == 0 or "Could not get lock" not in done.stderr:
                 return
-            self.sleep(_PAUSE_S)
+            self.clock.sleep(_PAUSE_S)
 
     def _apt(self, *words: str, check: bool = True) -> Completed:
         options = ("-q", "-y", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Options::=--force-confold")
@@ -135,6 +136,6 @@ class Dnf:
         raise DroplanError("neither dnf nor yum is here: install iptables and a cron by hand, then run droplan again")
 
 
-def manager(family: str, runner: Runner) -> Packages:
+def manager(family: str, host: Host) -> Packages:
     """Get the package manager of a family (``debian`` or ``el``)."""
-    return Apt(runner) if family == "debian" else Dnf(runner)
+    return Apt(host.runner, host.clock) if family == "debian" else Dnf(host.runner)

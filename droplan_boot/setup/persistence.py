@@ -15,7 +15,7 @@ from typing import Final
 
 from droplan_boot import paths
 from droplan_boot.access.policy import Policy
-from droplan_boot.firewall import plan, ruleset
+from droplan_boot.firewall import edits, ruleset
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host import selinux
@@ -180,9 +180,9 @@ def splice(text: str, wanted: ruleset.Ruleset) -> str:
     start = lines.index("*filter")
     end = lines.index("COMMIT", start) if "COMMIT" in lines[start:] else len(lines)
     bare = [re.sub(r"^\[\d+:\d+\] (?=-A )", "", line) for line in lines]  # saved with `-c`, rules begin with counters
-    table = plan.parse("\n".join(bare[start:end]))
+    table = edits.parse("\n".join(bare[start:end]))
     drop = {
-        hook: plan.mine(rules, plan.known(hook, wanted)) for hook, rules in table.items() if hook in ruleset.HOOKS
+        hook: edits.mine(rules, edits.known(hook, wanted)) for hook, rules in table.items() if hook in ruleset.HOOKS
     }
     kept: list[str] = []
     count: dict[str, int] = {}

@@ -8,13 +8,15 @@ from pathlib import Path
 from droplan_boot.errors import DroplanError
 
 
-def image() -> bytes:
+def image(archive: Path) -> bytes:
     """Read the zipapp that is running and have it start with the interpreter that runs it now.
+
+    Args:
+        archive: the file that runs.
 
     Raises:
         DroplanError: droplan does not run from a zipapp.
     """
-    archive = Path(sys.argv[0])
     try:
         data = archive.read_bytes()
     except OSError:

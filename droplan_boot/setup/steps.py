@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from droplan_boot import paths, settings
+from droplan_boot.access.here import Here
 from droplan_boot.errors import CommandError, DroplanError, FirewallError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
-from droplan_boot.flow import learn
 from droplan_boot.host import firewalld, selinux
 from droplan_boot.host.doors import Host
 from droplan_boot.host.packages import Packages, manager
@@ -39,49 +39,49 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Installation:
     """What an install works with, found out before anything is changed."""
 
     host: Host
     values: dict[str, str] = field(repr=False)  # the token is one of them
     settings: Settings
-    here: learn.Here
+    here: Here
     family: str
     program: bytes
     dry_run: bool
 
 
-def steps(plan: Plan) -> Iterator[Step]:
+def steps(installation: Installation) -> Iterator[Step]:
     """List the steps; each is made when its turn comes, for it may depend on what the ones before put in place."""
-    yield _file(plan, "settings", paths.SETTINGS, settings.render(plan.values), 0o600)
-    yield _file(plan, "program", paths.PROGRAM, plan.program, 0o755)
-    yield _file(plan, "refresh script", paths.REFRESH, schedule.REFRESH.encode(), 0o755)
-    cron = schedule.cron(plan.settings.interval, plan.here.machine.droplet_id)
-    yield _file(plan, "schedule", paths.CRON, cron.encode(), 0o644)
-    packages = manager(plan.family, plan.host.runner)
-    wanted = _debian(plan, packages) if plan.family == "debian" else _el(plan, packages)
+    yield _file(installation, "settings", paths.SETTINGS, settings.render(installation.values), 0o600)
+    yield _file(installation, "program", paths.PROGRAM, installation.program, 0o755)
+    yield _file(installation, "refresh script", paths.REFRESH, schedule.REFRESH.encode(), 0o755)
+    cron = schedule.cron(installation.settings.interval, installation.here.metadata.droplet_id)
+    yield _file(installation, "schedule", paths.CRON, cron.encode(), 0o644)
+    packages = manager(installation.family, installation.host)
+    wanted = _debian(installation, packages) if installation.family == "debian" else _el(installation, packages)
     yield _package_step(packages, wanted)
     # Before anything that may have to wait for a reboot: the schedule ends what is left then.
-    yield _service(Services(plan.host), "cron" if plan.family == "debian" else "crond")
+    yield _service(Services(installation.host), "cron" if installation.family == "debian" else "crond")
     try:
-        backend = choose.choose(plan.settings.backend, plan.host.runner, ipv6=choose.has_ipv6()).backend
+        backend = choose.choose(installation.settings.backend, installation.host).backend
     except DroplanError:
-        if not plan.dry_run:
+        if not installation.dry_run:
             raise
         return  # the rest depends on packages that a dry run does not install
     if isinstance(backend, Iptables):
-        yield _matches(plan, backend)
-    yield from _service_steps(plan, backend, wanted)
-    if selinux.in_use(plan.host):
+        yield _matches(installation, backend)
+    yield from _service_steps(installation, backend, wanted)
+    if selinux.in_use(installation.host):
         yield Step(
             "SELinux labels",
-            lambda: "wrong" if selinux.wrong(plan.host, _LABELLED) else None,
-            lambda: selinux.restore(plan.host, _LABELLED),
+            lambda: "wrong" if selinux.wrong(installation.host, _LABELLED) else None,
+            lambda: selinux.restore(installation.host, _LABELLED),
         )
 
 
-def _file(plan: Plan, what: str, path: Path, data: bytes, mode: int) -> Step:
-    files = plan.host.files
+def _file(installation: Installation, what: str, path: Path, data: bytes, mode: int) -> Step:
+    files = installation.host.files
     return Step(f"{what} {path}", lambda: files.problem(path, data, mode), lambda: files.write(path, data, mode))
 
 
@@ -94,21 +94,22 @@ def _package_step(packages: Packages, wanted: Sequence[str]) -> Step:
     )
 
 
-def _debian(plan: Plan, packages: Packages) -> Sequence[str]:
+def _debian(installation: Installation, packages: Packages) -> Sequence[str]:
     """Name the packages; the one that loads saved rules at boot only where installing it takes nothing away."""
-    if packages.missing(["iptables-persistent", "cron"]) and not plan.dry_run:
+    if packages.missing(["iptables-persistent", "cron"]) and not installation.dry_run:
         packages.update()
-    if plan.settings.backend == "nftables":
+    if installation.settings.backend == "nftables":
         return ["nftables", "cron"]
     # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has this package.
-    if plan.host.runner.which("ufw") or not (plan.dry_run or _available(packages, "iptables-persistent")):
+    ufw = installation.host.runner.which("ufw")
+    if ufw or not (installation.dry_run or _available(packages, "iptables-persistent")):
         return ["iptables", "cron"]
     return ["iptables-persistent", "cron"]
 
 
-def _el(plan: Plan, packages: Packages) -> Sequence[str]:
+def _el(installation: Installation, packages: Packages) -> Sequence[str]:
     """Name the packages; which one brings iptables.service changes from release to release."""
-    if plan.settings.backend == "nftables":
+    if installation.settings.backend == "nftables":
         return ["nftables", "cronie"]
     for loader in ("iptables-services", "iptables-nft-services"):
         if _available(packages, loader):
@@ -120,11 +121,11 @@ def _available(packages: Packages, name: str) -> bool:
     return not packages.missing([name]) or packages.offers(name)
 
 
-def _matches(plan: Plan, backend: Iptables) -> Step:
+def _matches(installation: Installation, backend: Iptables) -> Step:
     """See that the kernel has the matches we need, before INPUT is touched: EL 10 ships them apart from it."""
 
     def missing() -> str | None:
-        if plan.dry_run:
+        if installation.dry_run:
             return "unknown until tried"
         try:
             backend.probe()
@@ -133,15 +134,15 @@ def _matches(plan: Plan, backend: Iptables) -> Step:
         return None
 
     def put() -> None:
-        if plan.family == "el":
+        if installation.family == "el":
             install_modules()
         problem = missing()
         if problem:
             raise DroplanError(f"this kernel lacks a match that the rules need: {problem}")
 
     def install_modules() -> None:
-        packages = manager(plan.family, plan.host.runner)
-        release = plan.host.runner.run(["uname", "-r"]).stdout.strip()
+        packages = manager(installation.family, installation.host)
+        release = installation.host.runner.run(["uname", "-r"]).stdout.strip()
         try:
             packages.install([f"kernel-modules-extra-{release}"])
         except CommandError:
@@ -155,19 +156,19 @@ def _matches(plan: Plan, backend: Iptables) -> Step:
     return Step("kernel matches", missing, put)
 
 
-def _service_steps(plan: Plan, backend: Backend, packages: Sequence[str]) -> Iterator[Step]:
-    host = plan.host
+def _service_steps(installation: Installation, backend: Backend, packages: Sequence[str]) -> Iterator[Step]:
+    host = installation.host
     services = Services(host)
     saved = persistence.loader(host, backend, packages)
     if saved:
-        if plan.family == "el" and host.has_systemd():
+        if installation.family == "el" and host.has_systemd():
             yield Step(
                 "firewalld out of the way", lambda: firewalld.problem(services), lambda: firewalld.mask(services)
             )
         for name in saved.loaders:
             yield _service(services, name, start=False)
     elif host.has_systemd():
-        yield _file(plan, "unit", persistence.UNIT, persistence.UNIT_TEXT.encode(), 0o644)
+        yield _file(installation, "unit", persistence.UNIT, persistence.UNIT_TEXT.encode(), 0o644)
         yield _service(services, persistence.UNIT_NAME, start=False)
 
 

@@ -41,13 +41,13 @@ def store(files: Files, report: Report) -> None:
     """
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(report.time))
     value = {**asdict(report), "time": stamp, "duration": round(report.duration, 3), "epoch": round(report.time, 3)}
-    files.write(paths.STATUS, json.dumps(value, indent=1).encode() + b"\n", 0o644)
+    files.write(paths.REPORT, json.dumps(value, indent=1).encode() + b"\n", 0o644)
 
 
 def load(files: Files) -> Report | None:
     """Read the report; None when there is none, or none that makes sense."""
     try:
-        value = json.loads(files.read(paths.STATUS) or b"")
+        value = json.loads(files.read(paths.REPORT) or b"")
         return Report(
             time=float(value["epoch"]),
             result=str(value["result"]),

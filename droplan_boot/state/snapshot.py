@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from droplan_boot import paths
 from droplan_boot.access import policy as policies
 from droplan_boot.access.policy import Policy
 from droplan_boot.host.files import Files
+from droplan_boot.sources.listing import Droplet
 
 NOBODY: Final = 0
 """No Droplet's number: nobody learned who the peers are, and the interface is closed until somebody does."""
+
+VERSION: Final = 2
+"""Of the file's format. 1 is droplan 1.0.0's, which names none and knows no Droplets, only their addresses."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,13 @@ class Snapshot:
         droplet_id: the Droplet that learned it, or NOBODY.
         written: seconds since the epoch.
         policy: who may come in.
+        peers: the Droplets that may; none in a snapshot of droplan 1.0.0's.
     """
 
     droplet_id: int
     written: float
     policy: Policy
+    peers: tuple[Droplet, ...] = ()
 
     @property
     def answered(self) -> bool:
@@ -40,14 +46,18 @@ class Snapshot:
 
 def load(files: Files) -> Snapshot | None:
     """Read the snapshot; None when there is none, or none that makes sense."""
-    data = files.read(paths.SNAPSHOT)
-    if data is None:
-        return None
+    value = _read(files)
     try:
-        value = json.loads(data)
-        return Snapshot(int(value["droplet_id"]), float(value["written"]), policies.from_json(value["policy"]))
+        return None if value is None else _from_json(value)
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
+
+
+def unknown(files: Files) -> int | None:
+    """Tell the version of a snapshot that a later droplan wrote, and that :func:`load` therefore does not read."""
+    value = _read(files)
+    found = value.get("version") if isinstance(value, dict) else None
+    return found if isinstance(found, int) and found > VERSION else None
 
 
 def store(files: Files, snapshot: Snapshot) -> None:
@@ -57,8 +67,30 @@ def store(files: Files, snapshot: Snapshot) -> None:
         DroplanError: it cannot be written; the one before is still there.
     """
     value = {
+        "version": VERSION,
         "droplet_id": snapshot.droplet_id,
         "written": snapshot.written,
         "policy": policies.to_json(snapshot.policy),
+        "peers": [droplet.to_json() for droplet in snapshot.peers],
     }
     files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)
+
+
+def _read(files: Files) -> Any:
+    data = files.read(paths.SNAPSHOT)
+    try:
+        return None if data is None else json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _from_json(value: Any) -> Snapshot:
+    version = value.get("version", 1)
+    if version not in (1, VERSION):
+        raise ValueError(f"snapshot version {version}")
+    return Snapshot(
+        droplet_id=int(value["droplet_id"]),
+        written=float(value["written"]),
+        policy=policies.from_json(value["policy"]),
+        peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if version == VERSION else (),
+    )

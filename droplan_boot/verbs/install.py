@@ -6,15 +6,13 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.errors import NoAnswerError, TokenError
-from droplan_boot.flow import learn
+from droplan_boot.flow import enforce, learn, refreshing
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host import distro, lock
-from droplan_boot.host.doors import Host, require_root
-from droplan_boot.host.http import Http
+from droplan_boot.host.doors import Host
 from droplan_boot.setup import program
-from droplan_boot.setup.steps import Plan, steps
+from droplan_boot.setup.steps import Installation, steps
 from droplan_boot.state import snapshot
-from droplan_boot.verbs import refresh
 
 LOCK_S: Final = 60.0
 
@@ -27,57 +25,59 @@ def run(host: Host, *, dry_run: bool = False) -> None:
     Raises:
         DroplanError: a step failed. Those before it hold, and the schedule tries again.
     """
-    require_root()
+    host.require_root()
     values = settings.merged(host.environ, host.files)
     wanted = settings.parse(values)
-    family = distro.detect().family
-    http = Http()
-    here = learn.where(http, wanted, host.runner)
-    plan = Plan(host, values, wanted, here, family, program.image(), dry_run)
+    family = distro.detect(host.files).family
+    http = host.session()
+    here = learn.where(host, http, wanted)
+    installation = Installation(host, values, wanted, here, family, program.image(host.program), dry_run)
     try:
-        answer: Learned | NoAnswerError = Learned(here, learn.who(http, wanted, here))
+        answer: Learned | NoAnswerError = learn.who(host, http, wanted, here)
     except NoAnswerError as error:
         if isinstance(error, TokenError) and not wanted.fail_closed:
             if host.scheduled:
-                refresh.failed(host, error)
+                enforce.failed(host, error)
             raise  # only a person can mend it, so there is nothing for the schedule to go on with
         answer = error
     if isinstance(answer, Learned):
-        refresh.spare_session(host, answer)
-    elif _closes(plan):
-        refresh.spare_session(host, Learned(here, learn.nobody(wanted, here)))
+        refreshing.spare_session(host, answer)
+    elif _closes(installation):
+        refreshing.spare_session(host, Learned(here, learn.nobody(wanted, here)))
     if dry_run:
-        for step in steps(plan):
+        for step in steps(installation):
             problem = step.missing()
             host.log.say(f"{step.what}: {f'{problem}, would be put in place' if problem else 'in place'}")
         return
     with lock.held(host.files.real(paths.LOCK), wait=LOCK_S):
-        _install(plan, answer)
+        _install(installation, answer)
 
 
-def _install(plan: Plan, answer: Learned | NoAnswerError) -> None:
-    host = plan.host
+def _install(installation: Installation, answer: Learned | NoAnswerError) -> None:
+    host = installation.host
     host.files.write(paths.UNFINISHED, _BEGUN, 0o600)
-    for step in steps(plan):
+    for step in steps(installation):
         problem = step.missing()
         if problem:
             step.put()
         host.log.say(f"{step.what}: {f'put in place (was {problem})' if problem else 'in place'}")
     if isinstance(answer, NoAnswerError):
-        if _closes(plan):
-            refresh.close(host, plan.settings, plan.here)
+        if _closes(installation):
+            enforce.closed(host, installation.settings, installation.here)
             answer = answer.closed()
-        refresh.failed(host, answer)
+        enforce.failed(host, answer)
         raise answer
-    refresh.now(host, plan.settings, answer)
+    refreshing.now(host, installation.settings, answer)
     host.files.remove(paths.UNFINISHED)
     host.files.remove(paths.BOOTSTRAP_FAILED)
 
 
-def _closes(plan: Plan) -> bool:
+def _closes(installation: Installation) -> bool:
     """Whether to close the interface for want of an answer: only if asked to, and if there was none before.
 
     An earlier answer of another Droplet, whose image we run, does not count.
     """
-    found = snapshot.load(plan.host.files)
-    return plan.settings.fail_closed and (found is None or found.droplet_id != plan.here.machine.droplet_id)
+    found = snapshot.load(installation.host.files)
+    return installation.settings.fail_closed and (
+        found is None or found.droplet_id != installation.here.metadata.droplet_id
+    )

@@ -7,12 +7,11 @@ from dataclasses import replace
 from droplan_boot import paths, settings
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
-from droplan_boot.host import lock
-from droplan_boot.host.doors import Host, require_root
-from droplan_boot.sources.digitalocean.metadata import dmi_droplet_id
+from droplan_boot.flow import enforce, refreshing
+from droplan_boot.host import dmi, lock
+from droplan_boot.host.doors import Host
 from droplan_boot.state import snapshot
 from droplan_boot.state.snapshot import Snapshot
-from droplan_boot.verbs import refresh
 
 
 def run(host: Host) -> None:
@@ -21,20 +20,26 @@ def run(host: Host) -> None:
     Raises:
         DroplanError: there is no snapshot, or its rules could not be written.
     """
-    require_root()
+    host.require_root()
     wanted = settings.load(host.environ, host.files)
-    with lock.held(host.files.real(paths.LOCK), wait=refresh.LOCK_S):
+    with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
         found = snapshot.load(host.files)
+        version = snapshot.unknown(host.files)
+        if version is not None:
+            raise DroplanError(
+                f"the snapshot is of format {version}, which a later droplan wrote and this one does not read: "
+                "install that droplan again, or run `droplan refresh`"
+            )
         if found is None:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
-        policy = trusted(found, dmi_droplet_id())
-        refresh.enforce(host, wanted, policy)
+        policy = trusted(found, dmi.droplet_id(host.files))
+        enforce.policy(host, wanted, policy)
     if not found.answered:
         host.log.say("No answer has named the peers yet: closed to all but DROPLAN_ALLOW until the next refresh")
     elif policy != found.policy:
         host.log.say(f"The snapshot is Droplet {found.droplet_id}'s, not ours: closed to all until the next refresh")
     else:
-        host.log.say(f"Restored {len(policy.guards[0].peers)} peers from the snapshot")
+        host.log.say(f"Restored {len(policy.segments[0].peers)} peers from the snapshot")
 
 
 def trusted(found: Snapshot, droplet_id: int | None) -> Policy:
@@ -50,4 +55,4 @@ def trusted(found: Snapshot, droplet_id: int | None) -> Policy:
     """
     if droplet_id in (None, found.droplet_id):
         return found.policy
-    return replace(found.policy, guards=tuple(replace(guard, peers=()) for guard in found.policy.guards))
+    return replace(found.policy, segments=tuple(replace(segment, peers=()) for segment in found.policy.segments))

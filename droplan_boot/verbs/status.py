@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-import time
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -15,7 +14,7 @@ from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
-from droplan_boot.host.doors import Host, require_root
+from droplan_boot.host.doors import Host
 from droplan_boot.setup import persistence, schedule
 from droplan_boot.state import report, snapshot
 from droplan_boot.state.snapshot import Snapshot
@@ -59,31 +58,31 @@ def run(host: Host, *, as_json: bool = False) -> int:
     Raises:
         DroplanError: it cannot be told.
     """
-    require_root()
-    status = look(host, time.time())
-    sys.stdout.write(json.dumps(asdict(status), indent=1) + "\n" if as_json else render(status, time.time()))
+    host.require_root()
+    status = look(host)
+    sys.stdout.write(json.dumps(asdict(status), indent=1) + "\n" if as_json else render(status, host.clock.time()))
     return EXIT_DRIFT if status.drift else EXIT_DONE
 
 
-def look(host: Host, now: float) -> Status:
+def look(host: Host) -> Status:
     """Find out how things stand; change nothing."""
+    now = host.clock.time()
     wanted = settings.load(host.environ, host.files)
-    ipv6 = choose.has_ipv6()
     found = snapshot.load(host.files)
     last = report.load(host.files)
-    choice = choose.choose(wanted.backend, host.runner, ipv6=ipv6)
+    choice = choose.choose(wanted.backend, host)
     cron = (host.files.read(paths.CRON) or b"").decode(errors="replace")
     return Status(
-        interfaces=tuple(name for guard in found.policy.guards for name in guard.interfaces) if found else (),
+        interfaces=tuple(name for segment in found.policy.segments for name in segment.interfaces) if found else (),
         backend=f"{choice.backend.name} ({choice.why})",
-        peers={guard.chain: len(guard.peers) for guard in found.policy.guards} if found else {},
+        peers={segment.chain: len(segment.peers) for segment in found.policy.segments} if found else {},
         snapshot_age=now - found.written if found and found.answered else None,
         next_run=schedule.next_run(cron, now),
         saved=_saved(host, choice.backend),
         last=_last(last, now),
         drift=(
             *_differences(choice.backend, found),
-            *_astray(choice.backend, last, host, ipv6=ipv6),
+            *_astray(choice.backend, last, host),
         ),
         problems=tuple(_problems(host, last)),
     )
@@ -107,15 +106,22 @@ def _differences(backend: Backend, found: Snapshot | None) -> tuple[str, ...]:
     if found is None:
         return ("there is no last answer to compare them with",)
     closed = () if found.answered else ("closed to all but DROPLAN_ALLOW: no answer has named the peers yet",)
-    return (*backend.drift(found.policy), *closed)
+    return (*drift(backend, found.policy), *closed)
 
 
-def _astray(backend: Backend, last: report.Report | None, host: Host, *, ipv6: bool) -> list[str]:
-    strays = choose.strays(backend, last.backend if last else None, host.runner, ipv6=ipv6)
+def drift(backend: Backend, policy: Policy) -> tuple[str, ...]:
+    """Say how the kernel's rules differ from a policy, a line each."""
+    return tuple(
+        f"{transaction.place}: {line}" for transaction in backend.plan(policy) for line in transaction.differences
+    )
+
+
+def _astray(backend: Backend, last: report.Report | None, host: Host) -> list[str]:
+    strays = choose.strays(backend, last.backend if last else None, host)
     return [
         f"rules of ours also stand in {stray.name}"
         for stray in strays
-        if isinstance(stray, Iptables) and stray.drift(Policy(()))
+        if isinstance(stray, Iptables) and stray.plan(Policy(()))
     ]
 
 

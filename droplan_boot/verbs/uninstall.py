@@ -8,12 +8,12 @@ from typing import Final
 
 from droplan_boot import paths
 from droplan_boot.firewall import choose
+from droplan_boot.flow import refreshing
 from droplan_boot.host import firewalld, lock
-from droplan_boot.host.doors import Host, require_root
+from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
 from droplan_boot.setup import persistence
 from droplan_boot.state import snapshot
-from droplan_boot.verbs import refresh
 
 _UNITS: Final = Path("/etc/systemd/system")
 _OURS: Final = paths.PROGRAM.parent
@@ -42,8 +42,8 @@ def run(host: Host) -> None:
     Raises:
         DroplanError: something is still there.
     """
-    require_root()
-    with lock.held(host.files.real(paths.LOCK), wait=refresh.LOCK_S):
+    host.require_root()
+    with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
         _uninstall(host)
     host.files.remove(paths.LOCK)
 
@@ -82,7 +82,7 @@ def _remove_units(host: Host) -> None:
 def _remove_rules(host: Host) -> None:
     found = snapshot.load(host.files)
     former = found.policy if found else None
-    for backend in choose.everywhere(host.runner, ipv6=choose.has_ipv6()):
+    for backend in choose.everywhere(host):
         if backend.remove(former):
             host.log.say(f"Removed our rules ({backend.name})")
     for line in persistence.forget(host, former, Services(host).remembered()):

@@ -186,7 +186,7 @@ class TestSignals:
                 hit = self._strike(either, call, signal, at)
                 assert either.rules() in rules.values(), f"{signal} at {call} {at}"
                 snapshot = json.loads(either.read(SNAPSHOT))
-                assert len(snapshot["policy"]["guards"][0]["peers"]) in told
+                assert len(snapshot["policy"]["segments"][0]["peers"]) in told
                 json.loads(either.read(STATUS))
                 either.learns(now)
                 assert either.rules() == rules[now], f"healed after {signal} at {call} {at}"

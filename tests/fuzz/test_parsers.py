@@ -16,9 +16,9 @@ import pytest
 
 from droplan_boot import settings
 from droplan_boot.access import policy
-from droplan_boot.access.policy import Guard, Policy
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall import nft_table, plan, ruleset
+from droplan_boot.firewall import edits, nft_table, ruleset
 from droplan_boot.host import http
 from droplan_boot.host.files import Files
 from droplan_boot.host.sessions import ssh_sessions
@@ -39,7 +39,7 @@ NIC = account.Nic("02:00:00:00:00:01", "10.132.0.2", "255.255.0.0", "nil", "2604
 DOCUMENT = account.metadata(OWN, NIC, NIC, anchor="10.17.0.5")
 POLICY = Policy(
     (
-        Guard(
+        Segment(
             False,
             ("eth1",),
             tuple(ipaddress.ip_address(f"10.132.0.{n}") for n in range(8, 11)),
@@ -128,9 +128,9 @@ def settings_file(chance: random.Random) -> None:
 
 def iptables_save(chance: random.Random) -> None:
     text = mutate.text(SAVED, chance).decode(errors="surrogateescape")
-    current = plan.parse(text)
-    for edits in (plan.edits(current, WANTED), plan.edits(current, ruleset.nothing(POLICY, 4))):
-        touched = {edit.chain for edit in edits if not isinstance(edit, (plan.Delete, plan.Insert))}
+    current = edits.parse(text)
+    for planned in (edits.needed(current, WANTED), edits.needed(current, ruleset.nothing(POLICY, 4))):
+        touched = {edit.chain for edit in planned if not isinstance(edit, (edits.Delete, edits.Insert))}
         assert all(chain.startswith(ruleset.PREFIX) for chain in touched), "no chain of others is filled or erased"
 
 
@@ -151,7 +151,7 @@ def nft_listing(chance: random.Random) -> None:
 def snapshot_file(chance: random.Random) -> None:
     value = {"droplet_id": 7, "written": 1.5, "policy": policy.to_json(POLICY)}
     found = snapshot.load(Kept(mutate.encoded(value, chance)))
-    assert found is None or found.policy.guards
+    assert found is None or found.policy.segments
 
 
 def status_file(chance: random.Random) -> None:

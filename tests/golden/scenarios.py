@@ -12,30 +12,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from droplan_boot import settings
-from droplan_boot.access.policy import Guard, Policy
+from droplan_boot.access.policy import Policy, Segment
 from tests.bed.memory.netfilter import Kernel
 
 FOLDER = Path(__file__).parents[1] / "golden" / "iptables"
 
 
-def guard(*peers: str, public: bool = False, on: tuple[str, ...] = ("eth1",), allow: str = "") -> Guard:
-    """Return a guard, its parts spelled as users do."""
+def segment(*peers: str, public: bool = False, on: tuple[str, ...] = ("eth1",), allow: str = "") -> Segment:
+    """Return a segment, its parts spelled as users do."""
     entries = settings.parse({"DROPLAN_ALLOW": allow}).allow
-    return Guard(public, on, tuple(ipaddress.ip_address(peer) for peer in peers), entries)
+    return Segment(public, on, tuple(ipaddress.ip_address(peer) for peer in peers), entries)
 
 
 SCENARIOS: dict[str, tuple[str, Policy]] = {
-    "no-peers": ("The account has no other Droplet here: closed to all.", Policy((guard(),))),
-    "two-peers": ("Two peers.", Policy((guard("10.132.0.2", "10.132.0.3"),))),
+    "no-peers": ("The account has no other Droplet here: closed to all.", Policy((segment(),))),
+    "two-peers": ("Two peers.", Policy((segment("10.132.0.2", "10.132.0.3"),))),
     "tutorial": (
         "The three Droplets of the Go droplan's tutorial, less this one.",
-        Policy((guard("10.132.68.99", "10.132.71.50"),)),
+        Policy((segment("10.132.68.99", "10.132.71.50"),)),
     ),
     "allow-list": (
         "DROPLAN_ALLOW in its three forms, each family getting what is its own.",
         Policy(
             (
-                guard(
+                segment(
                     "10.132.0.2",
                     allow="10.200.0.0/16, 10.201.0.9, tcp/5432@10.202.0.0/24, tcp/22, udp/51820@0.0.0.0/0, fd00::/64",
                 ),
@@ -46,22 +46,22 @@ SCENARIOS: dict[str, tuple[str, Policy]] = {
         "PUBLIC=true: the public interface is closed likewise, IPv6 included.",
         Policy(
             (
-                guard("10.132.0.2"),
-                guard("203.0.113.7", "2604:a880:2:d0::21:1001", public=True, on=("eth0",), allow="tcp/443"),
+                segment("10.132.0.2"),
+                segment("203.0.113.7", "2604:a880:2:d0::21:1001", public=True, on=("eth0",), allow="tcp/443"),
             )
         ),
     ),
     "65-peers": (
         "One peer more than a flat list holds: a tree of chains.",
-        Policy((guard(*(f"10.132.{one % 5}.{one * 3 % 251}" for one in range(1, 66))),)),
+        Policy((segment(*(f"10.132.{one % 5}.{one * 3 % 251}" for one in range(1, 66))),)),
     ),
     "lock-metadata": (
         "DROPLAN_LOCK_METADATA=true: only root reaches the service that shows the token.",
-        Policy((guard("10.132.0.2"),), metadata="169.254.169.254"),
+        Policy((segment("10.132.0.2"),), metadata="169.254.169.254"),
     ),
     "two-interfaces": (
         "Two private interfaces share the peers' chain.",
-        Policy((guard("10.132.0.2", on=("eth1", "ens5")),)),
+        Policy((segment("10.132.0.2", on=("eth1", "ens5")),)),
     ),
 }
 

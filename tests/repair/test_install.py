@@ -58,7 +58,7 @@ MACHINE = {
     "an install that did not end": "echo > /var/lib/droplan/unfinished",
     "a directory in that mark's place": "mkdir /var/lib/droplan/unfinished",
     "a bootstrap that failed": "echo 'no network' > /var/lib/droplan/bootstrap.failed",
-    "a snapshot of nonsense": """echo '{"droplet_id": 1, "written": "x", "policy": {"guards": 7}}' > $snapshot""",
+    "a snapshot of nonsense": """echo '{"droplet_id": 1, "written": "x", "policy": {"segments": 7}}' > $snapshot""",
     "a snapshot of bytes": "head -c 4096 /dev/urandom > $snapshot",
     "a snapshot of another Droplet": "sed -i 's/10.132.0.3/10.132.0.9/; s/2756294/1/' $snapshot",
     "a status of nonsense": "echo '[]' > $status",

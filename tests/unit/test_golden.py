@@ -119,7 +119,7 @@ def test_public_closes_the_public_interface_too_with_peers_of_its_own() -> None:
 
 @pytest.mark.parametrize("hook", ["INPUT", "FORWARD"])
 def test_a_tree_lets_in_the_same_as_a_list(hook: str) -> None:
-    peers = {str(peer) for peer in golden.SCENARIOS["65-peers"][1].guards[0].peers}
+    peers = {str(peer) for peer in golden.SCENARIOS["65-peers"][1].segments[0].peers}
     table = tables("65-peers")[4]
     for number in range(5 * 256):
         source = f"10.132.{number // 256}.{number % 256}"

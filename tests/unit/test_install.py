@@ -23,7 +23,7 @@ from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import install, refresh, restore, status
 from tests.bed.memory.droplet import PYZ, TOKEN, TWO, Droplet, made
 from tests.bed.memory.netfilter import Packet
-from tests.golden.scenarios import guard
+from tests.golden.scenarios import segment
 
 V4 = Path("/etc/iptables/rules.v4")
 
@@ -285,7 +285,7 @@ class TestRefresh:
         ],
     )
     def test_it_says_what_changed(self, peers: list[str], lines: list[str], installed: Droplet) -> None:
-        installed.answer = type(TWO)((guard(*peers),))
+        installed.answer = type(TWO)((segment(*peers),))
         refresh.run(installed.host())
         assert [line for line in installed.lines.said if "droplan-peers" in line] == lines
         assert snapshot.load(installed.files).policy == installed.answer  # type: ignore[union-attr]

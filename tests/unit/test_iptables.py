@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import FirewallError
-from droplan_boot.firewall import plan, ruleset
+from droplan_boot.firewall import edits, ruleset
 from droplan_boot.host.command import Completed
 from tests.bed.memory.netfilter import Kernel, Table
-from tests.golden.scenarios import guard
+from tests.golden.scenarios import segment
 
-TWO = Policy((guard("10.132.0.2", "10.132.0.3"),))
-THREE = Policy((guard("10.132.0.2", "10.132.0.3", "10.132.0.4"),))
-MANY = Policy((guard(*(f"10.132.{one}.9" for one in range(200))),))
+TWO = Policy((segment("10.132.0.2", "10.132.0.3"),))
+THREE = Policy((segment("10.132.0.2", "10.132.0.3", "10.132.0.4"),))
+MANY = Policy((segment(*(f"10.132.{one}.9" for one in range(200))),))
 
 FOREIGN = [
     "-i lo -j ACCEPT",
@@ -105,7 +105,7 @@ class TestApply:
     def test_another_interface_name_replaces_the_old_one(self) -> None:
         machine = kernel()
         before = deepcopy(machine.tables)
-        machine.backend().apply(Policy((guard("10.132.0.2", on=("ens4",)),)))
+        machine.backend().apply(Policy((segment("10.132.0.2", on=("ens4",)),)))
         machine.backend().apply(TWO)
         assert_right(machine, TWO)
         assert {version: others(table) for version, table in machine.tables.items()} == {
@@ -255,7 +255,7 @@ class TestFailures:
         machine.knows("ip6tables-nft-restore", refuse)
         # Peers are IPv4: only another interface changes the rules of IPv6 too.
         with pytest.raises(FirewallError, match="line 3 failed"):
-            machine.backend().apply(Policy((guard("10.132.0.2", on=("eth1", "eth2")),)))
+            machine.backend().apply(Policy((segment("10.132.0.2", on=("eth1", "eth2")),)))
         assert {version: table.chains for version, table in machine.tables.items()} == {
             version: table.chains for version, table in tables.items()
         }
@@ -306,7 +306,7 @@ class TestFailures:
 
 
 class TestRemove:
-    @pytest.mark.parametrize("policy", [TWO, MANY, Policy((guard(),), "169.254.169.254")])
+    @pytest.mark.parametrize("policy", [TWO, MANY, Policy((segment(),), "169.254.169.254")])
     def test_nothing_of_ours_is_left_and_all_of_the_others(self, policy: Policy) -> None:
         machine = kernel()
         before = deepcopy(machine.tables)
@@ -336,7 +336,7 @@ def test_the_restore_command_waits_for_the_lock_where_it_can() -> None:
     machine = kernel()
     machine.knows("iptables-legacy-restore")
     for waits in (True, False):
-        RestoreWriter(machine, {4: "iptables-legacy-restore"}, waits=waits).write(4, [plan.Erase("droplan-old")])
+        RestoreWriter(machine, {4: "iptables-legacy-restore"}, waits=waits).write(4, [edits.Erase("droplan-old")])
     assert machine.ran == [
         ("iptables-legacy-restore", "--noflush", "-w", "8"),
         ("iptables-legacy-restore", "--noflush"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall import libiptc, plan
+from droplan_boot.firewall import edits, libiptc
 from droplan_boot.firewall.libiptc import LibiptcWriter
 from droplan_boot.firewall.ruleset import REPLIES
 from droplan_boot.host import lock
@@ -88,9 +88,9 @@ class Bulk:
     """A writer that remembers what it was given."""
 
     def __init__(self) -> None:
-        self.given: list[Sequence[plan.Edit]] = []
+        self.given: list[Sequence[edits.Edit]] = []
 
-    def write(self, version: int, planned: Sequence[plan.Edit]) -> None:
+    def write(self, version: int, planned: Sequence[edits.Edit]) -> None:
         self.given.append(planned)
 
 
@@ -137,16 +137,16 @@ def iptc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iptc:
     ],
 )
 def test_a_rule_is_spelled_in_its_words(rule: str, words: list[Any], iptc: Iptc) -> None:
-    LibiptcWriter(iptc, Bulk()).write(4, [plan.Insert("INPUT", 1, rule)])
+    LibiptcWriter(iptc, Bulk()).write(4, [edits.Insert("INPUT", 1, rule)])
     assert iptc.done == [("refresh",), *words, ("insert_rule", "INPUT", 0), ("commit",), ("close",)]
 
 
 def test_chains_are_made_before_rules_lead_to_them_and_emptied_before_they_go(iptc: Iptc) -> None:
-    planned: list[plan.Edit] = [
-        plan.Fill("droplan-new", KNOCK),
-        plan.Fill("droplan-old", ()),
-        plan.Delete("INPUT", "-j droplan-older"),
-        plan.Erase("droplan-older"),
+    planned: list[edits.Edit] = [
+        edits.Fill("droplan-new", KNOCK),
+        edits.Fill("droplan-old", ()),
+        edits.Delete("INPUT", "-j droplan-older"),
+        edits.Erase("droplan-older"),
     ]
     LibiptcWriter(iptc, Bulk()).write(6, planned)
     verbs = [step[:2] for step in iptc.done if step[0] not in ("rule", "jump")]
@@ -166,7 +166,7 @@ def test_chains_are_made_before_rules_lead_to_them_and_emptied_before_they_go(ip
 @pytest.mark.parametrize(("rules", "bulk"), [(libiptc.BULK - 1, False), (libiptc.BULK, True)])
 def test_many_rules_at_once_go_through_restore(rules: int, bulk: bool, iptc: Iptc) -> None:
     other = Bulk()
-    planned = [plan.Fill("droplan-peers", KNOCK * rules)]
+    planned = [edits.Fill("droplan-peers", KNOCK * rules)]
     LibiptcWriter(iptc, other).write(4, planned)
     assert other.given == ([planned] if bulk else [])
     assert bool(iptc.done) is not bulk
@@ -174,7 +174,7 @@ def test_many_rules_at_once_go_through_restore(rules: int, bulk: bool, iptc: Ipt
 
 def test_what_it_cannot_do_goes_through_restore_and_nothing_of_it_is_committed(iptc: Iptc) -> None:
     other = Bulk()
-    planned = [plan.Insert("INPUT", 1, "--mystery 1 -j DROP")]
+    planned = [edits.Insert("INPUT", 1, "--mystery 1 -j DROP")]
     LibiptcWriter(iptc, other).write(4, planned)
     assert other.given == [planned]
     assert ("commit",) not in iptc.done
@@ -188,5 +188,5 @@ def test_a_refresh_that_takes_too_long_is_not_gone_on_with(iptc: Iptc, monkeypat
     writer = LibiptcWriter(iptc, other)
     monkeypatch.setattr(LibiptcWriter, "_edit", late)
     with pytest.raises(DroplanError, match="had not ended"):
-        writer.write(4, [plan.Erase("droplan-old")])
+        writer.write(4, [edits.Erase("droplan-old")])
     assert other.given == []

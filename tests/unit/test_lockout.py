@@ -16,7 +16,7 @@ from droplan_boot.errors import RefusedError
 from droplan_boot.flow.learn import Here
 from droplan_boot.host.sessions import Session, ssh_sessions
 from droplan_boot.sources.digitalocean.model import Interface, Machine
-from tests.golden.scenarios import guard
+from tests.golden.scenarios import segment
 
 PRIVATE, PUBLIC = "10.132.0.1", "203.0.113.1"
 HERE = Here(
@@ -38,31 +38,31 @@ def session(remote: str, local: str = PRIVATE, port: int = 22) -> Session:
 @pytest.mark.parametrize(
     ("what", "policy", "found", "allow"),
     [
-        ("none", Policy((guard(),)), [], None),
-        ("from a peer", Policy((guard("10.132.0.2"),)), [session("10.132.0.2")], None),
-        ("from a stranger", Policy((guard("10.132.0.2"),)), [session("10.132.0.9")], "tcp/22@10.132.0.9"),
-        ("on another port", Policy((guard(),)), [session("10.132.0.9", port=2222)], "tcp/2222@10.132.0.9"),
-        ("by the public network", Policy((guard(),)), [session("198.51.100.9", PUBLIC)], None),
+        ("none", Policy((segment(),)), [], None),
+        ("from a peer", Policy((segment("10.132.0.2"),)), [session("10.132.0.2")], None),
+        ("from a stranger", Policy((segment("10.132.0.2"),)), [session("10.132.0.9")], "tcp/22@10.132.0.9"),
+        ("on another port", Policy((segment(),)), [session("10.132.0.9", port=2222)], "tcp/2222@10.132.0.9"),
+        ("by the public network", Policy((segment(),)), [session("198.51.100.9", PUBLIC)], None),
         (
             "by the public network, which is closed too",
-            Policy((guard(), guard(public=True))),
+            Policy((segment(), segment(public=True))),
             [session("198.51.100.9", PUBLIC)],
             "tcp/22@198.51.100.9",
         ),
-        ("allowed by network", Policy((guard(allow="10.132.0.0/24"),)), [session("10.132.0.9")], None),
-        ("allowed by port", Policy((guard(allow="tcp/22"),)), [session("10.132.0.9")], None),
-        ("allowed by both", Policy((guard(allow="tcp/22@10.132.0.9"),)), [session("10.132.0.9")], None),
+        ("allowed by network", Policy((segment(allow="10.132.0.0/24"),)), [session("10.132.0.9")], None),
+        ("allowed by port", Policy((segment(allow="tcp/22"),)), [session("10.132.0.9")], None),
+        ("allowed by both", Policy((segment(allow="tcp/22@10.132.0.9"),)), [session("10.132.0.9")], None),
         (
             "allowed by another port",
-            Policy((guard(allow="tcp/80"),)),
+            Policy((segment(allow="tcp/80"),)),
             [session("10.132.0.9")],
             "tcp/80,tcp/22@10.132.0.9",
         ),
-        ("allowed by udp", Policy((guard(allow="udp/22"),)), [session("10.132.0.9")], "udp/22,tcp/22@10.132.0.9"),
-        ("by link-local IPv6", Policy((guard(),)), [session("fe80::9", "fe80::1")], "tcp/22@fe80::9"),
+        ("allowed by udp", Policy((segment(allow="udp/22"),)), [session("10.132.0.9")], "udp/22,tcp/22@10.132.0.9"),
+        ("by link-local IPv6", Policy((segment(),)), [session("fe80::9", "fe80::1")], "tcp/22@fe80::9"),
         (
             "two",
-            Policy((guard(),)),
+            Policy((segment(),)),
             [session("10.132.0.8"), session("10.132.0.9")],
             "tcp/22@10.132.0.8,tcp/22@10.132.0.9",
         ),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot.access.policy import Guard, Policy
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import CommandError, FirewallError
 from droplan_boot.firewall import nft_table
 from droplan_boot.firewall.nftables import Nftables
@@ -27,14 +27,14 @@ def allow(source: str | None, protocol: str | None = None, port: int | None = No
     return Allow(ipaddress.ip_network(source) if source else None, protocol, port)
 
 
-def guard(
+def segment(
     *peers: str, interfaces: Sequence[str] = ("eth1",), allowed: Sequence[Allow] = (), public: bool = False
-) -> Guard:
-    return Guard(public, tuple(interfaces), tuple(ipaddress.ip_address(peer) for peer in peers), tuple(allowed))
+) -> Segment:
+    return Segment(public, tuple(interfaces), tuple(ipaddress.ip_address(peer) for peer in peers), tuple(allowed))
 
 
 def private(*peers: str) -> Policy:
-    return Policy((guard(*peers),))
+    return Policy((segment(*peers),))
 
 
 ALLOWED = (
@@ -49,18 +49,18 @@ SCENARIOS = {
     "no-peers": private(),
     "two-peers": private("10.132.0.3", "10.132.0.9"),
     "neighbouring-peers-are-one-interval": private("10.132.0.3", "10.132.0.4", "10.132.0.5"),
-    "allow-list": Policy((guard("10.132.0.3", allowed=ALLOWED),)),
+    "allow-list": Policy((segment("10.132.0.3", allowed=ALLOWED),)),
     "public": Policy(
-        (guard("10.132.0.3"), guard("104.236.32.3", "2604:a880::3", interfaces=("eth0",), public=True)),
+        (segment("10.132.0.3"), segment("104.236.32.3", "2604:a880::3", interfaces=("eth0",), public=True)),
     ),
-    "several-interfaces": Policy((guard("10.132.0.3", interfaces=("eth1", "eth2")),)),
-    "ipv6-peers": Policy((guard("2604:a880::3", "2604:a880::4", interfaces=("eth0",), public=True),)),
-    "metadata-lock": Policy((guard("10.132.0.3"),), metadata="169.254.169.254"),
+    "several-interfaces": Policy((segment("10.132.0.3", interfaces=("eth1", "eth2")),)),
+    "ipv6-peers": Policy((segment("2604:a880::3", "2604:a880::4", interfaces=("eth0",), public=True),)),
+    "metadata-lock": Policy((segment("10.132.0.3"),), metadata="169.254.169.254"),
 }
 EVERYTHING = Policy(
     (
-        guard("10.132.0.3", "10.132.0.4", "10.132.0.5", "10.132.9.9", interfaces=("eth1", "eth2"), allowed=ALLOWED),
-        guard(
+        segment("10.132.0.3", "10.132.0.4", "10.132.0.5", "10.132.9.9", interfaces=("eth1", "eth2"), allowed=ALLOWED),
+        segment(
             *("104.236.32.3", "2604:a880::3", "::ffff:192.0.2.1"),
             interfaces=("eth0",),
             allowed=(allow("255.255.255.0/24"), allow("0.0.0.0/1"), allow("2001:db8::/33")),
@@ -197,7 +197,7 @@ class TestIntervals:
         self, peers: list[ipaddress.IPv4Address], allowed: list[ipaddress.IPv4Network]
     ) -> None:
         entries = tuple(Allow(network) for network in allowed)
-        merged = intervals(Guard(False, ("eth1",), tuple(peers), entries).sources(4), 4)
+        merged = intervals(Segment(False, ("eth1",), tuple(peers), entries).sources(4), 4)
 
         held = {address for first, last in merged for address in range(first, last + 1)}
         assert held == {int(peer) for peer in peers} | {int(one) for network in allowed for one in network}
@@ -212,13 +212,13 @@ class TestIntervals:
     @given(st.lists(st.one_of(networks, at_the_ends)), st.lists(st.integers(0, 2**128 - 1)))
     def test_what_is_written_reads_back_the_same(self, wide: list[ipaddress.IPv4Network], six: list[int]) -> None:
         peers = tuple(ipaddress.IPv6Address(number) for number in six)
-        table = nft_table.build(Policy((Guard(True, ("eth0",), peers, tuple(Allow(one) for one in wide)),)))
+        table = nft_table.build(Policy((Segment(True, ("eth0",), peers, tuple(Allow(one) for one in wide)),)))
 
         assert table
         assert nft_table.parse(nft_table.render(table)) == table
 
     def test_one_version_has_no_address_of_the_other(self) -> None:
-        both = guard("10.132.0.3", "2604:a880::3", allowed=(allow("203.0.113.0/24"), allow("2001:db8::/32")))
+        both = segment("10.132.0.3", "2604:a880::3", allowed=(allow("203.0.113.0/24"), allow("2001:db8::/32")))
         assert [last < 2**32 for _, last in intervals(both.sources(4), 4)] == [True, True]
         assert [last < 2**32 for _, last in intervals(both.sources(6), 6)] == [False, False]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot.access.policy import Policy
-from droplan_boot.firewall import plan, ruleset
+from droplan_boot.firewall import edits, ruleset
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.files import Files
 from droplan_boot.setup import persistence
@@ -58,7 +58,7 @@ class TestSplice:
             wanted = ruleset.build(SCENARIOS[scenario][1], version)
             done = persistence.splice(text, wanted)
             table = loaded(done)
-            assert plan.edits(table.chains, wanted) == ()
+            assert edits.needed(table.chains, wanted) == ()
             assert [line for line in text.splitlines() if line not in done.splitlines()] == []
             assert persistence.splice(done, wanted) == done
 
@@ -66,7 +66,7 @@ class TestSplice:
     def test_a_file_that_held_other_rules_of_ours_holds_these(self, first: str, then: str) -> None:
         wanted = ruleset.build(SCENARIOS[then][1], 4)
         before = persistence.splice(OTHERS, ruleset.build(SCENARIOS[first][1], 4))
-        assert plan.edits(loaded(persistence.splice(before, wanted)).chains, wanted) == ()
+        assert edits.needed(loaded(persistence.splice(before, wanted)).chains, wanted) == ()
 
     def test_taking_ours_out_leaves_what_was_there(self) -> None:
         done = persistence.splice(OTHERS, ruleset.build(TWO, 4))

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from droplan_boot import paths
 from droplan_boot.access import policy as policies
-from droplan_boot.access.policy import Guard, Policy
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.host.files import Files
 from droplan_boot.settings import Allow
 from droplan_boot.state import report, snapshot
 from droplan_boot.state.report import Report
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import restore
-from tests.golden.scenarios import SCENARIOS, guard
+from tests.golden.scenarios import SCENARIOS, segment
 from tests.unit.test_model import JSON
 
 TAKEN = Snapshot(7, 1_800_000_000.25, SCENARIOS["public"][1])
@@ -31,7 +31,7 @@ ALLOW = st.builds(
     st.integers(1, 65535),
 ) | st.builds(Allow, ADDRESS.map(ipaddress.ip_network))
 GUARD = st.builds(
-    Guard,
+    Segment,
     st.booleans(),
     st.lists(st.sampled_from(["eth0", "eth1", "ens4"]), min_size=1, unique=True).map(tuple),
     st.lists(ADDRESS, max_size=5).map(tuple),
@@ -52,8 +52,8 @@ class TestSnapshot:
         assert snapshot.load(files) is None
 
     @given(st.lists(GUARD, min_size=1, max_size=2).map(tuple), st.sampled_from(["", "169.254.169.254"]))
-    def test_any_policy_comes_back_as_it_was(self, guards: tuple[Guard, ...], metadata: str) -> None:
-        policy = Policy(guards, metadata)
+    def test_any_policy_comes_back_as_it_was(self, segments: tuple[Segment, ...], metadata: str) -> None:
+        policy = Policy(segments, metadata)
         assert policies.from_json(json.loads(json.dumps(policies.to_json(policy)))) == policy
 
 
@@ -68,8 +68,8 @@ BROKEN = [
     b'{"droplet_id": Infinity, "written": 1, "policy": {}}',
     b'{"droplet_id": 1, "written": ' + b"9" * 400 + b', "policy": {}}',
     b'{"epoch": ' + b"9" * 400 + b"}",
-    b'{"droplet_id": 1, "written": 1, "policy": {"guards": [], "metadata": ""}}',
-    b'{"droplet_id": 1, "written": 1, "policy": {"guards": [{"peers": ["10.0.0.0/8"]}], "metadata": ""}}',
+    b'{"droplet_id": 1, "written": 1, "policy": {"segments": [], "metadata": ""}}',
+    b'{"droplet_id": 1, "written": 1, "policy": {"segments": [{"peers": ["10.0.0.0/8"]}], "metadata": ""}}',
 ]
 
 
@@ -163,7 +163,7 @@ class TestReport:
 
 class TestTrusted:
     SNAPSHOT = Snapshot(
-        7, 0.0, Policy((guard("10.0.0.2", allow="tcp/22"), guard("203.0.113.2", public=True)), "169.254.169.254")
+        7, 0.0, Policy((segment("10.0.0.2", allow="tcp/22"), segment("203.0.113.2", public=True)), "169.254.169.254")
     )
 
     @pytest.mark.parametrize("droplet_id", [7, None])
@@ -172,4 +172,4 @@ class TestTrusted:
 
     def test_of_another_droplets_snapshot_nobody_is_let_in_but_whom_the_user_allowed(self) -> None:
         found = restore.trusted(self.SNAPSHOT, 8)
-        assert found == Policy((guard(allow="tcp/22"), guard(public=True)), "169.254.169.254")
+        assert found == Policy((segment(allow="tcp/22"), segment(public=True)), "169.254.169.254")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from droplan_boot.firewall import plan, tree
+from droplan_boot.firewall import edits, tree
 from droplan_boot.networks import Network, blocks, intervals
 from tests.bed.memory.netfilter import LONGEST_NAME, Packet, Table
 
@@ -58,7 +58,7 @@ def built(networks: Iterable[Network], version: int) -> tuple[dict[str, tuple[st
     """Lay out a tree and hang it into a table, as the ruleset does: who comes out of it is let in."""
     chains = tree.lay_out(networks, version, ROOT, STEM)
     table = Table()
-    table.restore(plan.script([plan.Fill(chain, rules) for chain, rules in chains.items()]))
+    table.restore(edits.script([edits.Fill(chain, rules) for chain, rules in chains.items()]))
     table.restore(f"*filter\n-A INPUT -j {ROOT}\n-A INPUT -j ACCEPT\nCOMMIT\n")
     return chains, table
 

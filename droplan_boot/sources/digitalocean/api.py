@@ -1,7 +1,6 @@
-"""List the account's Droplets: a complete answer or none.
+"""The DigitalOcean API as a source: list the account's Droplets.
 
-Complete means: every page was read, ``meta.total`` agrees with what was read, no page led astray, and this
-Droplet itself is seen with the same token.
+A listing is complete when every page was read, ``meta.total`` agrees with what was read, and no page led astray.
 """
 
 from __future__ import annotations
@@ -10,10 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
-from droplan_boot.errors import NoAnswerError
 from droplan_boot.host.http import Http
 from droplan_boot.sources.digitalocean import model
-from droplan_boot.sources.digitalocean.model import Droplet
+from droplan_boot.sources.listing import Droplet, Listing
 
 _Item = TypeVar("_Item")
 
@@ -27,56 +25,63 @@ class _ChangedError(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """The account that a token belongs to.
+    """The account that a token belongs to: a :class:`Source`.
 
     Args:
         http: the session.
         base: such as ``https://api.digitalocean.com``.
         token: API token with the scope ``droplet:read``.
+        own_id: this Droplet's number; it is listed whatever its tags, if the account has it.
+        tag: have DigitalOcean leave out Droplets without this tag; None for all. ``type`` and ``tag_name`` do not
+            combine, so GPU Droplets come with any tags.
+        peered: whether the VPC peerings are wanted too; they take the scope ``vpc:read``.
+        clock: seconds since the epoch.
     """
 
     http: Http
     base: str
     token: str = field(repr=False)
+    own_id: int
+    tag: str | None
+    peered: bool
+    clock: Callable[[], float]
 
-    def droplets(self, own_id: int, *, tag: str | None = None) -> tuple[Droplet, ...]:
+    def listing(self) -> Listing:
         """List the Droplets, GPU Droplets included (the plain list omits them).
 
-        Args:
-            own_id: this Droplet; the account must have it, else the token is another account's.
-            tag: let DigitalOcean leave out Droplets without this tag. ``type`` and ``tag_name`` do not combine, so
-                GPU Droplets come with any tags.
-
         Returns:
-            The Droplets, each once; this one is among them, whatever its tags.
+            The listing; it says so when a list would not hold still while it was read.
 
         Raises:
-            NoAnswerError: the answer is incomplete or malformed, or does not have this Droplet.
+            NoAnswerError: an answer is malformed, or there was none.
         """
-        tagged = f"&tag_name={quote(tag, safe='')}" if tag else ""
+        taken = self.clock()
+        try:
+            droplets = self._droplets()
+            peerings = self._peerings() if self.peered else ()
+        except _ChangedError as error:
+            return Listing((), (), taken, str(error))
+        return Listing(droplets, peerings, taken)
+
+    def _droplets(self) -> tuple[Droplet, ...]:
+        tagged = f"&tag_name={quote(self.tag, safe='')}" if self.tag else ""
         plain = self._list(f"/v2/droplets?per_page={_PAGE}{tagged}", "droplets", model.droplet, lambda one: one.id)
         gpus = self._list(f"/v2/droplets?per_page={_PAGE}&type=gpus", "droplets", model.droplet, lambda one: one.id)
         found = {one.id: one for one in (*plain, *gpus)}
-        if own_id not in found:
-            if not tag:
-                raise _stranger(own_id)
-            found[own_id] = self._own(own_id)
+        if self.tag and self.own_id not in found:
+            found[self.own_id] = self._own()
         return tuple(found.values())
 
-    def peerings(self) -> tuple[tuple[str, str], ...]:
-        """List the active VPC peerings as pairs of VPC UUIDs.
-
-        Raises:
-            NoAnswerError: the answer is incomplete or malformed.
-        """
+    def _peerings(self) -> tuple[tuple[str, str], ...]:
+        """List the active ones."""
         listed = self._list(f"/v2/vpc_peerings?per_page={_PAGE}", "vpc_peerings", _peering, lambda one: one[0])
         return tuple(pair for _, status, pair in listed if status == "ACTIVE")
 
-    def _own(self, own_id: int) -> Droplet:
-        answer = self.http.json(f"{self.base}/v2/droplets/{own_id}", token=self.token)
+    def _own(self) -> Droplet:
+        answer = self.http.json(f"{self.base}/v2/droplets/{self.own_id}", token=self.token)
         own = model.droplet(model.member(answer, "droplet", dict))
-        if own.id != own_id:
-            raise model.malformed(f"Droplet {own.id} where {own_id} was asked for")
+        if own.id != self.own_id:
+            raise model.malformed(f"Droplet {own.id} where {self.own_id} was asked for")
         return own
 
     def _list(
@@ -87,7 +92,7 @@ class Account:
                 return self._pages(path, key, parse, identity)
             except _ChangedError as error:
                 why = str(error)
-        raise NoAnswerError(f"the list of {key} is incomplete ({why})", "a run that sees all of it will go on")
+        raise _ChangedError(f"the list of {key} is incomplete ({why})")
 
     def _pages(
         self, path: str, key: str, parse: Callable[[object], _Item], identity: Callable[[_Item], object]
@@ -134,10 +139,3 @@ def _peering(value: object) -> tuple[str, str, tuple[str, str]]:
     if len(pair) != 2:
         raise model.malformed(f"a peering of {len(pair)} VPCs")
     return model.member(value, "id", str), model.member(value, "status", str), (pair[0], pair[1])
-
-
-def _stranger(own_id: int) -> NoAnswerError:
-    return NoAnswerError(
-        f"the account of this token has no Droplet {own_id}, which is this one",
-        "use a token of the account that owns this Droplet (right after creation the next run may see it)",
-    )

@@ -1,4 +1,4 @@
-"""Droplets and interfaces as droplan needs them, and the checks that turn DigitalOcean's JSON into them.
+"""Check DigitalOcean's JSON, and turn it into Droplets.
 
 A field that is missing or of the wrong shape is no answer: nothing is guessed, because what is guessed here
 becomes a firewall rule.
@@ -8,60 +8,16 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from dataclasses import dataclass
 from typing import Any
 
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.networks import Address, intervals
+from droplan_boot.sources.listing import Droplet
 
 # RFC 6890: this network, loopback, link-local; RFC 5771 and 1112: multicast, reserved, broadcast.
 _NO_HOST = intervals(
     [ipaddress.ip_network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")], 4
 )
-
-
-@dataclass(frozen=True)
-class Interface:
-    """A network interface of this Droplet, as the metadata service describes it.
-
-    Args:
-        mac: its hardware address, lower case; "" when not told.
-        addresses: its own addresses (never the anchor address, which belongs to a reserved IP).
-    """
-
-    mac: str
-    addresses: tuple[Address, ...]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """This Droplet, as the metadata service describes it."""
-
-    droplet_id: int
-    region: str
-    private: tuple[Interface, ...]
-    public: tuple[Interface, ...]
-
-
-@dataclass(frozen=True)
-class Droplet:
-    """A Droplet of the account, as the API lists it.
-
-    Args:
-        id: its number.
-        region: slug of its region.
-        tags: its tags; None when the token may not see them.
-        vpc: UUID of its VPC; None when the token may not see it.
-        private: its private IPv4 addresses; none while it is being created.
-        public: its public addresses, IPv4 and IPv6.
-    """
-
-    id: int
-    region: str
-    tags: tuple[str, ...] | None
-    vpc: str | None
-    private: tuple[ipaddress.IPv4Address, ...]
-    public: tuple[Address, ...]
 
 
 def droplet(value: object) -> Droplet:
@@ -89,12 +45,18 @@ def droplet(value: object) -> Droplet:
     tags = optional(value, "tags", list, None)
     return Droplet(
         id=identity(value, "id"),
+        name=_name(optional(value, "name", str, "")),
         region=text(member(member(value, "region", dict), "slug", str)),
         tags=None if tags is None else tuple(text(tag) for tag in tags),
         vpc=optional(value, "vpc_uuid", str, None) or None,
         private=tuple(private),
         public=tuple(public),
     )
+
+
+def _name(value: str) -> str:
+    """Take what a terminal would obey out of a name; no rule depends on it, so it is no reason to refuse."""
+    return "".join(char if char.isprintable() else "?" for char in value)[:255]
 
 
 def member(value: object, name: str, kind: type) -> Any:

@@ -21,11 +21,11 @@ from droplan_boot.setup import program
 from droplan_boot.sources.digitalocean.model import Interface, Machine
 from tests.bed.memory.doors import Host, Lines, ended
 from tests.bed.memory.netfilter import Kernel
-from tests.golden.scenarios import guard
+from tests.golden.scenarios import segment
 
 TOKEN = "dop_v1_" + "0" * 64
 PYZ = b"#!/usr/bin/python3 -IS\nPK\x03\x04 and so on"
-TWO = Policy((guard("10.132.0.2", "10.132.0.3"),))
+TWO = Policy((segment("10.132.0.2", "10.132.0.3"),))
 PLUGIN = Path("/usr/share/netfilter-persistent/plugins.d/15-ip4tables")
 CHANGING = ("install", "enable", "disable", "start", "mask", "unmask", "update")
 

@@ -72,7 +72,7 @@ def parse(text: str) -> dict[str, list[str]]:
     return chains
 
 
-def edits(current: Filter, wanted: Ruleset) -> tuple[Edit, ...]:
+def needed(current: Filter, wanted: Ruleset) -> tuple[Edit, ...]:
     """List the edits that make our part of the table what is wanted; none when it is."""
     return (
         *(edit for chain, rules in wanted.chains.items() for edit in _chain(chain, current.get(chain), rules)),

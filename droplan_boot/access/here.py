@@ -1,0 +1,22 @@
+"""This Droplet and its interfaces on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from droplan_boot.sources.own import Metadata
+
+
+@dataclass(frozen=True)
+class Here:
+    """Where the rules are for.
+
+    Args:
+        metadata: which Droplet this is.
+        private: names of the interfaces to close.
+        public: names of the public interfaces, when PUBLIC asks to close them too.
+    """
+
+    metadata: Metadata
+    private: tuple[str, ...]
+    public: tuple[str, ...]

@@ -1,0 +1,120 @@
+"""Enforce what was learned: write the rules, have them outlive a reboot, and say what changed."""
+
+from __future__ import annotations
+
+from droplan_boot.access.here import Here
+from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.errors import DroplanError
+from droplan_boot.firewall import choose
+from droplan_boot.flow import learn
+from droplan_boot.flow.learn import Learned
+from droplan_boot.host.doors import Host
+from droplan_boot.settings import Settings
+from droplan_boot.setup import persistence
+from droplan_boot.state import report, snapshot
+from droplan_boot.state.report import Report
+from droplan_boot.state.snapshot import Snapshot
+
+
+def learned(host: Host, wanted: Settings, answer: Learned) -> tuple[bool, str]:
+    """Enforce an answer, and keep it for the next boot.
+
+    Returns:
+        Whether any rules were written, and the backend's name.
+
+    Raises:
+        DroplanError: the rules are as they were.
+    """
+    before = snapshot.load(host.files)
+    # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
+    snapshot.store(
+        host.files, Snapshot(answer.here.metadata.droplet_id, host.clock.time(), answer.policy, answer.peers)
+    )
+    return policy(host, wanted, answer.policy, before.policy if before else None)
+
+
+def closed(host: Host, wanted: Settings, here: Here) -> None:
+    """Close the interface to everyone but DROPLAN_ALLOW, until somebody knows who the peers are.
+
+    Raises:
+        DroplanError: the rules are as they were; or closed, if the disk is at fault, but perhaps not after a reboot.
+    """
+    host.log.say("Closing: nobody but DROPLAN_ALLOW may come in until the peers are known")
+    nobody = learn.nobody(wanted, here)
+    policy(host, wanted, nobody)
+    # For a reboot before the first answer. Written last: it must not be a full disk that keeps the interface open.
+    snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody))
+
+
+def policy(host: Host, wanted: Settings, asked: Policy, former: Policy | None = None) -> tuple[bool, str]:
+    """Write a policy's rules, say what changed, and have the rules outlive a reboot.
+
+    Args:
+        host: this machine.
+        wanted: the settings.
+        asked: what to enforce.
+        former: what was enforced before, if known.
+
+    Returns:
+        Whether any rules were written, and the backend's name.
+
+    Raises:
+        DroplanError: the rules are as they were.
+    """
+    backend = choose.choose(wanted.backend, host).backend
+    changed = backend.apply(asked)
+    last = report.load(host.files)
+    for stray in choose.strays(backend, last.backend if last else None, host):
+        if stray.remove(former):
+            host.log.say(f"Removed our rules from {stray.name}, where they stood before {backend.name} was in use")
+    for segment in asked.segments:
+        for line in _changes(segment, former, changed):
+            host.log.say(line)
+    for line in persistence.save(host, backend, asked):
+        host.log.say(line)
+    return changed, backend.name
+
+
+def succeeded(host: Host, started: float, answer: Learned, changed: bool, backend: str) -> None:
+    """Write into the report that a refresh succeeded.
+
+    Args:
+        host: this machine.
+        started: when it began, by the clock's ``monotonic``.
+        answer: what was learned.
+        changed: whether rules were written.
+        backend: how.
+    """
+    private = answer.policy.segments[0]
+    duration = host.clock.monotonic() - started
+    _store(host, Report(host.clock.time(), "ok", duration, len(private.peers), changed, backend))
+
+
+def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:
+    """Write into the report that a refresh failed, and why."""
+    _store(host, Report(host.clock.time(), "failed", duration, error=str(error)))
+
+
+def _changes(segment: Segment, before: Policy | None, changed: bool) -> list[str]:
+    known = {peer for one in (before.segments if before else ()) if one.chain == segment.chain for peer in one.peers}
+    added, removed = len(set(segment.peers) - known), len(known - set(segment.peers))
+    lines = []
+    if added:
+        lines.append(f"Added {_peers(added)} to {segment.chain}")
+    if removed:
+        lines.append(f"Removed {_peers(removed)} from {segment.chain}")
+    if not lines:
+        state = "unchanged" if not changed else "rules repaired"
+        lines.append(f"{_peers(len(segment.peers))} in {segment.chain}, {state}")
+    return lines
+
+
+def _peers(number: int) -> str:
+    return f"{number} peer{'' if number == 1 else 's'}"
+
+
+def _store(host: Host, wanted: Report) -> None:
+    try:
+        report.store(host.files, wanted)
+    except DroplanError as error:
+        host.log.complain(str(error))

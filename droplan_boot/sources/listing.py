@@ -1,0 +1,133 @@
+"""What a source of Droplets says: a Listing, complete or not. Pure; the first source is the DigitalOcean API."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from droplan_boot.errors import NoAnswerError
+from droplan_boot.networks import Address
+
+
+@dataclass(frozen=True)
+class Droplet:
+    """A Droplet of the account, as it is listed.
+
+    Args:
+        id: its number.
+        name: its name, as its owner typed it.
+        region: slug of its region.
+        tags: its tags; None when the token may not see them.
+        vpc: UUID of its VPC; None when the token may not see it.
+        private: its private IPv4 addresses; none while it is being created.
+        public: its public addresses, IPv4 and IPv6.
+    """
+
+    id: int
+    name: str
+    region: str
+    tags: tuple[str, ...] | None
+    vpc: str | None
+    private: tuple[ipaddress.IPv4Address, ...]
+    public: tuple[Address, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as JSON: what the token may not see is null."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "region": self.region,
+            "tags": None if self.tags is None else list(self.tags),
+            "vpc": self.vpc,
+            "private": [str(address) for address in self.private],
+            "public": [str(address) for address in self.public],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Droplet:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is something else.
+        """
+        return cls(
+            id=int(value["id"]),
+            name=str(value["name"]),
+            region=str(value["region"]),
+            tags=None if value["tags"] is None else tuple(str(tag) for tag in value["tags"]),
+            vpc=None if value["vpc"] is None else str(value["vpc"]),
+            private=tuple(ipaddress.IPv4Address(str(address)) for address in value["private"]),
+            public=tuple(ipaddress.ip_address(str(address)) for address in value["public"]),
+        )
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The account's Droplets at one moment.
+
+    Args:
+        droplets: each once; where the source left out some by tag, this Droplet is among them all the same.
+        peerings: the active VPC peerings, as pairs of VPC UUIDs; none where nobody asked for them.
+        taken: when, in seconds since the epoch.
+        shortfall: what is missing, in words; "" when the listing is complete.
+    """
+
+    droplets: tuple[Droplet, ...]
+    peerings: tuple[tuple[str, str], ...]
+    taken: float
+    shortfall: str = ""
+
+    def own(self, droplet_id: int) -> Droplet:
+        """Find this Droplet in a complete listing: whoever does not list it lists another account.
+
+        Args:
+            droplet_id: this Droplet's number.
+
+        Raises:
+            NoAnswerError: the listing is incomplete, or does not have it.
+        """
+        if self.shortfall:
+            raise NoAnswerError(self.shortfall, "a run that sees all of it will go on")
+        for droplet in self.droplets:
+            if droplet.id == droplet_id:
+                return droplet
+        raise NoAnswerError(
+            f"the account of this token has no Droplet {droplet_id}, which is this one",
+            "use a token of the account that owns this Droplet (right after creation the next run may see it)",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as JSON."""
+        return {
+            "droplets": [droplet.to_json() for droplet in self.droplets],
+            "peerings": [list(pair) for pair in self.peerings],
+            "taken": self.taken,
+            "shortfall": self.shortfall,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Listing:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is something else.
+        """
+        return cls(
+            droplets=tuple(Droplet.from_json(droplet) for droplet in value["droplets"]),
+            peerings=tuple((str(one), str(other)) for one, other in value["peerings"]),
+            taken=float(value["taken"]),
+            shortfall=str(value["shortfall"]),
+        )
+
+
+class Source(Protocol):
+    """Whatever can list the account's Droplets."""
+
+    def listing(self) -> Listing:
+        """List them, now.
+
+        Raises:
+            NoAnswerError: nothing usable was answered.
+        """
