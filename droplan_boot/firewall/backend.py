@@ -13,12 +13,10 @@ class Transaction:
     """What would be written in one go.
 
     Args:
-        place: what it changes, such as ``IPv4`` or ``table inet droplan``.
-        differences: how that differs from what is wanted, in words, a line each; at least one.
+        differences: how the kernel's rules differ from what is wanted, in words, a line each; at least one.
         script: what would be written, as the backend's command reads it.
     """
 
-    place: str
     differences: tuple[str, ...]
     script: str
 
@@ -59,3 +57,8 @@ class Backend(Protocol):
         Raises:
             FirewallError: some are still there.
         """
+
+
+def drift(backend: Backend, policy: Policy) -> tuple[str, ...]:
+    """Say how the kernel's rules differ from a policy, a line each; none when they do not."""
+    return tuple(line for transaction in backend.plan(policy) for line in transaction.differences)

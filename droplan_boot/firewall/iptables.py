@@ -65,7 +65,8 @@ class Iptables:
             current = edits.parse(self.dump(version))
             planned = edits.needed(current, wanted)
             if planned:
-                found.append(Transaction(f"IPv{version}", describe(current, wanted, planned), edits.script(planned)))
+                lines = (f"IPv{version}: {line}" for line in describe(current, wanted, planned))
+                found.append(Transaction(tuple(lines), edits.script(planned)))
         return tuple(found)
 
     def dump(self, version: int) -> str:

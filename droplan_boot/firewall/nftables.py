@@ -44,7 +44,7 @@ class Nftables:
         wrong = nft_table.differences(current, wanted)
         if not wrong:
             return ()
-        return (Transaction(f"table {nft_table.NAME}", wrong, _scripts(current, wanted)[0]),)
+        return (Transaction(wrong, _scripts(current, wanted)[0]),)
 
     def _settle(self, wanted: nft_table.Table | None) -> bool:
         """Write until what is read back is what is wanted; return whether anything was written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from droplan_boot.access import lockout
@@ -44,7 +45,7 @@ def spare_session(host: Host, answer: Learned) -> None:
         RefusedError: it would be cut.
     """
     if not host.scheduled and not host.force:
-        lockout.check(answer.policy, answer.here, ssh_sessions(host.environ))
+        lockout.check(answer.policy, answer.here, ssh_sessions(host.environ, host.files.real(Path("/proc"))))
 
 
 def _ask(host: Host, wanted: Settings) -> Learned:
@@ -54,7 +55,7 @@ def _ask(host: Host, wanted: Settings) -> Learned:
         NoAnswerError: there was no complete answer.
         RefusedError: the session would be cut.
     """
-    http = host.session()
+    http = host.session(host.clock)
     answer = learn.who(host, http, wanted, learn.where(host, http, wanted))
     spare_session(host, answer)
     return answer

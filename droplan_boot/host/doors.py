@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 _SYSTEMD: Final = Path("/run/systemd/system")
 
 
-def _session() -> Http:
+def _session(clock: Clock) -> Http:
     from droplan_boot.host.http import Http  # requests is half of a start, and status and restore need none
 
-    return Http()
+    return Http(clock)
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Host:
     files: Files = field(default_factory=Files)
     log: Log = field(default_factory=Terminal)
     clock: Clock = field(default_factory=MachineClock)
-    session: Callable[[], Http] = _session
+    session: Callable[[Clock], Http] = _session
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)  # the token may be in it
-    uid: int = field(default_factory=os.geteuid)
-    program: Path = field(default_factory=lambda: Path(sys.argv[0]))
+    uid: int = field(default_factory=lambda: os.geteuid())
+    program: Path = field(default_factory=lambda: Path(sys.argv[0]).resolve())
     scheduled: bool = False
     force: bool = False
 

@@ -11,9 +11,8 @@ import os
 import random
 import re
 import ssl
-import time
 from pathlib import Path
-from typing import Any, Callable, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
@@ -22,6 +21,7 @@ import urllib3
 from droplan_boot import __version__
 from droplan_boot.errors import NoAnswerError, TokenError
 from droplan_boot.host import deadline
+from droplan_boot.host.clock import Clock
 
 _TIMEOUT_S: Final = (5.0, 10.0)  # to connect, and between two reads
 _ATTEMPTS: Final = 5
@@ -35,17 +35,10 @@ class Http:
 
     Args:
         budget: seconds that all requests of this session may take together, retries included.
-        clock: monotonic seconds.
-        sleep: waits that many seconds.
+        clock: tells how much of them is left, and waits between two attempts.
     """
 
-    def __init__(
-        self,
-        budget: float = 30.0,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, clock: Clock, budget: float = 30.0) -> None:
         # The resolver has no timeout of its own that we could pass: by default a dead server costs 30 s.
         os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:2")
         # A clock that is years off makes urllib3 warn; what it leads to is told in our one sentence.
@@ -56,8 +49,7 @@ class Http:
         self._session.headers["User-Agent"] = f"droplan/{__version__}"
         self._session.headers["Accept"] = "application/json"
         self._clock = clock
-        self._sleep = sleep
-        self._deadline = clock() + budget
+        self._deadline = clock.monotonic() + budget
 
     def json(self, url: str, *, token: str = "") -> Any:
         """Get a JSON document.
@@ -94,14 +86,14 @@ class Http:
                     raise failure from None
                 if status == 429:
                     pause = _retry_after(headers.get("retry-after"), failure)
-            if attempt + 1 == _ATTEMPTS or self._clock() + pause >= self._deadline:
+            if attempt + 1 == _ATTEMPTS or self._clock.monotonic() + pause >= self._deadline:
                 raise failure from None
-            self._sleep(pause)
+            self._clock.sleep(pause)
         raise AssertionError("the last attempt raises")
 
     def _get(self, url: str, token: str) -> tuple[int, Any, bytes]:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        left = self._deadline - self._clock()
+        left = self._deadline - self._clock.monotonic()
         if left <= 0:
             raise requests.exceptions.Timeout("all the time a refresh has is used up")
         timeout = (min(_TIMEOUT_S[0], left), min(_TIMEOUT_S[1], left))
@@ -116,7 +108,7 @@ class Http:
                 body += chunk
                 if len(body) > _LIMIT_BYTES:
                     raise NoAnswerError(f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page")
-                if self._clock() > self._deadline:
+                if self._clock.monotonic() > self._deadline:
                     raise late
             return response.status_code, response.headers, bytes(body)
 

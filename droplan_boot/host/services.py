@@ -86,7 +86,7 @@ class Services:
             self.host.runner.run(["systemctl", "daemon-reload"])
 
     def _running(self, name: str) -> bool:
-        for place in Path("/proc").glob("[0-9]*/comm"):
+        for place in self.host.files.real(Path("/proc")).glob("[0-9]*/comm"):
             try:
                 if place.read_text().strip() == name:
                     return True

@@ -35,9 +35,7 @@ class Session:
     remote: Address
 
 
-def ssh_sessions(
-    environ: Mapping[str, str], proc: Path = Path("/proc"), pid: int | None = None
-) -> tuple[Session, ...]:
+def ssh_sessions(environ: Mapping[str, str], proc: Path, pid: int | None = None) -> tuple[Session, ...]:
     """Find the connections of the SSH session that a process belongs to.
 
     Args:

@@ -6,21 +6,16 @@ import sys
 from pathlib import Path
 
 from droplan_boot.errors import DroplanError
+from droplan_boot.host.doors import Host
 
 
-def image(archive: Path) -> bytes:
+def image(host: Host) -> bytes:
     """Read the zipapp that is running and have it start with the interpreter that runs it now.
-
-    Args:
-        archive: the file that runs.
 
     Raises:
         DroplanError: droplan does not run from a zipapp.
     """
-    try:
-        data = archive.read_bytes()
-    except OSError:
-        data = b""
+    data = host.files.read(host.program) or b""
     shebang, newline, rest = data.partition(b"\n")
     if not shebang.startswith(b"#!") or not rest.startswith(b"PK"):
         raise DroplanError("install works from the zipapp only: build it with script/build and run dist/droplan.pyz")

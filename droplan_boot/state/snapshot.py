@@ -85,6 +85,8 @@ def _read(files: Files) -> Any:
 
 
 def _from_json(value: Any) -> Snapshot:
+    if not isinstance(value, dict):
+        raise TypeError("no object")
     version = value.get("version", 1)
     if version not in (1, VERSION):
         raise ValueError(f"snapshot version {version}")

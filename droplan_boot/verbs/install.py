@@ -29,9 +29,9 @@ def run(host: Host, *, dry_run: bool = False) -> None:
     values = settings.merged(host.environ, host.files)
     wanted = settings.parse(values)
     family = distro.detect(host.files).family
-    http = host.session()
+    http = host.session(host.clock)
     here = learn.where(host, http, wanted)
-    installation = Installation(host, values, wanted, here, family, program.image(host.program), dry_run)
+    installation = Installation(host, values, wanted, here, family, program.image(host), dry_run)
     try:
         answer: Learned | NoAnswerError = learn.who(host, http, wanted, here)
     except NoAnswerError as error:

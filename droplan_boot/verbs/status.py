@@ -12,7 +12,7 @@ from droplan_boot import paths, settings
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT
 from droplan_boot.firewall import choose
-from droplan_boot.firewall.backend import Backend
+from droplan_boot.firewall.backend import Backend, drift
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
 from droplan_boot.setup import persistence, schedule
@@ -107,13 +107,6 @@ def _differences(backend: Backend, found: Snapshot | None) -> tuple[str, ...]:
         return ("there is no last answer to compare them with",)
     closed = () if found.answered else ("closed to all but DROPLAN_ALLOW: no answer has named the peers yet",)
     return (*drift(backend, found.policy), *closed)
-
-
-def drift(backend: Backend, policy: Policy) -> tuple[str, ...]:
-    """Say how the kernel's rules differ from a policy, a line each."""
-    return tuple(
-        f"{transaction.place}: {line}" for transaction in backend.plan(policy) for line in transaction.differences
-    )
 
 
 def _astray(backend: Backend, last: report.Report | None, host: Host) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from droplan_boot.errors import NoAnswerError
+from droplan_boot.host.clock import MachineClock
 from droplan_boot.host.doors import Host
 from droplan_boot.host.http import Http
 from droplan_boot.settings import Settings
@@ -132,10 +133,10 @@ class TestTheToken:
 
     def test_is_in_no_repr_and_no_traceback(self) -> None:
         token = "dop_v1_" + "0" * 64
-        http = Http(0.5)
-        account = Account(http, "https://127.0.0.1:9", token)
+        http = Http(MachineClock(), 0.5)
+        account = Account(http, "https://127.0.0.1:9", token, 1, tag=None, peered=False, clock=lambda: 0.0)
         with pytest.raises(NoAnswerError) as failed:
-            account.droplets(1)
+            account.listing()
         told = [
             *traceback.format_exception(type(failed.value), failed.value, failed.value.__traceback__),
             repr(failed.value),

@@ -10,19 +10,20 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from droplan_boot import settings
 from droplan_boot.access import policy
+from droplan_boot.access.allow import Allow
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import edits, nft_table, ruleset
 from droplan_boot.host import http
 from droplan_boot.host.files import Files
 from droplan_boot.host.sessions import ssh_sessions
-from droplan_boot.settings import Allow
 from droplan_boot.setup import persistence, schedule
 from droplan_boot.sources.digitalocean import metadata, model
 from droplan_boot.sources.digitalocean.api import Account
@@ -99,13 +100,13 @@ def droplet(chance: random.Random) -> None:
 
 def listing(chance: random.Random) -> None:
     pages = Pages(mutate.document(PAGE, chance))
-    found = Account(pages, "https://api.example", "token").droplets(7)
-    assert len({one.id for one in found}) == len(found) == pages.answer["meta"]["total"]
-    assert 7 in {one.id for one in found}
+    found = Account(pages, "https://api.example", "token", 7, tag=None, peered=False, clock=lambda: 0.0).listing()
+    found.own(7)
+    assert len({one.id for one in found.droplets}) == len(found.droplets) == pages.answer["meta"]["total"]
 
 
-def machine(chance: random.Random) -> None:
-    value = metadata.machine(mutate.document(DOCUMENT, chance))
+def own(chance: random.Random) -> None:
+    value = metadata.read(mutate.document(DOCUMENT, chance))
     assert value.droplet_id > 0
     assert all(one.mac or one.addresses for one in (*value.private, *value.public))
 
@@ -170,7 +171,7 @@ def status_file(chance: random.Random) -> None:
 
 def ssh_connection(chance: random.Random) -> None:
     told = mutate.text(b"10.0.0.1 50022 fe80::1%eth1 22", chance).decode(errors="replace")
-    assert all(one.port <= 65535 for one in ssh_sessions({"SSH_CONNECTION": told}))
+    assert all(one.port <= 65535 for one in ssh_sessions({"SSH_CONNECTION": told}, Path("/proc")))
 
 
 def cron_file(chance: random.Random) -> None:
@@ -183,7 +184,7 @@ Target = Callable[[random.Random], None]
 TARGETS: Mapping[str, Target] = {
     "droplet": droplet,
     "list": listing,
-    "metadata": machine,
+    "metadata": own,
     "body": body,
     "settings": settings_file,
     "iptables-save": iptables_save,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from droplan_boot.access.policy import Guard, Policy
+from droplan_boot.access.allow import Allow
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import CommandError
+from droplan_boot.firewall.backend import drift
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.command import Completed
-from droplan_boot.settings import Allow
 from tests.lab import PUBLISHED_PORT, Connection, Flows, Host, Lab, connects, probe
 from tests.lab.reach import ECHO_PORT
 from tests.lab.world import METADATA_ADDRESS
@@ -67,7 +68,7 @@ class Firewall:
 
     def admit(self, *peers: Host | str, allow: Sequence[Allow] = (), metadata: str = "") -> bool:
         addresses = sorted(ipaddress.ip_address(peer if isinstance(peer, str) else peer.address) for peer in peers)
-        return self.backend.apply(Policy((Guard(False, ("eth1",), tuple(addresses), tuple(allow)),), metadata))
+        return self.backend.apply(Policy((Segment(False, ("eth1",), tuple(addresses), tuple(allow)),), metadata))
 
     def listed(self) -> str:
         """Everything, with handles: what is written again gets a new one."""
@@ -106,7 +107,7 @@ class TestWhoGetsThrough:
         lab = firewall.lab
         ours = [address.split("/")[0] for address in lab.peers[0].public.addresses]
         peers = tuple(ipaddress.ip_address(address) for address in ours)
-        firewall.backend.apply(Policy((Guard(True, ("eth0",), peers),)))
+        firewall.backend.apply(Policy((Segment(True, ("eth0",), peers),)))
         assert probe(lab.peers[0], lab.droplet, link="eth0").everything
         assert probe(lab.stranger, lab.droplet, link="eth0", patience=PATIENCE).nothing
 
@@ -203,7 +204,9 @@ class TestWriting:
         firewall.admit()
         firewall.lab.droplet.run(["nft", "insert", "rule", "inet", "droplan", "droplan-peers", "accept"])
         assert connects(firewall.lab.stranger, firewall.lab.droplet, ECHO_PORT)
-        assert firewall.backend.drift(Policy((Guard(False, ("eth1",), ()),))) == ("chain droplan-peers is altered",)
+        assert drift(firewall.backend, Policy((Segment(False, ("eth1",), ()),))) == (
+            "chain droplan-peers is altered",
+        )
         firewall.admit()
         assert not connects(firewall.lab.stranger, firewall.lab.droplet, ECHO_PORT, patience=PATIENCE)
 
@@ -215,12 +218,8 @@ class TestWriting:
     def test_an_interval_grows_shrinks_and_splits(self, firewall: Firewall) -> None:
         for last in ([2, 3], [2, 3, 4], [2, 4], [2, 3, 4, 5], [3, 4], [4]):
             firewall.admit(*(f"10.132.7.{number}" for number in last))
-            assert (
-                firewall.backend.drift(
-                    Policy((Guard(False, ("eth1",), tuple(ipaddress.ip_address(f"10.132.7.{n}") for n in last)),))
-                )
-                == ()
-            )
+            wanted = tuple(ipaddress.ip_address(f"10.132.7.{number}") for number in last)
+            assert drift(firewall.backend, Policy((Segment(False, ("eth1",), wanted),))) == ()
 
 
 class TestUnderTraffic:

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from droplan_boot.host.files import Files
-from tests.bed.memory.doors import Host, Lines, Machine
+from tests.bed.memory.doors import FakeCommands, Host, Lines
 
 hypothesis.settings.register_profile(
     "unit",
@@ -34,15 +34,15 @@ def files(tmp_path: Path) -> Files:
 
 
 @pytest.fixture
-def machine() -> Machine:
+def commands() -> FakeCommands:
     """Return a machine that knows no command yet."""
-    return Machine()
+    return FakeCommands()
 
 
 @pytest.fixture
-def host(files: Files, machine: Machine) -> Host:
+def host(files: Files, commands: FakeCommands) -> Host:
     """Return a host whose every door is shut."""
-    return Host(runner=machine, files=files, log=Lines())
+    return Host(runner=commands, files=files, log=Lines())
 
 
 @pytest.fixture

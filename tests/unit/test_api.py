@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot.errors import NoAnswerError
+from droplan_boot.host.http import Http
 from droplan_boot.sources.digitalocean.api import Account
+from droplan_boot.sources.listing import Droplet
 from tests.bed.memory.doors import Answer, Clock, Script, Transport, session
 from tests.unit.test_model import JSON, raw
 
 BASE = "https://api.example"
 TOKEN = "dop_v1_" + "0" * 64
 OWN = 7
+NOW = 1_800_000_000.0
 
 
 def droplets(*numbers: int, **changes: Any) -> list[dict[str, Any]]:
@@ -68,7 +72,20 @@ def account(
         return asked
 
     http, transport = session(answer)
-    return Account(http, BASE, TOKEN), transport
+    return account_of(http), transport
+
+
+def account_of(http: Http) -> Account:
+    """Return the account that is asked over a session."""
+    return Account(http, BASE, TOKEN, OWN, tag=None, peered=False, clock=lambda: NOW)
+
+
+def listed(account: Account, tag: str | None = None) -> tuple[Droplet, ...]:
+    """Return what a complete listing of ours holds."""
+    found = replace(account, tag=tag).listing()
+    assert found.own(OWN) in found.droplets
+    assert found.taken == NOW
+    return found.droplets
 
 
 def numbers(found: tuple[Any, ...]) -> list[int]:
@@ -79,30 +96,30 @@ class TestComplete:
     @pytest.mark.parametrize(("count", "requests"), [(1, 2), (200, 2), (201, 3), (1000, 6)])
     def test_all_pages_are_read_200_at_a_time_and_the_gpu_list(self, count: int, requests: int) -> None:
         found, transport = account(listing(droplets(*range(OWN, OWN + count))))
-        assert numbers(found.droplets(OWN)) == list(range(OWN, OWN + count))
+        assert numbers(listed(found)) == list(range(OWN, OWN + count))
         assert len(transport.asked) == requests
         assert all("per_page=200" in url for url in transport.urls)
         assert all(request.headers["Authorization"] == f"Bearer {TOKEN}" for request in transport.asked)
 
     def test_ten_thousand_take_51_requests_at_most_52(self) -> None:
         found, transport = account(listing(droplets(*range(1, 10_001))))
-        assert len(found.droplets(OWN)) == 10_000
+        assert len(listed(found)) == 10_000
         assert len(transport.asked) <= 52
 
     def test_gpu_droplets_are_among_them_each_once(self) -> None:
         found, _ = account(listing(droplets(1, OWN)), listing(droplets(8, OWN)))
-        assert numbers(found.droplets(OWN)) == [1, OWN, 8]
+        assert numbers(listed(found)) == [1, OWN, 8]
 
     @pytest.mark.parametrize("links", [{}, None, {"pages": {}}, {"pages": None}, {"pages": {"next": ""}}])
     def test_the_last_page_says_so_in_several_ways(self, links: object) -> None:
         last = {**page("droplets", droplets(OWN), 1), "links": links}
         found, _ = account(Answer(last))
-        assert numbers(found.droplets(OWN)) == [OWN]
+        assert numbers(listed(found)) == [OWN]
 
     def test_links_may_be_absent(self) -> None:
         last = page("droplets", droplets(OWN), 1)
         del last["links"]
-        assert numbers(account(Answer(last))[0].droplets(OWN)) == [OWN]
+        assert numbers(listed(account(Answer(last))[0])) == [OWN]
 
 
 def changing(*answers: dict[str, Any]) -> Callable[[Mapping[str, str]], dict[str, Any]]:
@@ -144,7 +161,7 @@ class TestIncomplete:
 
         found, transport = account(answer)
         with pytest.raises(NoAnswerError) as caught:
-            found.droplets(OWN)
+            listed(found)
         assert words in str(caught.value)
         assert "the rules stay" in str(caught.value)
         assert TOKEN not in str(caught.value)
@@ -168,20 +185,20 @@ class TestIncomplete:
     def test_a_next_page_elsewhere_is_not_asked_for_because_the_token_goes_with_it(self, url: str) -> None:
         found, transport = account(Answer(page("droplets", droplets(OWN), 2, url)))
         with pytest.raises(NoAnswerError, match="its next page is on another host, where the token must not go"):
-            found.droplets(OWN)
+            listed(found)
         assert len(transport.asked) == 1
 
     def test_a_list_that_changed_while_it_was_read_is_read_again(self) -> None:
         found, transport = account(
             changing(page("droplets", droplets(OWN), 2), page("droplets", droplets(OWN, 8), 2))
         )
-        assert numbers(found.droplets(OWN)) == [OWN, 8]
+        assert numbers(listed(found)) == [OWN, 8]
         assert len(transport.asked) == 3
 
     def test_one_that_never_holds_still_is_given_up(self) -> None:
         found, transport = account(Answer(page("droplets", droplets(OWN), 2)))
         with pytest.raises(NoAnswerError, match="the list of droplets is incomplete"):
-            found.droplets(OWN)
+            listed(found)
         assert len(transport.asked) == 3
 
     def test_pages_that_never_end_are_given_up(self) -> None:
@@ -193,25 +210,25 @@ class TestIncomplete:
 
         http, _ = session(endless, clock=clock)
         with pytest.raises(NoAnswerError, match=r"api\.example gives no answer"):
-            Account(http, BASE, TOKEN).droplets(OWN)
+            listed(account_of(http))
 
     def test_a_gpu_list_that_fails_fails_all(self) -> None:
         found, _ = account(listing(droplets(OWN)), Answer(None, 404))
         with pytest.raises(NoAnswerError, match="404"):
-            found.droplets(OWN)
+            listed(found)
 
 
 class TestTag:
     def test_digitalocean_filters_the_plain_list_by_tag_but_cannot_the_gpu_list(self) -> None:
         found, transport = account(listing(droplets(OWN)))
-        found.droplets(OWN, tag="env:prod&x")
+        listed(found, tag="env:prod&x")
         assert "tag_name=env%3Aprod%26x" in transport.urls[0]
         assert "type=gpus" in transport.urls[1]
         assert "tag_name" not in transport.urls[1]
 
     def test_this_droplet_need_not_have_the_tag_but_the_account_must_have_it(self) -> None:
         found, transport = account(listing(droplets(8)), own=Answer({"droplet": raw(id=OWN)}))
-        assert numbers(found.droplets(OWN, tag="web")) == [OWN, 8]
+        assert numbers(listed(found, tag="web")) == [OWN, 8]
         assert transport.urls[-1] == f"{BASE}/v2/droplets/{OWN}"
 
     @pytest.mark.parametrize(
@@ -225,7 +242,7 @@ class TestTag:
     def test_another_accounts_token_is_found_out(self, answer: Script, words: str) -> None:
         found, _ = account(listing([]), own=answer)
         with pytest.raises(NoAnswerError, match=words):
-            found.droplets(OWN, tag="web")
+            listed(found, tag="web")
 
 
 def peering(name: str, status: str = "ACTIVE", vpcs: object = ("a", "b")) -> dict[str, Any]:
@@ -236,7 +253,7 @@ class TestPeerings:
     def test_only_active_ones_count(self) -> None:
         entries = [peering("1"), peering("2", "PROVISIONING", ("c", "d")), peering("3", "DELETING", ("e", "f"))]
         found, _ = account(listing([]), peerings=listing(entries, key="vpc_peerings", path="/v2/vpc_peerings"))
-        assert found.peerings() == (("a", "b"),)
+        assert replace(found, peered=True).listing().peerings == (("a", "b"),)
 
     @pytest.mark.parametrize(
         "entry", [peering("1", vpcs=("a",)), peering("1", vpcs=("a", "b", "c")), peering("1", vpcs=(1, 2)), {}, None]
@@ -244,7 +261,7 @@ class TestPeerings:
     def test_one_of_another_shape_is_no_answer(self, entry: object) -> None:
         found, _ = account(listing([]), peerings=Answer(page("vpc_peerings", [entry], 1)))
         with pytest.raises(NoAnswerError):
-            found.peerings()
+            replace(found, peered=True).listing()
 
 
 class TestAnything:
@@ -252,13 +269,13 @@ class TestAnything:
     def test_no_json_makes_it_raise_anything_but_no_answer(self, document: object) -> None:
         found, _ = account(Answer(document))
         with pytest.raises(NoAnswerError):
-            found.droplets(OWN)
+            listed(found)
 
     @given(st.sampled_from(["droplets", "links", "meta"]), JSON)
     def test_nor_does_any_part_of_a_page(self, part: str, value: object) -> None:
         found, _ = account(Answer({**page("droplets", droplets(OWN), 1), part: value}))
         try:
-            found.droplets(OWN)
+            listed(found)
         except NoAnswerError:
             pass
 
@@ -266,7 +283,7 @@ class TestAnything:
     def test_nor_does_any_next_page(self, value: object) -> None:
         found, _ = account(Answer({**page("droplets", droplets(OWN), 1), "links": {"pages": {"next": value}}}))
         try:
-            found.droplets(OWN)
+            listed(found)
         except NoAnswerError:
             pass
 
@@ -274,4 +291,4 @@ class TestAnything:
     def test_nor_does_any_peering(self, value: object) -> None:
         found, _ = account(listing([]), peerings=Answer(page("vpc_peerings", [value], 1)))
         with pytest.raises(NoAnswerError):
-            found.peerings()
+            replace(found, peered=True).listing()

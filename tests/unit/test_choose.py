@@ -14,24 +14,43 @@ from droplan_boot.firewall import choose, libiptc
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.iptables_restore import RestoreWriter
 from droplan_boot.firewall.libiptc import LibiptcWriter
-from tests.bed.memory.doors import Machine
+from droplan_boot.host.files import Files
+from tests.bed.memory.doors import FakeCommands, Host
 
 TOOLS = ("iptables", "ip6tables")
 OLD = [f"{tool}-{verb}" for tool in TOOLS for verb in ("save", "restore")]
 NEW = [f"{tool}-{kind}-{verb}" for tool in TOOLS for kind in ("nft", "legacy") for verb in ("save", "restore")]
 
 
-def with_iptables(tmp_path: Path, program: str, said: str, commands: list[str], *, nft: bool = False) -> Machine:
-    """Return a machine whose ``iptables`` leads to a program, through links as update-alternatives makes them."""
+def with_iptables(
+    tmp_path: Path, program: str, said: str, names: list[str], *, nft: bool = False, ipv6: bool = True
+) -> Host:
+    """Return a host whose ``iptables`` leads to a program, through links as update-alternatives makes them."""
     (tmp_path / program).touch()
     (tmp_path / "alternative").symlink_to(program)
     if program != "iptables":
         (tmp_path / "iptables").symlink_to("alternative")
-    machine = Machine()
-    machine.knows("iptables", said, at=tmp_path / "iptables")
-    for name in [*commands, *(["nft"] if nft else [])]:
-        machine.knows(name)
-    return machine
+    commands = FakeCommands()
+    commands.knows("iptables", said, at=tmp_path / "iptables")
+    for name in [*names, *(["nft"] if nft else [])]:
+        commands.knows(name)
+    return hosting(commands, tmp_path, ipv6=ipv6)
+
+
+def commands_of(host: Host) -> FakeCommands:
+    assert isinstance(host.runner, FakeCommands)
+    return host.runner
+
+
+def hosting(commands: FakeCommands, tmp_path: Path, *, ipv6: bool = True, legacy: str | None = None) -> Host:
+    """Return a host with these commands, and a kernel as /proc/net shows it."""
+    net = tmp_path / "proc/net"
+    net.mkdir(parents=True)
+    if ipv6:
+        (net / "if_inet6").touch()
+    if legacy is not None:
+        (net / "ip6_tables_names").write_text(legacy)
+    return Host(runner=commands, files=Files(tmp_path))
 
 
 @pytest.fixture
@@ -60,7 +79,7 @@ class TestVariant:
     def test_the_nft_variant_writes_with_its_own_restore(
         self, program: str, said: str, commands: list[str], save: str, tmp_path: Path
     ) -> None:
-        backend, writer = parts(choose.choose("auto", with_iptables(tmp_path, program, said, commands), ipv6=True))
+        backend, writer = parts(choose.choose("auto", with_iptables(tmp_path, program, said, commands)))
         assert backend.name == "iptables-nft"
         assert backend.save == {4: save, 6: save.replace("iptables", "ip6tables")}
         assert isinstance(writer, RestoreWriter)
@@ -81,7 +100,7 @@ class TestVariant:
     def test_the_legacy_variant_goes_through_python_iptables_and_in_bulk_through_restore(
         self, program: str, said: str, commands: list[str], save: str, waits: bool, tmp_path: Path, loaded: object
     ) -> None:
-        backend, writer = parts(choose.choose("auto", with_iptables(tmp_path, program, said, commands), ipv6=True))
+        backend, writer = parts(choose.choose("auto", with_iptables(tmp_path, program, said, commands)))
         assert backend.name == "iptables-legacy"
         assert backend.save[4] == save
         assert isinstance(writer, LibiptcWriter)
@@ -96,24 +115,26 @@ class TestVariant:
             raise FirewallError("python-iptables does not work here: no libxtables")
 
         monkeypatch.setattr(libiptc, "load", fails)
-        machine = with_iptables(tmp_path, "xtables-legacy-multi", "iptables v1.8.9 (legacy)", NEW)
-        choice = choose.choose("auto", machine, ipv6=True)
+        host = with_iptables(tmp_path, "xtables-legacy-multi", "iptables v1.8.9 (legacy)", NEW)
+        choice = choose.choose("auto", host)
         assert isinstance(parts(choice)[1], RestoreWriter)
         assert "no libxtables" in choice.why
 
     def test_the_reason_is_told(self, tmp_path: Path) -> None:
-        machine = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
-        assert choose.choose("auto", machine, ipv6=True).why == f"{tmp_path}/iptables is xtables-nft-multi"
-        assert machine.ran == [], "it looks, and runs nothing"
+        host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
+        assert choose.choose("auto", host).why == f"{tmp_path}/iptables is xtables-nft-multi"
+        assert commands_of(host).ran == [], "it looks, and runs nothing"
 
     def test_without_ipv6_its_commands_are_not_needed(self, tmp_path: Path) -> None:
-        machine = with_iptables(tmp_path, "xtables-nft-multi", "", ["iptables-nft-save", "iptables-nft-restore"])
-        assert parts(choose.choose("auto", machine, ipv6=False))[0].save == {4: "iptables-nft-save"}
+        host = with_iptables(
+            tmp_path, "xtables-nft-multi", "", ["iptables-nft-save", "iptables-nft-restore"], ipv6=False
+        )
+        assert parts(choose.choose("auto", host))[0].save == {4: "iptables-nft-save"}
 
     def test_half_an_iptables_is_an_error(self, tmp_path: Path) -> None:
-        machine = with_iptables(tmp_path, "xtables-nft-multi", "", ["iptables-nft-save"])
+        host = with_iptables(tmp_path, "xtables-nft-multi", "", ["iptables-nft-save"])
         with pytest.raises(DroplanError, match="is missing though iptables is there: reinstall the package iptables"):
-            choose.choose("auto", machine, ipv6=True)
+            choose.choose("auto", host)
 
 
 class TestSetting:
@@ -130,10 +151,10 @@ class TestSetting:
     def test_it_decides_where_there_is_a_choice(
         self, wanted: str, iptables: bool, nft: bool, name: str, why: str, tmp_path: Path
     ) -> None:
-        machine = with_iptables(tmp_path, "xtables-nft-multi", "", NEW, nft=nft)
+        host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW, nft=nft)
         if not iptables:
-            del machine.places["iptables"]
-        choice = choose.choose(wanted, machine, ipv6=True)
+            del commands_of(host).places["iptables"]
+        choice = choose.choose(wanted, host)
         assert choice.backend.name == name
         assert why in choice.why
 
@@ -145,17 +166,9 @@ class TestSetting:
             ("iptables", "DROPLAN_BACKEND=iptables, but iptables is not installed"),
         ],
     )
-    def test_a_machine_without_the_commands_is_told_what_to_do(self, wanted: str, words: str) -> None:
+    def test_a_machine_without_the_commands_is_told_what_to_do(self, wanted: str, words: str, tmp_path: Path) -> None:
         with pytest.raises(DroplanError, match=words):
-            choose.choose(wanted, Machine(), ipv6=True)
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_a_kernel_speaks_ipv6_when_it_lists_its_addresses(there: bool, tmp_path: Path) -> None:
-    (tmp_path / "net").mkdir()
-    if there:
-        (tmp_path / "net/if_inet6").touch()
-    assert choose.has_ipv6(tmp_path) is there
+            choose.choose(wanted, hosting(FakeCommands(), tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -163,16 +176,13 @@ def test_a_kernel_speaks_ipv6_when_it_lists_its_addresses(there: bool, tmp_path:
     [(None, False), ("", False), ("nat\n", False), ("nat\nfilter\n", True), ("filter", True), ("filtering\n", False)],
 )
 def test_the_legacy_table_is_in_use_when_the_kernel_lists_it(names: str | None, used: bool, tmp_path: Path) -> None:
-    (tmp_path / "net").mkdir()
-    if names is not None:
-        (tmp_path / "net/ip6_tables_names").write_text(names)
-    assert choose.legacy_in_use(tmp_path) is used
+    assert choose.legacy_in_use(hosting(FakeCommands(), tmp_path, legacy=names)) is used
 
 
 class TestStrays:
     @pytest.fixture
-    def machine(self) -> Machine:
-        made = Machine()
+    def commands(self) -> FakeCommands:
+        made = FakeCommands()
         for name in [*NEW, "nft"]:
             made.knows(name)
         return made
@@ -195,14 +205,14 @@ class TestStrays:
         former: str | None,
         legacy: bool,
         names: list[str],
-        machine: Machine,
-        monkeypatch: pytest.MonkeyPatch,
+        commands: FakeCommands,
+        tmp_path: Path,
     ) -> None:
-        monkeypatch.setattr(choose, "legacy_in_use", lambda: legacy)
-        writer = RestoreWriter(machine, {}, waits=False)
-        found = choose.strays(Iptables(current, machine, {}, writer), former, machine, ipv6=True)
+        host = hosting(commands, tmp_path, legacy="filter\n" if legacy else None)
+        writer = RestoreWriter(commands, {}, waits=False)
+        found = choose.strays(Iptables(current, commands, {}, writer), former, host)
         assert [backend.name for backend in found] == names
-        assert machine.ran == []
+        assert commands.ran == []
 
 
 class TestLoading:

@@ -9,6 +9,7 @@ import pytest
 
 from droplan_boot.errors import DroplanError
 from droplan_boot.host import distro
+from droplan_boot.host.files import Files
 
 FOLDER = Path(__file__).parent / "os-release"
 
@@ -86,4 +87,4 @@ def test_this_machine_is_told_without_starting_a_process(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(subprocess, "check_output", forbidden)
     monkeypatch.setattr(subprocess, "Popen", forbidden)
-    assert distro.detect().id
+    assert distro.detect(Files()).id

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from droplan_boot import __version__
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.host import http as module
+from droplan_boot.host.clock import MachineClock
 from droplan_boot.host.http import Http
 from tests.bed.memory.doors import Answer, Clock, Script, session
 
@@ -234,7 +235,7 @@ class TestTrust:
 
     def test_the_hashed_directory_or_the_bundle_of_the_machine_is_trusted(self) -> None:
         assert module.trust_store() is True or Path(str(module.trust_store())).exists()
-        assert Http()._session.verify == module.trust_store()
+        assert Http(MachineClock())._session.verify == module.trust_store()
 
 
 class TestMessages:
@@ -259,6 +260,6 @@ class TestMessages:
     @pytest.mark.parametrize("host", ["a..b", f"{'a' * 70}.b"])
     def test_a_host_that_cannot_be_looked_up_is_no_answer(self, host: str) -> None:
         clock = Clock()
-        http = Http(clock=clock, sleep=clock.sleep)
+        http = Http(clock)
         with pytest.raises(NoAnswerError, match="gives no answer"):
             http.json(f"https://{host}/")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import signal
-import time
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -13,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from droplan_boot import paths
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
 from droplan_boot.firewall import choose
 from droplan_boot.host.files import Files
-from droplan_boot.host.sessions import Session
 from droplan_boot.setup import persistence
 from droplan_boot.state import report, snapshot
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import install, refresh, restore, status
-from tests.bed.memory.droplet import PYZ, TOKEN, TWO, Droplet, made
+from tests.bed.memory.doors import Answer, Script
+from tests.bed.memory.droplet import ADDRESS, PYZ, TOKEN, TWO, MemoryDroplet, made
 from tests.bed.memory.netfilter import Packet
 from tests.golden.scenarios import segment
 
@@ -29,13 +28,13 @@ V4 = Path("/etc/iptables/rules.v4")
 
 
 @pytest.fixture
-def droplet(files: Files, monkeypatch: pytest.MonkeyPatch) -> Droplet:
+def droplet(files: Files) -> MemoryDroplet:
     """Return a fresh Droplet."""
-    return made(files, monkeypatch)
+    return made(files)
 
 
 @pytest.fixture
-def installed(droplet: Droplet) -> Droplet:
+def installed(droplet: MemoryDroplet) -> MemoryDroplet:
     """Return one on which droplan is in place, and whose memory is wiped."""
     install.run(droplet.host())
     droplet.ran.clear()
@@ -44,12 +43,12 @@ def installed(droplet: Droplet) -> Droplet:
     return droplet
 
 
-def closed(droplet: Droplet) -> bool:
+def closed(droplet: MemoryDroplet) -> bool:
     return droplet.tables[4].verdict(Packet("10.132.0.66")) == "DROP"
 
 
 class TestFirst:
-    def test_all_is_in_place_afterwards(self, droplet: Droplet) -> None:
+    def test_all_is_in_place_afterwards(self, droplet: MemoryDroplet) -> None:
         install.run(droplet.host())
         files = droplet.files
         modes = {
@@ -58,7 +57,7 @@ class TestFirst:
             paths.CRON: 0o644,
             paths.SETTINGS: 0o600,
             paths.SNAPSHOT: 0o600,
-            paths.STATUS: 0o644,
+            paths.REPORT: 0o644,
             V4: 0o640,
         }
         assert {path: files.real(path).stat().st_mode & 0o777 for path in modes} == modes
@@ -70,13 +69,13 @@ class TestFirst:
         assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "ACCEPT"
         assert not files.exists(paths.UNFINISHED)
 
-    def test_each_step_says_what_it_did(self, droplet: Droplet) -> None:
+    def test_each_step_says_what_it_did(self, droplet: MemoryDroplet) -> None:
         install.run(droplet.host())
         steps = [line for line in droplet.lines.said if "put in place (was " in line]
         assert [line.split(" ")[0] for line in steps][:4] == ["settings", "program", "refresh", "schedule"]
         assert "Added 2 peers to droplan-peers" in droplet.lines.said
 
-    def test_the_token_is_in_the_settings_file_and_nowhere_else(self, droplet: Droplet) -> None:
+    def test_the_token_is_in_the_settings_file_and_nowhere_else(self, droplet: MemoryDroplet) -> None:
         install.run(droplet.host())
         found = [name for name, (_, _, data) in droplet.everything().items() if TOKEN.encode() in data]
         assert found == ["etc/droplan/droplan.env"]
@@ -85,14 +84,14 @@ class TestFirst:
         assert not any(TOKEN in line for line in droplet.lines.said)
         assert TOKEN not in repr(droplet.host())
 
-    def test_settings_of_the_environment_are_kept_for_the_schedule(self, droplet: Droplet) -> None:
+    def test_settings_of_the_environment_are_kept_for_the_schedule(self, droplet: MemoryDroplet) -> None:
         install.run(droplet.host(DO_TAG="web", DROPLAN_INTERVAL="7", HOME="/root"))
         text = (droplet.files.read(paths.SETTINGS) or b"").decode()
         assert "DO_TAG=web\n" in text
         assert "HOME" not in text
         assert "every 7 min" in (droplet.files.read(paths.CRON) or b"").decode()
 
-    def test_where_ufw_is_no_loader_is_installed_and_our_unit_restores(self, droplet: Droplet) -> None:
+    def test_where_ufw_is_no_loader_is_installed_and_our_unit_restores(self, droplet: MemoryDroplet) -> None:
         droplet.knows("ufw")
         droplet.packages.add("ufw")
         install.run(droplet.host())
@@ -102,7 +101,7 @@ class TestFirst:
 
 
 class TestAgain:
-    def test_nothing_is_changed(self, installed: Droplet) -> None:
+    def test_nothing_is_changed(self, installed: MemoryDroplet) -> None:
         before, tables = installed.everything(), deepcopy(installed.tables)
         install.run(installed.host())
         assert installed.tables == tables
@@ -124,7 +123,7 @@ class TestAgain:
         ids=["deleted", "emptied", "altered", "shown to others"],
     )
     def test_what_was_damaged_is_repaired_and_nothing_else_is_written(
-        self, path: Path, spoil: Callable[[Path], object], problem: str, installed: Droplet
+        self, path: Path, spoil: Callable[[Path], object], problem: str, installed: MemoryDroplet
     ) -> None:
         right = installed.everything()
         spoil(installed.files.real(path))
@@ -140,14 +139,14 @@ class TestAgain:
         assert any(str(path) in line and f"was {problem}" in line for line in installed.lines.said)
 
     def test_a_service_that_was_disabled_and_a_package_that_was_removed_are_put_back(
-        self, installed: Droplet
+        self, installed: MemoryDroplet
     ) -> None:
         installed.enabled.discard("cron")
         installed.packages.discard("cron")
         install.run(installed.host())
         assert "cron" in installed.enabled & installed.packages
 
-    def test_flushed_rules_are_written_again(self, installed: Droplet) -> None:
+    def test_flushed_rules_are_written_again(self, installed: MemoryDroplet) -> None:
         for rules in installed.tables[4].chains.values():
             rules.clear()
         install.run(installed.host())
@@ -155,7 +154,7 @@ class TestAgain:
         assert "2 peers in droplan-peers, rules repaired" in installed.lines.said
 
 
-def test_a_dry_run_touches_nothing(droplet: Droplet) -> None:
+def test_a_dry_run_touches_nothing(droplet: MemoryDroplet) -> None:
     before, tables = droplet.everything(), deepcopy(droplet.tables)
     install.run(droplet.host(), dry_run=True)
     assert droplet.everything() == before
@@ -164,7 +163,7 @@ def test_a_dry_run_touches_nothing(droplet: Droplet) -> None:
     assert any(line.endswith("missing, would be put in place") for line in droplet.lines.said)
 
 
-def test_a_dry_run_after_an_install_finds_all_in_place(installed: Droplet) -> None:
+def test_a_dry_run_after_an_install_finds_all_in_place(installed: MemoryDroplet) -> None:
     install.run(installed.host(), dry_run=True)
     assert installed.lines.said
     # Whether the kernel has a match is known only when a rule with it is written.
@@ -173,36 +172,37 @@ def test_a_dry_run_after_an_install_finds_all_in_place(installed: Droplet) -> No
     ]
 
 
-NO_ANSWER = NoAnswerError("api.example gives no answer (Connection refused)")
+NO_ANSWER = OSError("Connection refused")
+REFUSED = Answer(None, 401)
 
 
 class TestNoAnswer:
-    def test_rules_stay_and_the_schedule_goes_on_with_it(self, droplet: Droplet) -> None:
-        droplet.answer = NO_ANSWER
+    def test_rules_stay_and_the_schedule_goes_on_with_it(self, droplet: MemoryDroplet) -> None:
+        droplet.refusal = NO_ANSWER
         with pytest.raises(NoAnswerError):
             install.run(droplet.host())
         assert not closed(droplet)
         assert droplet.files.exists(paths.UNFINISHED)
         assert droplet.files.exists(paths.CRON)
-        assert "Connection refused" in (droplet.files.read(paths.STATUS) or b"").decode()
-        droplet.answer = TWO
+        assert "Connection refused" in (droplet.files.read(paths.REPORT) or b"").decode()
+        droplet.refusal = None
         refresh.run(droplet.host(scheduled=True, token=""))
         assert closed(droplet)
         assert not droplet.files.exists(paths.UNFINISHED)
 
-    def test_fail_closed_closes_to_all_but_whom_the_user_allowed(self, droplet: Droplet) -> None:
-        droplet.answer = NO_ANSWER
+    def test_fail_closed_closes_to_all_but_whom_the_user_allowed(self, droplet: MemoryDroplet) -> None:
+        droplet.refusal = NO_ANSWER
         with pytest.raises(NoAnswerError):
             install.run(droplet.host(DROPLAN_FAIL_CLOSED="true", DROPLAN_ALLOW="tcp/22"))
         assert closed(droplet)
         assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "DROP"
         assert droplet.tables[4].verdict(Packet("10.132.0.2", port=22)) == "ACCEPT"
 
-    def test_closed_it_stays_over_a_reboot_and_says_that_no_answer_came(self, droplet: Droplet) -> None:
-        droplet.answer = NO_ANSWER
+    def test_closed_it_stays_over_a_reboot_and_says_that_no_answer_came(self, droplet: MemoryDroplet) -> None:
+        droplet.refusal = NO_ANSWER
         with pytest.raises(NoAnswerError):
             install.run(droplet.host(DROPLAN_FAIL_CLOSED="true", DROPLAN_ALLOW="tcp/22"))
-        shown = status.look(droplet.host(), time.time())
+        shown = status.look(droplet.host())
         assert shown.snapshot_age is None
         assert shown.drift == ("closed to all but DROPLAN_ALLOW: no answer has named the peers yet",)
         for rules in droplet.tables[4].chains.values():
@@ -211,66 +211,63 @@ class TestNoAnswer:
         assert "No answer has named the peers yet" in droplet.lines.said[-1]
         assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "DROP"
         assert droplet.tables[4].verdict(Packet("10.132.0.2", port=22)) == "ACCEPT"
-        droplet.answer = TWO
+        droplet.refusal = None
         refresh.run(droplet.host(scheduled=True, token=""))
         assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "ACCEPT"
 
-    def test_but_not_when_an_earlier_answer_is_known(self, installed: Droplet) -> None:
-        installed.answer = NO_ANSWER
+    def test_but_not_when_an_earlier_answer_is_known(self, installed: MemoryDroplet) -> None:
+        installed.refusal = NO_ANSWER
         with pytest.raises(NoAnswerError):
             install.run(installed.host(DROPLAN_FAIL_CLOSED="true"))
         assert installed.tables[4].verdict(Packet("10.132.0.2")) == "ACCEPT"
 
-    def test_unless_it_is_another_droplets_whose_image_this_is(self, droplet: Droplet) -> None:
+    def test_unless_it_is_another_droplets_whose_image_this_is(self, droplet: MemoryDroplet) -> None:
         snapshot.store(droplet.files, Snapshot(8, 0.0, TWO))
-        droplet.answer = NO_ANSWER
+        droplet.refusal = NO_ANSWER
         with pytest.raises(NoAnswerError):
             install.run(droplet.host(DROPLAN_FAIL_CLOSED="true"))
         assert closed(droplet)
 
-    @pytest.mark.parametrize(
-        ("answer", "token", "error"), [(TokenError("refused"), TOKEN, TokenError), (TWO, "", UsageError)]
-    )
+    @pytest.mark.parametrize(("refusal", "token", "error"), [(REFUSED, TOKEN, TokenError), (None, "", UsageError)])
     def test_a_mistake_that_only_a_person_can_mend_changes_nothing(
-        self, answer: object, token: str, error: type[DroplanError], droplet: Droplet
+        self, refusal: Script | None, token: str, error: type[DroplanError], droplet: MemoryDroplet
     ) -> None:
-        droplet.answer = answer  # type: ignore[assignment]
+        droplet.refusal = refusal
         before = droplet.everything()
         with pytest.raises(error):
             install.run(droplet.host(token=token, scheduled=False))
         assert droplet.everything() == before
         assert droplet.changed() == []
 
-    def test_the_schedule_reports_a_token_that_is_refused(self, installed: Droplet) -> None:
-        installed.answer = TokenError("refused")
+    def test_the_schedule_reports_a_token_that_is_refused(self, installed: MemoryDroplet) -> None:
+        installed.refusal = REFUSED
         with pytest.raises(TokenError):
             install.run(installed.host())
         found = report.load(installed.files)
         assert found
         assert found.error
-        assert "refused" in found.error
+        assert "refuses the token" in found.error
 
     @pytest.mark.parametrize(("scheduled", "force"), [(True, False), (False, True)])
     def test_neither_the_schedule_nor_who_insists_is_held_up_by_a_session(
-        self, scheduled: bool, force: bool, droplet: Droplet, monkeypatch: pytest.MonkeyPatch
+        self, scheduled: bool, force: bool, droplet: MemoryDroplet
     ) -> None:
-        session = Session(ipaddress.ip_address("10.132.0.1"), 22, ipaddress.ip_address("10.132.0.66"))
-        monkeypatch.setattr(refresh, "ssh_sessions", lambda _environ: (session,))
+        session = f"10.132.0.66 40000 {ADDRESS} 22"
         with pytest.raises(RefusedError):
-            install.run(droplet.host(scheduled=False))
+            install.run(droplet.host(scheduled=False, SSH_CONNECTION=session))
         assert not closed(droplet)
-        install.run(replace(droplet.host(scheduled=scheduled), force=force))
+        install.run(replace(droplet.host(scheduled=scheduled, SSH_CONNECTION=session), force=force))
         assert closed(droplet)
 
     def test_closing_that_would_cut_the_callers_session_is_refused_before_anything_changes(
-        self, droplet: Droplet, monkeypatch: pytest.MonkeyPatch
+        self, droplet: MemoryDroplet
     ) -> None:
-        session = Session(ipaddress.ip_address("fe80::1"), 22, ipaddress.ip_address("fe80::2"))
-        monkeypatch.setattr(refresh, "ssh_sessions", lambda _environ: (session,))
-        droplet.answer = NO_ANSWER
+        droplet.refusal = NO_ANSWER
         before = droplet.everything()
         with pytest.raises(RefusedError, match="DROPLAN_ALLOW=tcp/22@fe80::2"):
-            install.run(droplet.host(DROPLAN_FAIL_CLOSED="true", scheduled=False))
+            install.run(
+                droplet.host(DROPLAN_FAIL_CLOSED="true", scheduled=False, SSH_CONNECTION="fe80::2 40000 fe80::1 22")
+            )
         assert droplet.everything() == before
 
 
@@ -284,25 +281,30 @@ class TestRefresh:
             (["10.132.0.2", "10.132.0.9"], ["Added 1 peer to droplan-peers", "Removed 1 peer from droplan-peers"]),
         ],
     )
-    def test_it_says_what_changed(self, peers: list[str], lines: list[str], installed: Droplet) -> None:
-        installed.answer = type(TWO)((segment(*peers),))
+    def test_it_says_what_changed(self, peers: list[str], lines: list[str], installed: MemoryDroplet) -> None:
+        installed.peers = tuple(peers)
         refresh.run(installed.host())
         assert [line for line in installed.lines.said if "droplan-peers" in line] == lines
-        assert snapshot.load(installed.files).policy == installed.answer  # type: ignore[union-attr]
+        kept = snapshot.load(installed.files)
+        assert kept
+        assert kept.policy == Policy((segment(*peers),))
+        assert [str(address) for droplet in kept.peers for address in droplet.private] == peers
 
-    def test_without_an_answer_rules_and_snapshot_stay_and_the_report_says_why(self, installed: Droplet) -> None:
+    def test_without_an_answer_rules_and_snapshot_stay_and_the_report_says_why(
+        self, installed: MemoryDroplet
+    ) -> None:
         tables, kept = deepcopy(installed.tables), installed.files.read(paths.SNAPSHOT)
-        installed.answer = NO_ANSWER
+        installed.refusal = NO_ANSWER
         with pytest.raises(NoAnswerError):
             refresh.run(installed.host())
         assert installed.tables == tables
         assert installed.files.read(paths.SNAPSHOT) == kept
-        text = (installed.files.read(paths.STATUS) or b"").decode()
+        text = (installed.files.read(paths.REPORT) or b"").decode()
         assert '"result": "failed"' in text
         assert "Connection refused" in text
 
     def test_whatever_holds_it_up_it_ends_and_says_so(
-        self, installed: Droplet, monkeypatch: pytest.MonkeyPatch
+        self, installed: MemoryDroplet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def held_up(*_arguments: object, **_options: object) -> None:
             assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 60
@@ -313,12 +315,12 @@ class TestRefresh:
         with pytest.raises(DroplanError, match="had not ended after 55 s and was stopped"):
             refresh.run(installed.host())
         assert installed.tables == tables
-        assert '"result": "failed"' in (installed.files.read(paths.STATUS) or b"").decode()
+        assert '"result": "failed"' in (installed.files.read(paths.REPORT) or b"").decode()
 
-    def test_it_needs_no_environment_once_it_is_installed(self, installed: Droplet) -> None:
+    def test_it_needs_no_environment_once_it_is_installed(self, installed: MemoryDroplet) -> None:
         refresh.run(installed.host(token=""))
 
-    def test_a_settings_file_that_others_can_read_is_kept_from_them(self, installed: Droplet) -> None:
+    def test_a_settings_file_that_others_can_read_is_kept_from_them(self, installed: MemoryDroplet) -> None:
         installed.files.real(paths.SETTINGS).chmod(0o644)
         refresh.run(installed.host())
         assert installed.files.real(paths.SETTINGS).stat().st_mode & 0o777 == 0o600
@@ -326,19 +328,21 @@ class TestRefresh:
 
 
 class TestStatus:
-    def test_after_an_install_all_is_well(self, installed: Droplet, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_after_an_install_all_is_well(self, installed: MemoryDroplet, capsys: pytest.CaptureFixture[str]) -> None:
         assert status.run(installed.host()) == 0
         shown = capsys.readouterr().out
         for words in ("eth1", "iptables-nft (", "2 in droplan-peers", "as they should be", "rules.v4", "ok, "):
             assert words in shown
         assert "not scheduled" not in shown
 
-    def test_drift_is_told_with_exit_code_3(self, installed: Droplet, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_drift_is_told_with_exit_code_3(
+        self, installed: MemoryDroplet, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         installed.tables[4].chains["INPUT"].clear()
         assert status.run(installed.host()) == 3
         assert "DRIFT: run `droplan refresh`" in capsys.readouterr().out
 
-    def test_it_changes_nothing(self, installed: Droplet) -> None:
+    def test_it_changes_nothing(self, installed: MemoryDroplet) -> None:
         before = installed.everything()
         status.run(installed.host(), as_json=True)
         assert installed.everything() == before

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot.access import lockout
+from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import RefusedError
-from droplan_boot.flow.learn import Here
 from droplan_boot.host.sessions import Session, ssh_sessions
-from droplan_boot.sources.digitalocean.model import Interface, Machine
+from droplan_boot.sources.own import Interface, Metadata
 from tests.golden.scenarios import segment
 
 PRIVATE, PUBLIC = "10.132.0.1", "203.0.113.1"
 HERE = Here(
-    Machine(
+    Metadata(
         7,
         "nyc3",
         (Interface("", (ipaddress.ip_address(PRIVATE),)),),

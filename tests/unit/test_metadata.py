@@ -1,167 +1,24 @@
-"""Finding this Droplet's interfaces on this machine: by MAC, then by address, never by a name."""
+"""Asking the metadata service who this Droplet is."""
 
 from __future__ import annotations
 
-import ipaddress
-from pathlib import Path
-
 import pytest
 
-from droplan_boot.errors import DroplanError, NoAnswerError
+from droplan_boot.errors import NoAnswerError
 from droplan_boot.sources.digitalocean import metadata
-from droplan_boot.sources.digitalocean.metadata import Link, resolve
-from droplan_boot.sources.digitalocean.model import Interface
-from tests.bed.memory.doors import Answer, Machine, session
+from tests.bed.memory.doors import Answer, session
 from tests.unit.test_model import document
 
-MAC, OTHER = "04:01:2a:0f:2a:02", "04:01:2a:0f:2a:01"
-WANTED = Interface(MAC, (ipaddress.ip_address("10.132.0.5"),))
-LO = Link("lo", "00:00:00:00:00:00", enslaved=False)
+
+def test_it_is_read_without_a_token() -> None:
+    http, transport = session([Answer(document())])
+    assert metadata.fetch(http, "http://169.254.169.254").droplet_id == 2756294
+    assert transport.urls == ["http://169.254.169.254/metadata/v1.json"]
+    assert "Authorization" not in transport.asked[0].headers
 
 
-@pytest.mark.parametrize(
-    ("what", "links", "addresses", "name"),
-    [
-        ("the MAC decides", [LO, Link("eth0", OTHER, False), Link("eth1", MAC, False)], None, "eth1"),
-        ("whatever its name", [LO, Link("eth1", OTHER, False), Link("ens4", MAC, False)], None, "ens4"),
-        ("and although another has the address", [Link("eth1", MAC, False)], None, "eth1"),
-        (
-            "a bridge has its port's MAC and the address",
-            [Link("br0", MAC, False), Link("eth1", MAC, True)],
-            {"br0": {"10.132.0.5"}, "eth1": set()},
-            "br0",
-        ),
-        (
-            "a bridge may have a MAC of its own",
-            [Link("br0", "02:00:00:00:00:01", False), Link("eth1", MAC, True)],
-            {"br0": {"10.132.0.5"}, "eth1": set()},
-            "br0",
-        ),
-        (
-            "VLANs share the MAC, and the address tells them apart",
-            [Link("eth1", MAC, False), Link("eth1.7", MAC, False)],
-            {"eth1": {"10.132.0.5"}, "eth1.7": {"192.168.7.1"}},
-            "eth1",
-        ),
-        (
-            "VLANs share the MAC, the address is on the VLAN",
-            [Link("eth1", MAC, False), Link("eth1.7", MAC, False)],
-            {"eth1": set(), "eth1.7": {"10.132.0.5"}},
-            "eth1.7",
-        ),
-        (
-            "two have the address, one of them the MAC",
-            [Link("eth1", MAC, False), Link("eth1.7", MAC, False), Link("dummy0", OTHER, False)],
-            {"eth1": {"10.132.0.5"}, "dummy0": {"10.132.0.5"}},
-            "eth1",
-        ),
-        ("no MAC matches, the address does", [Link("eth1", OTHER, False)], {"eth1": {"10.132.0.5"}}, "eth1"),
-        ("a port without a bridge's address is better than none", [Link("eth1", MAC, True)], {"eth1": set()}, "eth1"),
-        ("nothing matches", [LO, Link("eth1", OTHER, False)], {"eth1": {"10.0.0.1"}}, None),
-        ("two share the MAC, none has the address", [Link("a", MAC, False), Link("b", MAC, False)], {}, None),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_an_interface_is_found(
-    what: str, links: list[Link], addresses: dict[str, set[str]] | None, name: str | None
-) -> None:
-    def look() -> dict[str, set[str]]:
-        assert addresses is not None, "the MAC decides: addresses are not asked for"
-        return addresses
-
-    assert resolve(WANTED, links, look) == name
-
-
-def test_without_a_mac_only_the_address_counts() -> None:
-    unnamed = Interface("", WANTED.addresses)
-    links = [Link("tun0", "", False), Link("eth1", MAC, False)]
-    assert resolve(unnamed, links, lambda: {"eth1": {"10.132.0.5"}}) == "eth1"
-
-
-@pytest.fixture
-def system(tmp_path: Path) -> Path:
-    """Return a /sys/class/net."""
-    for name, mac in (("eth0", OTHER), ("eth1", MAC.upper())):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "address").write_text(mac + "\n")
-    (tmp_path / "eth1" / "master").symlink_to("../br0")
-    (tmp_path / "bonding_masters").write_text("bond0\n")
-    return tmp_path
-
-
-def test_links_are_read_from_sysfs_and_what_is_no_link_is_passed_over(system: Path) -> None:
-    (system / "br0").mkdir()
-    (system / "br0" / "address").write_text(MAC + "\n")
-    assert metadata.links(system) == (Link("br0", MAC, False), Link("eth0", OTHER, False), Link("eth1", MAC, True))
-
-
-class TestNames:
-    @pytest.fixture(autouse=True)
-    def here(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        links = (LO, Link("eth0", OTHER, False), Link("eth1", "06:00:00:00:00:01", False))
-        monkeypatch.setattr(metadata, "links", lambda: links)
-
-    def test_addresses_are_asked_of_ip_when_macs_do_not_decide(self, machine: Machine) -> None:
-        shown = """\
-1: lo    inet 127.0.0.1/8 scope host lo\\       valid_lft forever preferred_lft forever
-3: eth1    inet 10.132.0.5/16 brd 10.132.255.255 scope global eth1\\       valid_lft forever preferred_lft forever
-3: eth1    inet6 fe80::1/64 scope link \\       valid_lft forever preferred_lft forever
-"""
-        machine.knows("ip", shown)
-        assert metadata.names([WANTED], "private", machine) == ("eth1",)
-
-    def test_each_name_comes_once(self, machine: Machine) -> None:
-        assert metadata.names([Interface(OTHER, ()), Interface(OTHER, ())], "private", machine) == ("eth0",)
-        assert machine.ran == []
-
-    @pytest.mark.parametrize(("kind", "advice"), [("private", "add it to a VPC"), ("public", "unset PUBLIC")])
-    def test_a_droplet_without_such_an_interface_is_told_what_to_do(
-        self, kind: str, advice: str, machine: Machine
-    ) -> None:
-        with pytest.raises(DroplanError, match=f"this Droplet has no {kind} interface: {advice}"):
-            metadata.names([], kind, machine)
-
-    def test_one_that_this_machine_lacks_is_named(self, machine: Machine) -> None:
-        machine.knows("ip", "")
-        with pytest.raises(DroplanError, match=f"has the MAC {MAC} or an address .*: bring it up"):
-            metadata.names([WANTED], "private", machine)
-
-    @pytest.mark.parametrize("shown", ["", "\n\n", "no addresses at all", "3: eth1 inet", "3: eth1 inet / x"])
-    def test_whatever_ip_prints_there_is_no_traceback(self, shown: str, machine: Machine) -> None:
-        machine.knows("ip", shown)
-        with pytest.raises(DroplanError):
-            metadata.names([WANTED], "private", machine)
-
-
-class TestFetch:
-    def test_it_is_read_without_a_token(self) -> None:
-        http, transport = session([Answer(document())])
-        assert metadata.fetch(http, "http://169.254.169.254").droplet_id == 2756294
-        assert transport.urls == ["http://169.254.169.254/metadata/v1.json"]
-        assert "Authorization" not in transport.asked[0].headers
-
-    @pytest.mark.parametrize("answer", [Answer(None, 404), Answer(body=b"<html>"), OSError("No route to host")])
-    def test_elsewhere_than_on_a_droplet_it_says_so(self, answer: Answer | Exception) -> None:
-        http, _ = session(lambda url: answer)
-        with pytest.raises(NoAnswerError, match=r"^no metadata: .* droplan runs on DigitalOcean Droplets only$"):
-            metadata.fetch(http, "http://169.254.169.254")
-
-
-@pytest.mark.parametrize(
-    ("vendor", "serial", "number"),
-    [
-        ("DigitalOcean\n", "2756294\n", 2756294),
-        ("QEMU\n", "2756294\n", None),
-        ("DigitalOcean\n", "not a number\n", None),
-        ("DigitalOcean\n", None, None),
-        (None, None, None),
-    ],
-)
-def test_offline_the_number_is_read_from_dmi(
-    vendor: str | None, serial: str | None, number: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metadata, "_DMI", tmp_path)
-    for name, text in (("sys_vendor", vendor), ("product_serial", serial)):
-        if text is not None:
-            (tmp_path / name).write_text(text)
-    assert metadata.dmi_droplet_id() == number
+@pytest.mark.parametrize("answer", [Answer(None, 404), Answer(body=b"<html>"), OSError("No route to host")])
+def test_elsewhere_than_on_a_droplet_it_says_so(answer: Answer | Exception) -> None:
+    http, _ = session(lambda url: answer)
+    with pytest.raises(NoAnswerError, match=r"^no metadata: .* droplan runs on DigitalOcean Droplets only$"):
+        metadata.fetch(http, "http://169.254.169.254")

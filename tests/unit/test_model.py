@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.sources.digitalocean import metadata, model
-from droplan_boot.sources.digitalocean.model import Droplet
+from droplan_boot.sources.listing import Droplet
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -58,6 +58,7 @@ class TestDroplet:
     def test_what_we_need_is_taken_and_the_rest_left(self) -> None:
         assert model.droplet(raw()) == Droplet(
             id=3164444,
+            name="web-1",
             region="nyc3",
             tags=("web", "env:prod"),
             vpc="760e09ef-dc84-11e8-981e-3cfdfeaae000",
@@ -224,9 +225,9 @@ def document(**changes: Any) -> dict[str, Any]:
     }
 
 
-class TestMachine:
+class TestMetadata:
     def test_interfaces_have_a_mac_and_addresses_but_never_the_anchor(self) -> None:
-        found = metadata.machine(document())
+        found = metadata.read(document())
         assert (found.droplet_id, found.region) == (2756294, "nyc3")
         assert [(one.mac, [str(address) for address in one.addresses]) for one in found.public] == [
             ("04:01:2a:0f:2a:01", ["203.0.113.20", "2604:a880::400:d0:1"])
@@ -243,7 +244,7 @@ class TestMachine:
             del interfaces[kind]
         else:
             interfaces[kind] = empty
-        assert getattr(metadata.machine(document(interfaces=interfaces)), kind) == ()
+        assert getattr(metadata.read(document(interfaces=interfaces)), kind) == ()
 
     @pytest.mark.parametrize(
         "changes",
@@ -268,18 +269,18 @@ class TestMachine:
     )
     def test_anything_of_another_shape_is_no_answer(self, changes: dict[str, Any]) -> None:
         with pytest.raises(NoAnswerError):
-            metadata.machine(document(**changes))
+            metadata.read(document(**changes))
 
     @given(JSON)
     def test_no_json_makes_it_raise_anything_but_no_answer(self, value: object) -> None:
         with pytest.raises(NoAnswerError):
-            metadata.machine(value)
+            metadata.read(value)
 
     @given(st.sampled_from(["ipv4", "ipv6", "anchor_ipv4", "mac", "type"]), JSON)
     def test_nor_does_any_part_of_an_interface(self, field: str, value: object) -> None:
         interfaces = document()["interfaces"]
         interfaces["public"][0][field] = value
         try:
-            metadata.machine(document(interfaces=interfaces))
+            metadata.read(document(interfaces=interfaces))
         except NoAnswerError:
             pass

@@ -9,26 +9,26 @@ import pytest
 from droplan_boot.errors import CommandError, DroplanError
 from droplan_boot.host.command import Completed
 from droplan_boot.host.packages import Apt, Dnf, manager
-from tests.bed.memory.doors import Clock, Machine, ended
+from tests.bed.memory.doors import Clock, FakeCommands, Host, ended
 
 
 class TestApt:
-    def test_missing_is_what_dpkg_does_not_call_installed(self, machine: Machine) -> None:
-        machine.knows(
+    def test_missing_is_what_dpkg_does_not_call_installed(self, commands: FakeCommands) -> None:
+        commands.knows(
             "dpkg-query",
             Completed(("dpkg-query",), 1, "cron installed\niptables-persistent config-files\n", "no packages found"),
         )
-        assert Apt(machine).missing(["iptables-persistent", "cron", "nftables"]) == (
+        assert Apt(commands, Clock()).missing(["iptables-persistent", "cron", "nftables"]) == (
             "iptables-persistent",
             "nftables",
         )
 
-    def test_it_asks_nothing_keeps_files_waits_for_locks_and_removes_nothing(self, machine: Machine) -> None:
-        machine.knows("debconf-set-selections")
-        machine.knows("apt-get")
-        Apt(machine).install(["iptables-persistent", "cron"])
-        assert machine.ran[0] == ("debconf-set-selections",)
-        argv, environment = " ".join(machine.ran[1]), machine.environments[1]
+    def test_it_asks_nothing_keeps_files_waits_for_locks_and_removes_nothing(self, commands: FakeCommands) -> None:
+        commands.knows("debconf-set-selections")
+        commands.knows("apt-get")
+        Apt(commands, Clock()).install(["iptables-persistent", "cron"])
+        assert commands.ran[0] == ("debconf-set-selections",)
+        argv, environment = " ".join(commands.ran[1]), commands.environments[1]
         assert argv.endswith(" install --no-remove iptables-persistent cron")
         assert " -y " in argv
         assert "-o DPkg::Lock::Timeout=300" in argv
@@ -36,16 +36,16 @@ class TestApt:
         assert environment["DEBIAN_FRONTEND"] == "noninteractive"
         assert environment["NEEDRESTART_SUSPEND"] == "1"
 
-    def test_rules_are_not_saved_by_the_package_itself(self, machine: Machine) -> None:
+    def test_rules_are_not_saved_by_the_package_itself(self, commands: FakeCommands) -> None:
         answers: list[str] = []
 
         def preseed(argv: Sequence[str], stdin: str) -> str:
             answers.append(stdin)
             return ""
 
-        machine.knows("debconf-set-selections", preseed)
-        machine.knows("apt-get")
-        Apt(machine).install(["iptables-persistent"])
+        commands.knows("debconf-set-selections", preseed)
+        commands.knows("apt-get")
+        Apt(commands, Clock()).install(["iptables-persistent"])
         assert "iptables-persistent/autosave_v4 boolean false" in answers[0]
         assert "iptables-persistent/autosave_v6 boolean false" in answers[0]
 
@@ -58,74 +58,74 @@ class TestApt:
         ],
     )
     def test_a_package_that_takes_another_away_is_not_on_offer(
-        self, status: int, said: str, offered: bool, machine: Machine
+        self, status: int, said: str, offered: bool, commands: FakeCommands
     ) -> None:
-        machine.knows("apt-get", Completed(("apt-get",), status, said, ""))
-        assert Apt(machine).offers("iptables-persistent") is offered
-        assert "--simulate" in machine.ran[0]
+        commands.knows("apt-get", Completed(("apt-get",), status, said, ""))
+        assert Apt(commands, Clock()).offers("iptables-persistent") is offered
+        assert "--simulate" in commands.ran[0]
 
-    def test_an_installation_that_was_cut_off_is_finished_first(self, machine: Machine) -> None:
+    def test_an_installation_that_was_cut_off_is_finished_first(self, commands: FakeCommands) -> None:
         left = [100, 0]
 
         def install(argv: Sequence[str], stdin: str) -> Completed:
             return ended(argv, left.pop(0), stderr="E: dpkg was interrupted, you must run 'dpkg --configure -a'")
 
-        machine.knows("debconf-set-selections")
-        machine.knows("apt-get", install)
-        machine.knows("dpkg")
-        Apt(machine).install(["cron"])
-        assert [argv[0] for argv in machine.ran] == ["debconf-set-selections", "apt-get", "dpkg", "apt-get"]
-        assert "--configure" in machine.ran[2]
+        commands.knows("debconf-set-selections")
+        commands.knows("apt-get", install)
+        commands.knows("dpkg")
+        Apt(commands, Clock()).install(["cron"])
+        assert [argv[0] for argv in commands.ran] == ["debconf-set-selections", "apt-get", "dpkg", "apt-get"]
+        assert "--configure" in commands.ran[2]
 
-    def test_whoever_holds_the_lock_of_the_lists_is_waited_for(self, machine: Machine) -> None:
+    def test_whoever_holds_the_lock_of_the_lists_is_waited_for(self, commands: FakeCommands) -> None:
         left = [100, 100, 0]
 
         def update(argv: Sequence[str], stdin: str) -> Completed:
             return ended(argv, left.pop(0), stderr="E: Could not get lock /var/lib/apt/lists/lock")
 
-        machine.knows("apt-get", update)
+        commands.knows("apt-get", update)
         clock = Clock()
-        Apt(machine, clock.sleep).update()
+        Apt(commands, clock).update()
         assert left == []
         assert clock.slept == [5.0, 5.0]
 
-    def test_but_not_for_ever(self, machine: Machine) -> None:
-        machine.knows("apt-get", Completed(("apt-get",), 100, "", "E: Could not get lock /var/lib/apt/lists/lock"))
+    def test_but_not_for_ever(self, commands: FakeCommands) -> None:
+        commands.knows("apt-get", Completed(("apt-get",), 100, "", "E: Could not get lock /var/lib/apt/lists/lock"))
         clock = Clock()
-        Apt(machine, clock.sleep).update()
+        Apt(commands, clock).update()
         assert sum(clock.slept) == 300
 
-    def test_lists_that_cannot_be_had_may_still_do(self, machine: Machine) -> None:
-        machine.knows("apt-get", Completed(("apt-get",), 100, "", "E: Failed to fetch"))
-        Apt(machine, Clock().sleep).update()
-        assert len(machine.ran) == 1
+    def test_lists_that_cannot_be_had_may_still_do(self, commands: FakeCommands) -> None:
+        commands.knows("apt-get", Completed(("apt-get",), 100, "", "E: Failed to fetch"))
+        Apt(commands, Clock()).update()
+        assert len(commands.ran) == 1
 
-    def test_what_fails_is_told_in_apts_own_words(self, machine: Machine) -> None:
-        machine.knows("debconf-set-selections")
-        machine.knows(
+    def test_what_fails_is_told_in_apts_own_words(self, commands: FakeCommands) -> None:
+        commands.knows("debconf-set-selections")
+        commands.knows(
             "apt-get", Completed(("apt-get",), 100, "", "E: Packages need to be removed but remove is disabled.")
         )
         with pytest.raises(CommandError, match="remove is disabled"):
-            Apt(machine).install(["iptables-persistent"])
+            Apt(commands, Clock()).install(["iptables-persistent"])
 
 
 class TestDnf:
     @pytest.mark.parametrize("command", ["dnf", "dnf5", "yum"])
-    def test_it_is_called_by_the_name_that_is_there(self, command: str, machine: Machine) -> None:
-        machine.knows(command)
-        Dnf(machine).install(["cronie"])
-        assert machine.ran == [(command, "-y", "install", "cronie")]
+    def test_it_is_called_by_the_name_that_is_there(self, command: str, commands: FakeCommands) -> None:
+        commands.knows(command)
+        Dnf(commands).install(["cronie"])
+        assert commands.ran == [(command, "-y", "install", "cronie")]
 
-    def test_a_capability_counts_as_well_as_a_name(self, machine: Machine) -> None:
-        machine.knows("rpm", lambda argv, stdin: ended(argv, 0 if argv[-1] == "cronie" else 1))
-        assert Dnf(machine).missing(["iptables-services", "cronie"]) == ("iptables-services",)
-        assert "--whatprovides" in machine.ran[0]
+    def test_a_capability_counts_as_well_as_a_name(self, commands: FakeCommands) -> None:
+        commands.knows("rpm", lambda argv, stdin: ended(argv, 0 if argv[-1] == "cronie" else 1))
+        assert Dnf(commands).missing(["iptables-services", "cronie"]) == ("iptables-services",)
+        assert "--whatprovides" in commands.ran[0]
 
-    def test_without_any_it_says_what_to_do(self, machine: Machine) -> None:
+    def test_without_any_it_says_what_to_do(self, commands: FakeCommands) -> None:
         with pytest.raises(DroplanError, match="neither dnf nor yum is here"):
-            Dnf(machine).install(["cronie"])
+            Dnf(commands).install(["cronie"])
 
 
-def test_each_family_has_its_own(machine: Machine) -> None:
-    assert isinstance(manager("debian", machine), Apt)
-    assert isinstance(manager("el", machine), Dnf)
+def test_each_family_has_its_own(host: Host) -> None:
+    assert isinstance(manager("debian", host), Apt)
+    assert isinstance(manager("el", host), Dnf)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 from droplan_boot.access import peers
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.settings import Settings
-from droplan_boot.sources.digitalocean.model import Droplet, Machine
+from droplan_boot.sources.listing import Droplet, Listing
+from droplan_boot.sources.own import Metadata
 
-SELF = Machine(droplet_id=1, region="nyc3", private=(), public=())
+SELF = Metadata(droplet_id=1, region="nyc3", private=(), public=())
 
 
 def droplet(
@@ -27,6 +30,7 @@ def droplet(
 ) -> Droplet:
     return Droplet(
         number,
+        f"droplet-{number}",
         region,
         tags,
         vpc,
@@ -43,6 +47,16 @@ ACCOUNT = [
     droplet(5, "10.0.0.5", vpc="v-other"),
     droplet(6),
 ]
+
+
+PEERED = [("v-own", "v-peered")]
+
+
+def select(
+    account: Sequence[Droplet], settings: Settings, peerings: Sequence[tuple[str, str]] = tuple(PEERED)
+) -> peers.Peers:
+    listing = Listing(tuple(account), tuple(peerings), 0.0)
+    return peers.select(SELF, listing, scope=settings.scope, tag=settings.tag)
 
 
 @pytest.mark.parametrize(
@@ -62,45 +76,69 @@ ACCOUNT = [
     ids=["region", "tag", "tag in the account", "vpc", "account", "a tag of nobody's"],
 )
 def test_scope_and_tag_select_the_peers(settings: Settings, private: str, public: str) -> None:
-    found = peers.select(SELF, ACCOUNT, settings, vpcs=frozenset({"v-own", "v-peered"}))
+    found = select(ACCOUNT, settings)
     assert " ".join(map(str, found.private)) == private
     assert " ".join(map(str, found.public)) == public
 
 
 def test_this_droplet_is_never_its_own_peer() -> None:
-    assert peers.select(SELF, ACCOUNT[:1], Settings(scope="account")) == peers.Peers((), ())
+    assert select(ACCOUNT[:1], Settings(scope="account")) == peers.Peers((), (), ())
 
 
 def test_an_address_that_two_droplets_have_counts_once() -> None:
     twins = [droplet(2, "10.0.0.7"), droplet(3, "10.0.0.7")]
-    assert len(peers.select(SELF, twins, Settings()).private) == 1
+    assert len(select([ACCOUNT[0], *twins], Settings()).private) == 1
 
 
 @given(st.permutations(ACCOUNT))
 def test_the_order_of_the_answer_does_not_matter(shuffled: list[Droplet]) -> None:
     # Rules would be written anew for nothing otherwise.
     wanted = Settings(scope="account")
-    assert peers.select(SELF, shuffled, wanted) == peers.select(SELF, ACCOUNT, wanted)
+    found, usual = select(shuffled, wanted), select(ACCOUNT, wanted)
+    assert (found.private, found.public) == (usual.private, usual.public)
 
 
 class TestFieldsThatTheTokenMayNotSee:
     def test_a_tag_needs_tags(self) -> None:
         with pytest.raises(NoAnswerError, match="DO_TAG needs a token with the scope tag:read"):
-            peers.select(SELF, [droplet(2, tags=None)], Settings(tag="web"))
+            select([ACCOUNT[0], droplet(2, tags=None)], Settings(tag="web"))
 
     def test_the_scope_vpc_needs_vpcs(self) -> None:
         with pytest.raises(NoAnswerError, match="DROPLAN_SCOPE=vpc needs a token with the scope vpc:read"):
-            peers.select(SELF, [droplet(2, vpc=None)], Settings(scope="vpc"), vpcs=frozenset({"v-own"}))
+            select([ACCOUNT[0], droplet(2, vpc=None)], Settings(scope="vpc"))
 
     def test_our_own_vpc_must_be_known_too(self) -> None:
         with pytest.raises(NoAnswerError, match="vpc:read"):
-            peers.own_and_peered(droplet(1, vpc=None), [])
+            select([droplet(1, vpc=None)], Settings(scope="vpc"))
 
     def test_what_is_not_needed_may_be_missing(self) -> None:
-        assert peers.select(SELF, [droplet(2, "10.0.0.2", tags=None, vpc=None)], Settings()).private
+        assert select([ACCOUNT[0], droplet(2, "10.0.0.2", tags=None, vpc=None)], Settings()).private
 
 
 def test_peered_vpcs_are_those_that_share_a_peering_with_ours() -> None:
-    peerings = [("v-own", "v-a"), ("v-b", "v-own"), ("v-c", "v-d")]
-    assert peers.own_and_peered(droplet(1), peerings) == {"v-own", "v-a", "v-b"}
-    assert peers.own_and_peered(droplet(1), []) == {"v-own"}
+    account = [
+        droplet(1),
+        droplet(2, "10.0.0.2"),
+        *(droplet(number, f"10.0.0.{number}", vpc=f"v-{vpc}") for number, vpc in enumerate("abcd", start=3)),
+    ]
+    wanted = Settings(scope="vpc")
+    found = select(account, wanted, [("v-own", "v-a"), ("v-b", "v-own"), ("v-c", "v-d")])
+    assert [one.vpc for one in found.droplets] == ["v-own", "v-a", "v-b"]
+    assert [one.vpc for one in select(account, wanted, []).droplets] == ["v-own"]
+
+
+def test_the_peers_are_known_by_name_too() -> None:
+    assert [one.name for one in select(ACCOUNT, Settings(tag="web")).droplets] == ["droplet-2"]
+
+
+@pytest.mark.parametrize(
+    ("listing", "words"),
+    [
+        (Listing(tuple(ACCOUNT[1:]), (), 0.0), "the account of this token has no Droplet 1, which is this one"),
+        (Listing(tuple(ACCOUNT), (), 0.0, "the list of droplets is incomplete (5 of 6 entries)"), "5 of 6 entries"),
+    ],
+    ids=["another account's", "incomplete"],
+)
+def test_a_listing_that_is_not_whole_or_not_ours_names_no_peers(listing: Listing, words: str) -> None:
+    with pytest.raises(NoAnswerError, match=re.escape(words)):
+        peers.select(SELF, listing, scope="account", tag=None)

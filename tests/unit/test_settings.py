@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot import paths, settings
+from droplan_boot.access.allow import Allow
 from droplan_boot.errors import UsageError
 from droplan_boot.host.files import Files
 from droplan_boot.networks import Network
-from droplan_boot.settings import Allow, Settings
+from droplan_boot.settings import Settings
 
 TOKEN = "dop_v1_" + "0" * 64
 

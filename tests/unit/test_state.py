@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from droplan_boot import paths
 from droplan_boot.access import policy as policies
+from droplan_boot.access.allow import Allow
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.host.files import Files
-from droplan_boot.settings import Allow
+from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import report, snapshot
 from droplan_boot.state.report import Report
 from droplan_boot.state.snapshot import Snapshot
@@ -22,7 +23,16 @@ from droplan_boot.verbs import restore
 from tests.golden.scenarios import SCENARIOS, segment
 from tests.unit.test_model import JSON
 
-TAKEN = Snapshot(7, 1_800_000_000.25, SCENARIOS["public"][1])
+PEERS = (
+    Droplet(8, "web-41", "nyc3", ("web",), "v-own", (ipaddress.IPv4Address("10.132.1.41"),), ()),
+    Droplet(9, "db-1", "nyc3", None, None, (), (ipaddress.ip_address("2604::2"),)),
+)
+TAKEN = Snapshot(7, 1_800_000_000.25, SCENARIOS["public"][1], PEERS)
+# As droplan 1.0.0 wrote it, from a Droplet.
+OF_1_0_0 = b"""{"droplet_id": 2756294, "written": 1795600000.5, "policy": {"guards": [{"public": false, \
+"interfaces": ["eth1"], "peers": ["10.132.0.2", "10.132.0.3"], \
+"allow": [["10.200.0.0/16", null, null], ["", "tcp", 22]]}], \
+"metadata": ""}}"""
 ADDRESS = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
 ALLOW = st.builds(
     Allow,
@@ -30,7 +40,7 @@ ALLOW = st.builds(
     st.sampled_from(["tcp", "udp"]),
     st.integers(1, 65535),
 ) | st.builds(Allow, ADDRESS.map(ipaddress.ip_network))
-GUARD = st.builds(
+SEGMENT = st.builds(
     Segment,
     st.booleans(),
     st.lists(st.sampled_from(["eth0", "eth1", "ens4"]), min_size=1, unique=True).map(tuple),
@@ -51,7 +61,22 @@ class TestSnapshot:
     def test_before_the_first_answer_there_is_none(self, files: Files) -> None:
         assert snapshot.load(files) is None
 
-    @given(st.lists(GUARD, min_size=1, max_size=2).map(tuple), st.sampled_from(["", "169.254.169.254"]))
+    def test_one_of_droplan_1_0_0_is_still_read(self, files: Files) -> None:
+        files.write(paths.SNAPSHOT, OF_1_0_0, 0o600)
+        found = snapshot.load(files)
+        assert found == Snapshot(
+            2756294, 1795600000.5, Policy((segment("10.132.0.2", "10.132.0.3", allow="10.200.0.0/16,tcp/22"),))
+        )
+
+    @pytest.mark.parametrize("version", [3, 99])
+    def test_one_of_a_later_droplan_is_not_guessed_at(self, version: int, files: Files) -> None:
+        snapshot.store(files, TAKEN)
+        value = json.loads(files.read(paths.SNAPSHOT) or b"")
+        files.write(paths.SNAPSHOT, json.dumps({**value, "version": version}).encode(), 0o600)
+        assert snapshot.load(files) is None
+        assert snapshot.unknown(files) == version
+
+    @given(st.lists(SEGMENT, min_size=1, max_size=2).map(tuple), st.sampled_from(["", "169.254.169.254"]))
     def test_any_policy_comes_back_as_it_was(self, segments: tuple[Segment, ...], metadata: str) -> None:
         policy = Policy(segments, metadata)
         assert policies.from_json(json.loads(json.dumps(policies.to_json(policy)))) == policy
@@ -76,7 +101,7 @@ BROKEN = [
 class TestWhatIsBroken:
     @pytest.mark.parametrize("data", BROKEN, ids=lambda data: data[:30].decode(errors="replace"))
     def test_it_is_none(self, data: bytes, files: Files) -> None:
-        for path in (paths.SNAPSHOT, paths.STATUS):
+        for path in (paths.SNAPSHOT, paths.REPORT):
             files.write(path, data, 0o600)
         assert snapshot.load(files) is None
         assert report.load(files) is None
@@ -114,7 +139,7 @@ class TestWhatIsBroken:
             assert found.error is None or isinstance(found.error, str)
             assert found.backend is None or isinstance(found.backend, str)
 
-    @pytest.mark.parametrize("path", [paths.SNAPSHOT, paths.STATUS])
+    @pytest.mark.parametrize("path", [paths.SNAPSHOT, paths.REPORT])
     @pytest.mark.parametrize("kind", ["directory", "link"])
     def test_what_is_no_file_is_none(self, path: Any, kind: str, files: Files) -> None:
         place = files.real(path)
@@ -148,8 +173,8 @@ class TestReport:
 
     def test_monitoring_may_read_it_with_the_time_as_people_and_programs_write_it(self, files: Files) -> None:
         report.store(files, Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft"))
-        assert files.real(paths.STATUS).stat().st_mode & 0o777 == 0o644
-        assert json.loads(files.read(paths.STATUS) or b"") == {
+        assert files.real(paths.REPORT).stat().st_mode & 0o777 == 0o644
+        assert json.loads(files.read(paths.REPORT) or b"") == {
             "time": "2027-01-15T08:00:00Z",
             "epoch": 1_800_000_000.5,
             "result": "ok",

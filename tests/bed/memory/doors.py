@@ -18,7 +18,7 @@ from droplan_boot.host.command import Completed
 from droplan_boot.host.doors import Host
 from droplan_boot.host.http import Http
 
-__all__ = ["Answer", "Clock", "Host", "Lines", "Machine", "Transport", "answers", "session"]
+__all__ = ["Answer", "Clock", "FakeCommands", "Host", "Lines", "Transport", "answers", "session"]
 
 Reaction = Callable[[Sequence[str], str], Union[str, Completed]]
 
@@ -29,7 +29,7 @@ def ended(argv: Sequence[str], status: int = 0, stdout: str = "", stderr: str = 
 
 
 @dataclass
-class Machine:
+class FakeCommands:
     """A runner that knows the commands it was told of, and remembers what it was asked to run."""
 
     commands: dict[str, Reaction] = field(default_factory=dict)
@@ -92,7 +92,10 @@ class Clock:
     now: float = 1000.0
     slept: list[float] = field(default_factory=list)
 
-    def __call__(self) -> float:
+    def time(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
@@ -167,7 +170,7 @@ def session(
 ) -> tuple[Http, Transport]:
     """Return the real session with a stand-in for the network below it."""
     clock = clock or Clock()
-    http = Http(budget, clock=clock, sleep=clock.sleep)
+    http = Http(clock, budget)
     transport = Transport(script)
     http._session.mount("https://", transport)
     http._session.mount("http://", transport)

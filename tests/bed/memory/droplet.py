@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from droplan_boot.access.policy import Policy
-from droplan_boot.errors import DroplanError
-from droplan_boot.firewall import choose
-from droplan_boot.flow import learn
-from droplan_boot.host import distro
 from droplan_boot.host.command import Completed
 from droplan_boot.host.files import Files
-from droplan_boot.settings import Settings
-from droplan_boot.setup import program
-from droplan_boot.sources.digitalocean.model import Interface, Machine
-from tests.bed.memory.doors import Host, Lines, ended
+from tests.bed.memory.doors import Answer, Host, Lines, Script, ended, session
 from tests.bed.memory.netfilter import Kernel
 from tests.golden.scenarios import segment
 
+RELEASES = Path(__file__).parents[2] / "unit" / "os-release"
 TOKEN = "dop_v1_" + "0" * 64
 PYZ = b"#!/usr/bin/python3 -IS\nPK\x03\x04 and so on"
+MAC, ADDRESS, OWN_ID = "04:01:2a:0f:2a:02", "10.132.0.1", 7
+PROGRAM = Path("/root/droplan.pyz")
 TWO = Policy((segment("10.132.0.2", "10.132.0.3"),))
 PLUGIN = Path("/usr/share/netfilter-persistent/plugins.d/15-ip4tables")
 CHANGING = ("install", "enable", "disable", "start", "mask", "unmask", "update")
 
 
 @dataclass
-class Droplet(Kernel):
+class MemoryDroplet(Kernel):
     """A machine that knows what is installed, enabled and running.
 
     Args:
@@ -39,14 +32,16 @@ class Droplet(Kernel):
         packages: what is installed.
         enabled: services.
         active: services.
-        answer: what DigitalOcean says; an error for no answer.
+        peers: private addresses of the account's other Droplets.
+        refusal: what the API answers instead of listing them; None where it lists them.
     """
 
     files: Files = field(default_factory=Files)
     packages: set[str] = field(default_factory=lambda: {"iptables"})
     enabled: set[str] = field(default_factory=set)
     active: set[str] = field(default_factory=set)
-    answer: Policy | DroplanError | None = None
+    peers: tuple[str, ...] = ("10.132.0.2", "10.132.0.3")
+    refusal: Script | None = None
     lines: Lines = field(default_factory=Lines)
 
     def __post_init__(self) -> None:
@@ -78,13 +73,36 @@ class Droplet(Kernel):
             self.active.update([name] if "--now" in argv else [])
         return ""
 
+    def _answer(self, url: str) -> Script:
+        """Answer as the metadata service and the API do."""
+        if url.endswith("/metadata/v1.json"):
+            private = [{"mac": MAC, "ipv4": {"ip_address": ADDRESS}}]
+            return Answer({"droplet_id": OWN_ID, "region": "nyc3", "interfaces": {"private": private}})
+        if self.refusal is not None:
+            return self.refusal
+        listed = [] if "type=gpus" in url else [ADDRESS, *self.peers]
+        droplets = [
+            {
+                "id": OWN_ID + number,
+                "name": f"droplet-{number}",
+                "region": {"slug": "nyc3"},
+                "tags": ["web"],
+                "networks": {"v4": [{"type": "private", "ip_address": address}]},
+            }
+            for number, address in enumerate(listed)
+        ]
+        return Answer({"droplets": droplets, "meta": {"total": len(droplets)}})
+
     def host(self, *, scheduled: bool = True, token: str = TOKEN, **environ: str) -> Host:
         """Return it as the verbs see it."""
         return Host(
             runner=self,
             files=self.files,
             log=self.lines,
+            session=lambda clock: session(self._answer)[0],
             environ={"DO_KEY": token, **environ},
+            uid=0,
+            program=PROGRAM,
             scheduled=scheduled,
         )
 
@@ -103,29 +121,10 @@ class Droplet(Kernel):
         }
 
 
-HERE = learn.Here(
-    Machine(7, "nyc3", (Interface("04:01:2a:0f:2a:02", (ipaddress.ip_address("10.132.0.1"),)),), ()), ("eth1",), ()
-)
-
-
-def made(files: Files, monkeypatch: pytest.MonkeyPatch) -> Droplet:
-    """Make a fresh Droplet; who it is and who its peers are is not asked over HTTP."""
-    droplet = Droplet(files=files, answer=TWO)
-
-    def who(http: object, wanted: Settings, here: learn.Here) -> Policy:
-        if not wanted.token:
-            raise learn.no_token()
-        if isinstance(droplet.answer, Policy):
-            return droplet.answer
-        assert droplet.answer
-        raise droplet.answer
-
-    monkeypatch.setattr("os.geteuid", lambda: 0)
-    monkeypatch.setattr(choose, "has_ipv6", lambda: True)
-    monkeypatch.setattr(choose, "legacy_in_use", lambda: False)
-    monkeypatch.setattr(learn, "where", lambda http, wanted, runner: HERE)
-    monkeypatch.setattr(learn, "who", who)
-    monkeypatch.setattr(program, "image", lambda: PYZ)
-    found = distro.Distribution("Debian GNU/Linux 12 (bookworm)", "debian", "12", "debian")
-    monkeypatch.setattr(distro, "detect", lambda: found)
-    return droplet
+def made(files: Files) -> MemoryDroplet:
+    """Make a fresh one: Debian 12, its metadata and its account as DigitalOcean shows them."""
+    files.write(Path("/proc/net/if_inet6"), b"", 0o644)
+    files.write(Path("/sys/class/net/eth1/address"), f"{MAC}\n".encode(), 0o644)
+    files.write(Path("/etc/os-release"), (RELEASES / "debian-12").read_bytes(), 0o644)
+    files.write(PROGRAM, PYZ, 0o755)
+    return MemoryDroplet(files=files)

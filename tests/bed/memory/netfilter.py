@@ -19,7 +19,7 @@ from typing import NamedTuple
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.iptables_restore import RestoreWriter
 from droplan_boot.host.command import Completed
-from tests.bed.memory.doors import Machine, ended
+from tests.bed.memory.doors import FakeCommands, ended
 
 HOOKS = ("INPUT", "FORWARD", "OUTPUT")
 LONGEST_NAME = 28
@@ -236,7 +236,7 @@ class Table:
 
 
 @dataclass
-class Kernel(Machine):
+class Kernel(FakeCommands):
     """A machine with iptables: two tables, and other programs that may write at any moment.
 
     Args:
