@@ -28,7 +28,7 @@ def run(host: Host, *, dry_run: bool = False) -> None:
     host.require_root()
     values = settings.merged(host.environ, host.files)
     wanted = settings.parse(values)
-    family = distro.detect(host.files).family
+    family = distro.family(host.files)
     http = host.session(host.clock)
     here = learn.where(host, http, wanted)
     installation = Installation(host, values, wanted, here, family, program.image(host), dry_run)

@@ -11,7 +11,7 @@ from typing import Final
 from droplan_boot import paths, settings
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT
-from droplan_boot.firewall import choose
+from droplan_boot.firewall import choose, saved
 from droplan_boot.firewall.backend import Backend, drift
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
@@ -89,15 +89,15 @@ def look(host: Host) -> Status:
 
 
 def _saved(host: Host, backend: Backend) -> str:
-    saved = persistence.loader(host, backend)
-    if saved is None:
+    loader = persistence.loader(host, backend)
+    if loader is None:
         return (
             persistence.UNIT_NAME
             if host.has_systemd()
             else "nothing: no systemd and no loader of saved rules is here"
         )
-    files = ", ".join(str(path) for path in saved.files.values())
-    if isinstance(backend, Iptables) and any(persistence.only_ours(backend.last(one)) for one in backend.save):
+    files = ", ".join(str(path) for path in loader.files.values())
+    if isinstance(backend, Iptables) and any(saved.only_ours(backend.last(one)) for one in backend.save):
         return f"{files} (only our rules: a program here writes its own as it runs)"
     return files
 

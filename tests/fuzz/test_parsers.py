@@ -20,11 +20,11 @@ from droplan_boot.access import policy
 from droplan_boot.access.allow import Allow
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall import edits, nft_table, ruleset
+from droplan_boot.firewall import edits, nft_table, ruleset, saved
 from droplan_boot.host import http
 from droplan_boot.host.files import Files
 from droplan_boot.host.sessions import ssh_sessions
-from droplan_boot.setup import persistence, schedule
+from droplan_boot.setup import schedule
 from droplan_boot.sources.digitalocean import metadata, model
 from droplan_boot.sources.digitalocean.api import Account
 from droplan_boot.state import report, snapshot
@@ -49,7 +49,7 @@ POLICY = Policy(
     )
 )
 WANTED = ruleset.build(POLICY, 4)
-SAVED = persistence.splice(
+SAVED = saved.splice(
     "*nat\n-A POSTROUTING -o eth9 -j MASQUERADE\nCOMMIT\n"
     "*filter\n:INPUT ACCEPT [1:2]\n[1:2] -A INPUT -j LOG\nCOMMIT\n",
     WANTED,
@@ -137,8 +137,8 @@ def iptables_save(chance: random.Random) -> None:
 
 def saved_rules(chance: random.Random) -> None:
     text = mutate.text(SAVED, chance).decode(errors="surrogateescape")
-    once = persistence.splice(text, WANTED)
-    assert persistence.splice(once, WANTED) == once
+    once = saved.splice(text, WANTED)
+    assert saved.splice(once, WANTED) == once
 
 
 def nft_listing(chance: random.Random) -> None:
