@@ -15,7 +15,7 @@ from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
 from droplan_boot.firewall import choose
 from droplan_boot.host.files import Files
-from droplan_boot.setup import persistence
+from droplan_boot.setup import persistence, program
 from droplan_boot.state import report, snapshot
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import install, refresh, restore, status
@@ -61,7 +61,7 @@ class TestFirst:
             V4: 0o640,
         }
         assert {path: files.real(path).stat().st_mode & 0o777 for path in modes} == modes
-        assert files.read(paths.PROGRAM) == PYZ
+        assert files.read(paths.PROGRAM) == PYZ.replace(b"/usr/bin/python3", program.interpreter().encode())
         assert {"iptables-persistent", "cron"} <= droplet.packages
         assert {"cron", "netfilter-persistent"} <= droplet.enabled
         assert "cron" in droplet.active
