@@ -6,6 +6,7 @@ from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
+from droplan_boot.firewall.backend import drift
 from droplan_boot.flow import learn
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
@@ -73,6 +74,17 @@ def policy(host: Host, wanted: Settings, asked: Policy, former: Policy | None = 
     for line in persistence.save(host, backend, asked):
         host.log.say(line)
     return changed, backend.name
+
+
+def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
+    """Say what :func:`policy` would change in the firewall, a line each, and change nothing.
+
+    Where there is no firewall command yet, nothing can be said.
+    """
+    try:
+        return drift(choose.choose(wanted.backend, host).backend, asked)
+    except DroplanError:
+        return ()
 
 
 def succeeded(host: Host, started: float, answer: Learned, changed: bool, backend: str) -> None:

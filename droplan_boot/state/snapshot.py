@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from droplan_boot import paths
 from droplan_boot.access import policy as policies
-from droplan_boot.access.policy import Policy
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.host.files import Files
 from droplan_boot.sources.listing import Droplet
 
@@ -53,11 +53,32 @@ def load(files: Files) -> Snapshot | None:
         return None
 
 
-def unknown(files: Files) -> int | None:
-    """Tell the version of a snapshot that a later droplan wrote, and that :func:`load` therefore does not read."""
+def unknown(files: Files) -> str:
+    """Say in a sentence why a snapshot that a later droplan wrote is not read; "" when that is not so."""
     value = _read(files)
-    found = value.get("version") if isinstance(value, dict) else None
-    return found if isinstance(found, int) and found > VERSION else None
+    version = value.get("version") if isinstance(value, dict) else None
+    if not isinstance(version, int) or version <= VERSION:
+        return ""
+    return (
+        f"{paths.SNAPSHOT} is of version {version}, which a later droplan wrote and this one cannot read: "
+        "run `droplan refresh`, or install the later droplan again"
+    )
+
+
+def closed(files: Files) -> Policy:
+    """Decide what to enforce in place of a snapshot that cannot be read: that nobody comes in.
+
+    The interfaces are those that it names where every version so far names them, else the one that DigitalOcean's
+    images call the private one.
+    """
+    try:
+        segments = [
+            Segment(bool(one["public"]), tuple(str(name) for name in one["interfaces"]), ())
+            for one in _read(files)["policy"]["segments"]
+        ]
+    except (TypeError, KeyError):
+        segments = []
+    return Policy(tuple(segments) or (Segment(False, ("eth1",), ()),))
 
 
 def store(files: Files, snapshot: Snapshot) -> None:

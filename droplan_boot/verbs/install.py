@@ -48,6 +48,9 @@ def run(host: Host, *, dry_run: bool = False) -> None:
         for step in steps(installation):
             problem = step.missing()
             host.log.say(f"{step.what}: {f'{problem}, would be put in place' if problem else 'in place'}")
+        if isinstance(answer, Learned):
+            for line in enforce.differences(host, wanted, answer.policy):
+                host.log.say(f"rules: {line}, would be written")
         return
     with lock.held(host.files.real(paths.LOCK), wait=LOCK_S):
         _install(installation, answer)

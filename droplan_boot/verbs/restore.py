@@ -24,12 +24,10 @@ def run(host: Host) -> None:
     wanted = settings.load(host.environ, host.files)
     with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
         found = snapshot.load(host.files)
-        version = snapshot.unknown(host.files)
-        if version is not None:
-            raise DroplanError(
-                f"the snapshot is of format {version}, which a later droplan wrote and this one does not read: "
-                "install that droplan again, or run `droplan refresh`"
-            )
+        unknown = snapshot.unknown(host.files)
+        if unknown:
+            enforce.policy(host, wanted, snapshot.closed(host.files))
+            raise DroplanError(f"closed to all until the next refresh: {unknown}")
         if found is None:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
         policy = trusted(found, dmi.droplet_id(host.files))

@@ -81,7 +81,7 @@ def look(host: Host) -> Status:
         saved=_saved(host, choice.backend),
         last=_last(last, now),
         drift=(
-            *_differences(choice.backend, found),
+            *_differences(choice.backend, found, snapshot.unknown(host.files)),
             *_astray(choice.backend, last, host),
         ),
         problems=tuple(_problems(host, last)),
@@ -102,9 +102,9 @@ def _saved(host: Host, backend: Backend) -> str:
     return files
 
 
-def _differences(backend: Backend, found: Snapshot | None) -> tuple[str, ...]:
+def _differences(backend: Backend, found: Snapshot | None, unknown: str) -> tuple[str, ...]:
     if found is None:
-        return ("there is no last answer to compare them with",)
+        return (unknown or "there is no last answer to compare them with",)
     closed = () if found.answered else ("closed to all but DROPLAN_ALLOW: no answer has named the peers yet",)
     return (*drift(backend, found.policy), *closed)
 

@@ -161,6 +161,7 @@ def test_a_dry_run_touches_nothing(droplet: MemoryDroplet) -> None:
     assert droplet.tables == tables
     assert droplet.changed() == []
     assert any(line.endswith("missing, would be put in place") for line in droplet.lines.said)
+    assert "rules: IPv4: droplan-peers is missing, would be written" in droplet.lines.said
 
 
 def test_a_dry_run_after_an_install_finds_all_in_place(installed: MemoryDroplet) -> None:
@@ -269,6 +270,15 @@ class TestNoAnswer:
                 droplet.host(DROPLAN_FAIL_CLOSED="true", scheduled=False, SSH_CONNECTION="fe80::2 40000 fe80::1 22")
             )
         assert droplet.everything() == before
+
+
+def test_restore_closes_where_a_later_droplan_wrote_the_snapshot(droplet: MemoryDroplet) -> None:
+    droplet.files.write(paths.SNAPSHOT, b'{"version": 99}', 0o600)
+    with pytest.raises(DroplanError, match=r"^closed to all until the next refresh: .* is of version 99"):
+        restore.run(droplet.host())
+    assert closed(droplet)
+    assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "DROP"
+    assert "is of version 99" in status.look(droplet.host()).drift[0]
 
 
 class TestRefresh:

@@ -74,7 +74,19 @@ class TestSnapshot:
         value = json.loads(files.read(paths.SNAPSHOT) or b"")
         files.write(paths.SNAPSHOT, json.dumps({**value, "version": version}).encode(), 0o600)
         assert snapshot.load(files) is None
-        assert snapshot.unknown(files) == version
+        assert f"is of version {version}, which a later droplan wrote" in snapshot.unknown(files)
+        assert snapshot.closed(files) == Policy(
+            (segment(), segment(public=True, on=("eth0",))),
+        )
+
+    def test_where_its_interfaces_cannot_be_read_either_the_usual_one_is_closed(self, files: Files) -> None:
+        files.write(paths.SNAPSHOT, b'{"version": 99, "policy": "another shape"}', 0o600)
+        assert snapshot.closed(files) == Policy((segment(),))
+
+    def test_what_this_droplan_wrote_is_not_unknown(self, files: Files) -> None:
+        assert snapshot.unknown(files) == ""
+        snapshot.store(files, TAKEN)
+        assert snapshot.unknown(files) == ""
 
     @given(st.lists(SEGMENT, min_size=1, max_size=2).map(tuple), st.sampled_from(["", "169.254.169.254"]))
     def test_any_policy_comes_back_as_it_was(self, segments: tuple[Segment, ...], metadata: str) -> None:
