@@ -55,7 +55,7 @@ class TestSplice:
     @pytest.mark.parametrize("scenario", SCENARIOS)
     def test_ours_come_first_and_the_rest_stays(self, text: str, scenario: str) -> None:
         for version in (4, 6):
-            wanted = ruleset.build(SCENARIOS[scenario][1], version)
+            wanted = ruleset.build(SCENARIOS[scenario].policy, version)
             done = saved.splice(text, wanted)
             table = loaded(done)
             assert edits.needed(table.chains, wanted) == ()
@@ -64,8 +64,8 @@ class TestSplice:
 
     @given(st.sampled_from(sorted(SCENARIOS)), st.sampled_from(sorted(SCENARIOS)))
     def test_a_file_that_held_other_rules_of_ours_holds_these(self, first: str, then: str) -> None:
-        wanted = ruleset.build(SCENARIOS[then][1], 4)
-        before = saved.splice(OTHERS, ruleset.build(SCENARIOS[first][1], 4))
+        wanted = ruleset.build(SCENARIOS[then].policy, 4)
+        before = saved.splice(OTHERS, ruleset.build(SCENARIOS[first].policy, 4))
         assert edits.needed(loaded(saved.splice(before, wanted)).chains, wanted) == ()
 
     def test_taking_ours_out_leaves_what_was_there(self) -> None:
