@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.sample import Samples, table
-from tests.lab import Lab, account
+from tests.bed import Lab, account
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

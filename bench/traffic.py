@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bench.control import BACKENDS, Subject
 from bench.sample import table
-from tests.lab import Flows, Lab, account
+from tests.bed import Flows, Lab, account
 
 
 @dataclass(frozen=True)

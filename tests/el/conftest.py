@@ -8,8 +8,8 @@ from typing import Protocol
 
 import pytest
 
-from tests.el.machine import RELEASES, Machine, variant
-from tests.lab import Lab
+from tests.bed import Lab
+from tests.bed.el.droplet import RELEASES, Machine, variant
 
 
 class Make(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bed.el.droplet import UNPACKED, changed
+from tests.bed.program import sentence, succeeded
 from tests.el.conftest import Make
-from tests.el.machine import UNPACKED, changed
-from tests.lab.program import sentence, succeeded
 
 
 def test_derivatives_are_known_by_whom_they_are_like(make: Make) -> None:
@@ -21,9 +21,9 @@ def test_derivatives_are_known_by_whom_they_are_like(make: Make) -> None:
 @pytest.mark.parametrize(
     ("distribution", "seen"),
     [
-        ("opensuse-leap-15", "ID=opensuse-leap, ID_LIKE=suse opensuse"),
+        ("opensuse-leap-15.6", "ID=opensuse-leap, ID_LIKE=suse opensuse"),
         ("arch", "ID=arch, ID_LIKE=none"),
-        ("alpine-3", "ID=alpine, ID_LIKE=none"),
+        ("alpine-3.20", "ID=alpine, ID_LIKE=none"),
     ],
 )
 def test_an_unknown_distribution_is_refused_before_anything_is_changed(

@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
-from tests.el import rpms
+from tests.bed import Reach, probe, probe_all
+from tests.bed.el import rpms
+from tests.bed.el.droplet import RELEASES, UNPACKED, Machine, changed, in_force
+from tests.bed.program import PROTECTED_FORWARD, PROTECTED_INPUT, succeeded
 from tests.el.conftest import Make
-from tests.el.machine import RELEASES, UNPACKED, Machine, changed, in_force
-from tests.lab import Reach, probe, probe_all
-from tests.lab.program import PROTECTED_FORWARD, PROTECTED_INPUT, succeeded
 
 SAVED = ("/etc/sysconfig/iptables", "/etc/sysconfig/ip6tables")
 UNFINISHED = "/var/lib/droplan/unfinished"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.el import rpms
+from tests.bed.el import rpms
+from tests.bed.el.droplet import Machine
+from tests.bed.program import PROTECTED_INPUT, REFRESH, succeeded
 from tests.el.conftest import Make
-from tests.el.machine import Machine
-from tests.lab.program import PROTECTED_INPUT, REFRESH, succeeded
 
 UNFINISHED = "/var/lib/droplan/unfinished"
 RUNNING, NEXT = rpms.KERNELS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bed.cache import CHECKOUT
 from tests.el.conftest import Make
-from tests.lab.cache import CHECKOUT
 
 # bootstrap.py does its work when it is __main__; here its own function is asked for.
 ASK = """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bed.el.droplet import Machine, changed, in_force
+from tests.bed.program import succeeded
 from tests.el.conftest import Make
-from tests.el.machine import Machine, changed, in_force
 from tests.el.test_install import FIREWALLD, SAVED, set_up
-from tests.lab.program import succeeded
 
 UNITS = ("crond", "iptables", "ip6tables", "firewalld")
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.harm import NEW, OTHER_TOKEN, Case, Outcome, Patient, harmless
-from tests.lab import GONE, Fault, Lab
+from tests.bed import GONE, Fault, Lab
+from tests.bed.harm import NEW, OTHER_TOKEN, Case, Outcome, Patient, harmless
 
 LIST = r"^/v2/droplets\?per_page=200$"
 PAGE = r"/v2/droplets\?per_page=200&page="

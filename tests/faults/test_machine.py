@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.harm import NEW, Patient
-from tests.lab import Lab, fleet, probe
-from tests.lab.account import Droplet
-from tests.lab.program import (
+from tests.bed import Lab, fleet, probe
+from tests.bed.account import Droplet
+from tests.bed.harm import NEW, Patient
+from tests.bed.program import (
     DOWNLOADED,
     LOG,
     PROGRAM,

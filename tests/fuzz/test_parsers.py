@@ -28,8 +28,8 @@ from droplan_boot.setup import schedule
 from droplan_boot.sources.digitalocean import metadata, model
 from droplan_boot.sources.digitalocean.api import Account
 from droplan_boot.state import report, snapshot
+from tests.bed import account
 from tests.fuzz import mutate
-from tests.lab import account
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "5"))
 SEED = int(os.environ.get("FUZZ_SEED", random.randrange(1 << 32)))

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import GONE, Fault, Lab, connects, fleet, probe
-from tests.lab.account import Droplet
-from tests.lab.program import SNAPSHOT, Program, scattered, sentence
-from tests.lab.reach import ECHO_PORT
+from tests.bed import GONE, Fault, Lab, connects, fleet, probe
+from tests.bed.account import Droplet
+from tests.bed.program import SNAPSHOT, Program, scattered, sentence
+from tests.bed.reach import ECHO_PORT
 
 DROPLETS = r"/v2/droplets\?"
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import GONE, PUBLISHED_PORT, Connection, Droplet, Fault, Flows, Lab, connects, fleet, probe, probe_all
-from tests.lab.cache import CHECKOUT
+from tests.bed import GONE, PUBLISHED_PORT, Connection, Droplet, Fault, Flows, Lab, connects, fleet, probe, probe_all
+from tests.bed.cache import CHECKOUT
 
 CURL = ["curl", "--silent", "--show-error", "--max-time", "5"]
 SIZE = ["--write-out", "%{size_download}"]
@@ -277,7 +277,7 @@ class TestLeavesNothing:
         # A shell has its background jobs ignore SIGINT, and whoever they start inherits that.
         program = """
 import signal
-from tests.lab import Lab
+from tests.bed import Lab
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with Lab() as lab:
     print("up", flush=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import PUBLISHED_PORT, Connection, Flows, Host, Lab, Reach, connects, fleet, probe, probe_all
-from tests.lab.account import Droplet
-from tests.lab.program import PROTECTED_INPUT, SAVED, Program, scattered
-from tests.lab.reach import ECHO_PORT
+from tests.bed import PUBLISHED_PORT, Connection, Flows, Host, Lab, Reach, connects, fleet, probe, probe_all
+from tests.bed.account import Droplet
+from tests.bed.program import PROTECTED_INPUT, SAVED, Program, scattered
+from tests.bed.reach import ECHO_PORT
 
 IPV4 = Reach(tcp=True, udp=True, icmp=True)
 """All of IPv4 and nothing of IPv6, which nobody needs in a VPC."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.repair.machine import Machine
+from tests.bed.installed import Machine
 
 
 class Pool:

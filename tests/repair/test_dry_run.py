@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tests.lab import Lab
-from tests.lab.program import CRON, SAVED, SETTINGS, Done, Program, commits, succeeded
-from tests.repair.machine import Machine
-from tests.repair.picture import picture
+from tests.bed import Lab
+from tests.bed.installed import Machine
+from tests.bed.picture import picture
+from tests.bed.program import CRON, SAVED, SETTINGS, Done, Program, commits, succeeded
 
 STEP = re.compile(r"^\S+ \S+ (.+): (.*(?:put in place.*|in place))$", re.MULTILINE)
 

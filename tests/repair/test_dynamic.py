@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Lab, probe
-from tests.lab.program import PROTECTED_FORWARD, PROTECTED_INPUT, SAVED, Program, succeeded
-from tests.repair.machine import Machine
+from tests.bed import Lab, probe
+from tests.bed.installed import Machine
+from tests.bed.program import PROTECTED_FORWARD, PROTECTED_INPUT, SAVED, Program, succeeded
 
 # As these programs write them, in the filter table.
 PROGRAMS = {

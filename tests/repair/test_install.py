@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lab.program import CRON, PROGRAM, REFRESH, SAVED, SETTINGS, SNAPSHOT, STATUS, sentence
-from tests.repair.machine import Machine
+from tests.bed.installed import Machine
+from tests.bed.program import CRON, PROGRAM, REFRESH, SAVED, SETTINGS, SNAPSHOT, STATUS, sentence
 
 FILES = (PROGRAM, REFRESH, CRON, SETTINGS, SNAPSHOT, STATUS, SAVED[4], SAVED[6])
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.lab import Lab
-from tests.lab.program import Program, succeeded
-from tests.repair.machine import Machine
-from tests.repair.picture import difference
+from tests.bed import Lab
+from tests.bed.installed import Machine
+from tests.bed.picture import difference
+from tests.bed.program import Program, succeeded
 
 POLICY = "/usr/sbin/policy-rc.d"  # asked by each package whether its service may start
 

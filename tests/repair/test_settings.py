@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.lab.program import CRON, SETTINGS
-from tests.repair.machine import Machine
+from tests.bed.installed import Machine
+from tests.bed.program import CRON, SETTINGS
 
 GIVEN = {
     "DO_TAG": "web",

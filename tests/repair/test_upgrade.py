@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 
-from tests.lab import Flows, probe
-from tests.lab.program import ARCHIVE, DOWNLOADED, SETTINGS, succeeded
-from tests.repair.machine import Machine
+from tests.bed import Flows, probe
+from tests.bed.installed import Machine
+from tests.bed.program import ARCHIVE, DOWNLOADED, SETTINGS, succeeded
 
 OLDER = "0.9.0"
 VERSION = "site-packages/droplan_boot/__init__.py"

@@ -14,8 +14,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.stage0.machine import BOOTSTRAP, SYSTEM_PYTHON, Machine
-from tests.stage0.server import Certificates, Reply, Server
+from tests.bed.stage0.droplet import BOOTSTRAP, SYSTEM_PYTHON, Machine
+from tests.bed.stage0.server import Certificates, Reply, Server
 
 RECORDER = """\
 import json, os, sys

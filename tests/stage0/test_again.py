@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.bed.stage0.droplet import SYSTEM_PYTHON, Machine, finish
+from tests.bed.stage0.server import Pause, Reply, Server
 from tests.stage0.conftest import Release
-from tests.stage0.machine import SYSTEM_PYTHON, Machine, finish
-from tests.stage0.server import Pause, Reply, Server
 
 
 def test_runs_side_by_side_fetch_once_and_both_install(

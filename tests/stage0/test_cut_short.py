@@ -8,9 +8,9 @@ import warnings
 
 import pytest
 
+from tests.bed.stage0.droplet import BOOTSTRAP, SYSTEM_PYTHON, Machine
+from tests.bed.stage0.server import Server
 from tests.stage0.conftest import Release
-from tests.stage0.machine import BOOTSTRAP, SYSTEM_PYTHON, Machine
-from tests.stage0.server import Server
 
 SOURCE = BOOTSTRAP.read_bytes()
 LINE_ENDS = [at + 1 for at, byte in enumerate(SOURCE) if byte == ord("\n")]

@@ -10,9 +10,9 @@ from types import ModuleType
 
 import pytest
 
+from tests.bed.stage0.droplet import SYSTEM_PYTHON, Machine
+from tests.bed.stage0.server import Server
 from tests.stage0.conftest import Release
-from tests.stage0.machine import SYSTEM_PYTHON, Machine
-from tests.stage0.server import Server
 
 NOBODY = 65534
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.bed.stage0.droplet import BOOTSTRAP, SYSTEM_PYTHON, Machine
+from tests.bed.stage0.server import Certificates, Pause, Reply, Server
 from tests.stage0.conftest import Release
-from tests.stage0.machine import BOOTSTRAP, SYSTEM_PYTHON, Machine
-from tests.stage0.server import Certificates, Pause, Reply, Server
 
 WRONG = hashlib.sha256(b"another version").hexdigest()
 

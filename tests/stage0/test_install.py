@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bed.stage0.droplet import SYSTEM_PYTHON, Machine
+from tests.bed.stage0.server import Reply, Server
 from tests.stage0.conftest import Release
-from tests.stage0.machine import SYSTEM_PYTHON, Machine
-from tests.stage0.server import Reply, Server
 
 TOKEN = "dop_v1_" + "0" * 64
 

@@ -12,9 +12,9 @@ from types import ModuleType
 
 import pytest
 
+from tests.bed.stage0.droplet import SYSTEM_PYTHON, Machine
+from tests.bed.stage0.server import Pause, Reply, Server
 from tests.stage0.conftest import INTERPRETERS, Release
-from tests.stage0.machine import SYSTEM_PYTHON, Machine
-from tests.stage0.server import Pause, Reply, Server
 
 # Each of these runs stage-0 but cannot run droplan; "" stands for one that is not safe, and is always at hand.
 TOO_OLD = [*(INTERPRETERS[version] for version in ("2.7", "3.6", "3.7", "3.8") if version in INTERPRETERS), ""]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import ca
-from tests.lab.booted import BootedDroplet
-from tests.lab.booted_probe import CLOSED, OPEN, Knocking, door
-from tests.lab.booted_region import Region
-from tests.lab.droplet import API_ADDRESS
+from tests.bed import ca
+from tests.bed.booted.droplet import BootedDroplet
+from tests.bed.booted.probe import CLOSED, OPEN, Knocking, door
+from tests.bed.booted.region import Region
+from tests.bed.droplet import API_ADDRESS
 
 DROP = "iptables -I INPUT -i eth1 -j DROP; ip6tables -I INPUT -i eth1 -j DROP"
 

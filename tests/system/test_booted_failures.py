@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.lab.booted import BootedDroplet
-from tests.lab.booted_container import poll
-from tests.lab.booted_probe import CLOSED, PEERS_ONLY, Door, Knocking, door
-from tests.lab.booted_region import Region
-from tests.lab.faults import Fault
-from tests.lab.hosts import Host
+from tests.bed.booted.container import poll
+from tests.bed.booted.droplet import BootedDroplet
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Door, Knocking, door
+from tests.bed.booted.region import Region
+from tests.bed.faults import Fault
+from tests.bed.hosts import Host
 from tests.system.conftest import user_data
 
 # The next try is a minute after the last one ended, which may have waited for an answer for some time.

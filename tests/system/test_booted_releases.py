@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.lab.booted import RELEASES, BootedDroplet
-from tests.lab.booted_container import poll
-from tests.lab.booted_probe import CLOSED, OPEN, PEERS_ONLY, Door, Knocking, door
-from tests.lab.booted_region import Region
-from tests.lab.faults import Fault
-from tests.lab.hosts import Host
+from tests.bed.booted.container import poll
+from tests.bed.booted.droplet import RELEASES, BootedDroplet
+from tests.bed.booted.probe import CLOSED, OPEN, PEERS_ONLY, Door, Knocking, door
+from tests.bed.booted.region import Region
+from tests.bed.faults import Fault
+from tests.bed.hosts import Host
 from tests.system.conftest import user_data
 
 # cron starts the refresh at a minute of its own and each Droplet then sleeps for up to a minute of its own; the third

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.lab.booted import RELEASES, BootedDroplet
-from tests.lab.booted_container import poll
-from tests.lab.booted_probe import CLOSED, PEERS_ONLY, Door, Knocking, door
-from tests.lab.booted_region import Region
-from tests.lab.cache import CHECKOUT
-from tests.lab.hosts import Host
+from tests.bed.booted.container import poll
+from tests.bed.booted.droplet import RELEASES, BootedDroplet
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Door, Knocking, door
+from tests.bed.booted.region import Region
+from tests.bed.cache import CHECKOUT
+from tests.bed.hosts import Host
 
 PROGRAM = "/opt/droplan/droplan"
 # Everyone may reach SSH, says the user; ufw itself lets everyone ping.

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.lab.booted_container import poll
-from tests.lab.booted_probe import CLOSED, PEERS_ONLY, Door, door
-from tests.lab.booted_region import Region
-from tests.lab.faults import Fault
-from tests.terraform import tf
+from tests.bed.booted.container import poll
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Door, door
+from tests.bed.booted.region import Region
+from tests.bed.faults import Fault
+from tests.bed.terraform import tf
 
 THEIRS = """\
 #cloud-config

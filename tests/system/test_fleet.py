@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.lab.booted_container import poll
-from tests.lab.booted_probe import CLOSED, PEERS_ONLY, Knocking
-from tests.lab.booted_region import Region
-from tests.system.fleet import ONE_INTERVAL, Fleet, doors
+from tests.bed.booted.container import poll
+from tests.bed.booted.fleet import ONE_INTERVAL, Fleet, doors
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Knocking
+from tests.bed.booted.region import Region
 
 
 def test_terraform_makes_a_fleet_that_only_its_droplets_reach(roots: None, pyz: bytes) -> None:

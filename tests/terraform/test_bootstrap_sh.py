@@ -15,7 +15,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.terraform import sandbox, tf
+from tests.bed.cache import CHECKOUT
+from tests.bed.terraform import sandbox
 
 STAGE0 = """
 import sys
@@ -75,7 +76,7 @@ class Machine:
 def machine(tmp_path: Path, renderer: ModuleType, token: str) -> Machine:
     """Return a machine with systemd, a metadata service, and the filled-in user-data.sh at /user-data.sh."""
     programs = tmp_path / "programs"
-    shutil.copytree(tf.ROOT / "cloud-init", programs)
+    shutil.copytree(CHECKOUT / "cloud-init", programs)
     (programs / "bootstrap.py").write_text(STAGE0)
     text = renderer.render((programs / "user-data.sh.in").read_text(), programs)
     for value in (token, URL, HASH):

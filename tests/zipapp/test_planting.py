@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.zipapp.machine import NOBODY, STATE, STORE, SYSTEM_PYTHON, Machine
+from tests.bed.zipapp import NOBODY, STATE, STORE, SYSTEM_PYTHON, Machine
 
 MODULES = [
     "os",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from droplan_boot import __version__
-from tests.zipapp.machine import NOBODY, STATE, STORE, SYSTEM_PYTHON, Machine, interpreters, machine
+from tests.bed.zipapp import NOBODY, STATE, STORE, SYSTEM_PYTHON, Machine, interpreters, machine
 
 
 def identity(tree: Path) -> dict[str, tuple[int, int]]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bed.zipapp import STATE, STORE, SYSTEM_PYTHON, Machine, machine
 from tests.zipapp.conftest import build, copy_sources
-from tests.zipapp.machine import STATE, STORE, SYSTEM_PYTHON, Machine, machine
 
 UNFINISHED = STORE / ".unfinished"
 
