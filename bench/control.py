@@ -130,7 +130,7 @@ def run(sizes: Sequence[int], rounds: int) -> Costs:
     return costs
 
 
-def _churn(fleet: Sequence[account.Droplet]) -> list[account.Droplet]:
+def _churn(fleet: Sequence[account.ListedDroplet]) -> list[account.ListedDroplet]:
     """Replace 1 % of a fleet, at least one Droplet, by others."""
     chosen = set(random.Random(1).sample(range(len(fleet)), max(1, len(fleet) // 100)))
     return [

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass, field
 
 from tests.bed import Fault, Lab, fleet
-from tests.bed.account import Droplet
+from tests.bed.account import ListedDroplet
 from tests.bed.program import LOG, PROTECTED_FORWARD, PROTECTED_INPUT, REFRESH, Program
 
 ROUNDS = 2000
@@ -66,7 +66,7 @@ class Soak:
 
     program: Program
     chance: random.Random
-    listed: list[Droplet] = field(default_factory=list)
+    listed: list[ListedDroplet] = field(default_factory=list)
     known: frozenset[str] = frozenset()
     ended: dict[str, int] = field(default_factory=dict)
 

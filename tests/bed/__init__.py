@@ -14,7 +14,7 @@ It takes root, half a second, and nothing of the machine's: see ``hosts`` for wh
 
 from __future__ import annotations
 
-from tests.bed.account import Droplet, fleet
+from tests.bed.account import ListedDroplet, fleet
 from tests.bed.faults import GONE, Fault
 from tests.bed.hosts import Host
 from tests.bed.reach import Connection, Flows, Reach, connects, probe, probe_all
@@ -24,11 +24,11 @@ __all__ = [
     "GONE",
     "PUBLISHED_PORT",
     "Connection",
-    "Droplet",
     "Fault",
     "Flows",
     "Host",
     "Lab",
+    "ListedDroplet",
     "Reach",
     "connects",
     "fleet",

@@ -18,7 +18,7 @@ VPC = "760e09ef-dc84-11e8-981e-3cfdfeaae000"
 
 
 @dataclass(frozen=True)
-class Droplet:
+class ListedDroplet:
     """A Droplet as its account lists it.
 
     Attributes:
@@ -107,7 +107,7 @@ class Nic:
 
 
 def metadata(
-    droplet: Droplet,
+    droplet: ListedDroplet,
     public: Nic | None,
     private: Nic | None,
     *,
@@ -151,10 +151,10 @@ def metadata(
     }
 
 
-def fleet(count: int, *, first_id: int = 1000, region: str = REGION) -> list[Droplet]:
+def fleet(count: int, *, first_id: int = 1000, region: str = REGION) -> list[ListedDroplet]:
     """Return ``count`` Droplets with private addresses from 10.132.16.0 on; none of them is alive in the lab."""
     return [
-        Droplet(
+        ListedDroplet(
             id=first_id + n,
             name=f"fleet-{n}",
             private=f"10.132.{16 + n // 250}.{1 + n % 250}",
@@ -166,12 +166,12 @@ def fleet(count: int, *, first_id: int = 1000, region: str = REGION) -> list[Dro
     ]
 
 
-def listing(droplet: Droplet | Json) -> dict[str, Any]:
+def listing(droplet: ListedDroplet | Json) -> dict[str, Any]:
     """Return what the API shows: a Droplet's own shape, or any object a test made up."""
-    return droplet.listing() if isinstance(droplet, Droplet) else dict(droplet)
+    return droplet.listing() if isinstance(droplet, ListedDroplet) else dict(droplet)
 
 
-def created(request: Json, number: int, private: str) -> Droplet:
+def created(request: Json, number: int, private: str) -> ListedDroplet:
     """Return the Droplet that POST /v2/droplets makes of a request.
 
     Args:
@@ -179,7 +179,7 @@ def created(request: Json, number: int, private: str) -> Droplet:
         number: the new Droplet's id.
         private: the address that the VPC gives it.
     """
-    return Droplet(
+    return ListedDroplet(
         id=number,
         name=str(request["name"]),
         private=private,
@@ -189,7 +189,7 @@ def created(request: Json, number: int, private: str) -> Droplet:
     )
 
 
-def unborn(droplet: Droplet) -> Droplet:
+def unborn(droplet: ListedDroplet) -> ListedDroplet:
     """Return the Droplet as the answer to its creation shows it: without an address yet."""
     return dataclasses.replace(droplet, private=None, public=None, public6=None, status="new")
 

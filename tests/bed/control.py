@@ -12,7 +12,7 @@ from typing import Any, Union
 from tests.bed import account
 from tests.bed.faults import Fault
 
-AnyDroplet = Union[account.Droplet, Mapping[str, Any]]
+AnyDroplet = Union[account.ListedDroplet, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class DigitalOcean:
         """List one Droplet more."""
         self._ask("add", token=self.token, droplet=account.listing(droplet))
 
-    def remove(self, droplet: account.Droplet | int) -> None:
+    def remove(self, droplet: account.ListedDroplet | int) -> None:
         """List a Droplet no more.
 
         Raises:

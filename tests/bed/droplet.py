@@ -73,7 +73,7 @@ class Disk(Host):
         return Path(f"/proc/{self.pid}/root/mnt/root")
 
 
-class Droplet(Host):
+class LabDroplet(Host):
     """The Droplet: a host with files, a hostname and processes of its own, without systemd.
 
     Args:

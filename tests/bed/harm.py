@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.bed import Fault, Lab, fleet
-from tests.bed.account import Droplet
+from tests.bed.account import ListedDroplet
 from tests.bed.control import Request
 from tests.bed.program import DOWNLOADED, LOG, Program, commits
 
-NEW = Droplet(700_000_001, "new", "10.132.200.1", "104.236.60.1")
+NEW = ListedDroplet(700_000_001, "new", "10.132.200.1", "104.236.60.1")
 """A peer that joins while things go wrong, or leaves if it is there: a run that sees everything must notice it."""
 
 TOKEN = re.compile(r"dop_v1_[0-9a-f]{8}")
@@ -42,7 +42,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Aftermath:
     """What a refresh left behind.
 
     Args:
@@ -108,12 +108,12 @@ class Patient(Program):
         """Return the log's lines without their time."""
         return [line[20:] for line in self.read(LOG).splitlines()]
 
-    def meet(self, case: Case) -> Outcome:
+    def meet(self, case: Case) -> Aftermath:
         """Let a refresh meet a fault, take the fault away, and refresh once more."""
         self.joined = not self.joined
         others = [*self.lab.peer_droplets, *([NEW] if self.joined else []), *fleet(case.droplets)]
         self.lab.do.set_droplets([self.lab.own_droplet, *others] if case.own else others)
-        self.lab.do.set_droplets([Droplet(1, "elsewhere", "10.132.0.99")], token=OTHER_TOKEN)
+        self.lab.do.set_droplets([ListedDroplet(1, "elsewhere", "10.132.0.99")], token=OTHER_TOKEN)
         self.lab.do.fault(*case.faults)
         before, generation, lines = self.rules(), commits(self.droplet), len(self.log())
         started = time.monotonic()
@@ -125,7 +125,7 @@ class Patient(Program):
         self.lab.do.clear_faults()
         self.lab.do.set_droplets([self.lab.own_droplet, *others])
         healed = self.schedule().returncode == 0
-        return Outcome(
+        return Aftermath(
             status=done.returncode,
             printed=done.stdout + done.stderr,
             log=tuple(log),
@@ -139,7 +139,7 @@ class Patient(Program):
         )
 
 
-def harmless(outcome: Outcome, case: Case, *, limit: float = 60) -> None:
+def harmless(outcome: Aftermath, case: Case, *, limit: float = 60) -> None:
     """See that a fault did no harm, was told of, and is over.
 
     Raises:

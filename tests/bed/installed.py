@@ -30,7 +30,7 @@ Step = tuple[str, int]
 """A system call by name, and how many of that name there have been."""
 
 
-class Machine:
+class InstalledLab:
     """A lab with droplan installed, for many tests.
 
     Attributes:

@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.bed.account import Droplet, fleet
+from tests.bed.account import ListedDroplet, fleet
 from tests.bed.cache import CHECKOUT
 from tests.bed.hosts import Host
 from tests.bed.world import Lab
@@ -92,7 +92,7 @@ class Program:
         """Read a file of the Droplet."""
         return self.droplet.path(path).read_text()
 
-    def list_droplets(self, *peers: Droplet) -> None:
+    def list_droplets(self, *peers: ListedDroplet) -> None:
         """Let the API list this Droplet and these."""
         self.lab.do.set_droplets([self.lab.own_droplet, *peers])
 
@@ -130,7 +130,7 @@ class Program:
         self.lab.do.forget_requests()
 
 
-def scattered(count: int) -> list[Droplet]:
+def scattered(count: int) -> list[ListedDroplet]:
     """Return Droplets of which no two addresses merge into one network, so that each needs a rule of its own."""
     return [
         dataclasses.replace(each, private=f"10.132.{16 + n // 120}.{1 + n % 120 * 2}")

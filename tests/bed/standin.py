@@ -244,7 +244,7 @@ class Metadata(Handler):
         return Answer.of(document)
 
 
-class Program:
+class Standin:
     """Both servers and the commands that change what they say."""
 
     def __init__(self, certificates: Path) -> None:
@@ -339,7 +339,7 @@ def _context(certificate: Path) -> ssl.SSLContext:
 
 def main() -> None:
     """Serve until standard input ends."""
-    program = Program(Path(sys.argv[1]))
+    program = Standin(Path(sys.argv[1]))
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         try:

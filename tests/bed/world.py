@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from tests.bed import account, ca
 from tests.bed.cache import CHECKOUT
 from tests.bed.control import DigitalOcean
-from tests.bed.droplet import API_ADDRESS, RESOLVERS, Droplet, require_machine
+from tests.bed.droplet import API_ADDRESS, RESOLVERS, LabDroplet, require_machine
 from tests.bed.hosts import Host, Link
 from tests.bed.reach import Echo
 
@@ -45,7 +45,7 @@ class Lab:
     def __init__(self, iptables: str = "nft", live_peers: int = 2) -> None:
         self.iptables = iptables
         self.token = "dop_v1_" + "0123456789abcdef" * 4
-        self.droplet = Droplet("web-1", connect=self._connect_droplet, disconnect=self._disconnect_droplet)
+        self.droplet = LabDroplet("web-1", connect=self._connect_droplet, disconnect=self._disconnect_droplet)
         self.peers = [Host(f"peer-{n}") for n in range(1, live_peers + 1)]
         self.stranger = Host("stranger")
         self.container: Host | None = None
@@ -58,7 +58,7 @@ class Lab:
         for number, host in enumerate((self.droplet, *self.peers, self.stranger), start=2):
             host.links = _links(number)
         peers = [_as_droplet(DROPLET_ID + n, peer, ("web",)) for n, peer in enumerate(self.peers, start=1)]
-        away = account.Droplet(DROPLET_ID + 100, "peer-away", "10.132.0.100", "104.236.32.100", status="off")
+        away = account.ListedDroplet(DROPLET_ID + 100, "peer-away", "10.132.0.100", "104.236.32.100", status="off")
         self.peer_droplets = [*peers, away]
         self.own_droplet = _as_droplet(DROPLET_ID, self.droplet, ("web",))
 
@@ -182,6 +182,6 @@ def _links(number: int) -> tuple[Link, ...]:
     )
 
 
-def _as_droplet(number: int, host: Host, tags: tuple[str, ...]) -> account.Droplet:
+def _as_droplet(number: int, host: Host, tags: tuple[str, ...]) -> account.ListedDroplet:
     public6 = next(str(ipaddress.ip_interface(a).ip) for a in host.public.addresses if ":" in a)
-    return account.Droplet(number, host.name, host.address, host.public.ipv4, public6, tags=tags)
+    return account.ListedDroplet(number, host.name, host.address, host.public.ipv4, public6, tags=tags)

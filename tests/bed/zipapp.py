@@ -1,4 +1,4 @@
-"""A machine on which droplan has never run: a mount and network namespace with an empty /var/lib and /srv."""
+"""A Droplet on which droplan has never run: a mount and network namespace with an empty /var/lib and /srv."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOBODY = 65534
 STATE = Path("/var/lib/droplan")
 STORE = STATE / "zipapp"
 
-# What root's programs of a fresh machine would find, and what a stranger may write to.
+# What root's programs of a fresh Droplet would find, and what a stranger may write to.
 SETUP = """
 set -e
 mount -t tmpfs -o {options},mode=755 tmpfs /var/lib
@@ -29,7 +29,7 @@ exec sleep infinity
 
 
 @dataclass(frozen=True)
-class Machine:
+class ZipappDroplet:
     """The namespaces of process ``pid``, with the zipapp under test at ``archive``."""
 
     pid: int
@@ -68,8 +68,8 @@ class Machine:
 
 
 @contextmanager
-def machine(pyz: Path, options: str = "rw") -> Iterator[Machine]:
-    """Make a machine with the zipapp on it, and take it down.
+def fresh_droplet(pyz: Path, options: str = "rw") -> Iterator[ZipappDroplet]:
+    """Make a Droplet with the zipapp on it, and take it down.
 
     Args:
         pyz: the zipapp.
@@ -83,7 +83,7 @@ def machine(pyz: Path, options: str = "rw") -> Iterator[Machine]:
     try:
         assert keeper.stdout is not None
         assert keeper.stdout.readline() == "ready\n", "the namespace could not be made"
-        made = Machine(keeper.pid)
+        made = ZipappDroplet(keeper.pid)
         shutil.copyfile(pyz, made.real(made.archive))
         made.real(made.archive).chmod(0o755)
         yield made

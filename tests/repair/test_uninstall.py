@@ -1,4 +1,4 @@
-"""Uninstall puts the machine back: every file and every rule, whoever else's rules are there."""
+"""Uninstall puts the Droplet back: every file and every rule, whoever else's rules are there."""
 
 from __future__ import annotations
 

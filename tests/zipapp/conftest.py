@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bed.cache import CHECKOUT
-from tests.bed.zipapp import Machine, machine
+from tests.bed.zipapp import ZipappDroplet, fresh_droplet
 
 SOURCES = ("droplan_boot", "pyz", "script", "requirements", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
@@ -53,14 +53,14 @@ def pyz(dist: Path) -> Path:
 
 
 @pytest.fixture
-def fresh(pyz: Path) -> Iterator[Machine]:
-    """A machine on which droplan has never run."""
-    with machine(pyz) as made:
+def fresh(pyz: Path) -> Iterator[ZipappDroplet]:
+    """A Droplet on which droplan has never run."""
+    with fresh_droplet(pyz) as made:
         yield made
 
 
 @pytest.fixture
-def used(fresh: Machine) -> Machine:
-    """A machine on which droplan has run, and so is unpacked."""
+def used(fresh: ZipappDroplet) -> ZipappDroplet:
+    """A Droplet on which droplan has run, and so is unpacked."""
     assert fresh.start().returncode == 0
     return fresh

@@ -49,7 +49,7 @@ class Identity:
         nameservers: that it asks for all others.
     """
 
-    droplet: account.Droplet
+    droplet: account.ListedDroplet
     links: tuple[Link, ...]
     hosts: Mapping[str, str]
     nameservers: tuple[str, ...]

@@ -83,7 +83,7 @@ class Region:
         """
         number = next(self._numbers)
         public, private = _links(number)
-        droplet = account.Droplet(FIRST_DROPLET_ID + number, name, private.ipv4, public.ipv4, tags=tags)
+        droplet = account.ListedDroplet(FIRST_DROPLET_ID + number, name, private.ipv4, public.ipv4, tags=tags)
         self.do.add(droplet)
         return self._made(release, number, droplet, (public, private), user_data)
 
@@ -99,7 +99,7 @@ class Region:
         number = next(self._numbers)
         listed = next(each for each in self.do.droplets if each["id"] == droplet_id)
         address = next(net["ip_address"] for net in listed["networks"]["v4"] if net["type"] == "private")
-        droplet = account.Droplet(
+        droplet = account.ListedDroplet(
             droplet_id,
             listed["name"],
             private=address,
@@ -119,7 +119,7 @@ class Region:
         return document
 
     def _made(
-        self, release: str, number: int, droplet: account.Droplet, links: tuple[Link, Link], user_data: str
+        self, release: str, number: int, droplet: account.ListedDroplet, links: tuple[Link, Link], user_data: str
     ) -> BootedDroplet:
         public, private = links
         document = account.metadata(
@@ -149,10 +149,10 @@ class Region:
         self._plug_settled(host, *_links(next(self._numbers)))
         return host
 
-    def listing(self, host: Host, *, tags: tuple[str, ...] = ()) -> account.Droplet:
+    def listing(self, host: Host, *, tags: tuple[str, ...] = ()) -> account.ListedDroplet:
         """Return a host as the API would list it."""
         number = int(host.address.rsplit(".", 1)[1])
-        return account.Droplet(FIRST_DROPLET_ID + number, host.name, host.address, host.public.ipv4, tags=tags)
+        return account.ListedDroplet(FIRST_DROPLET_ID + number, host.name, host.address, host.public.ipv4, tags=tags)
 
     def bucket(self, name: str) -> str:
         """Return the URL of a bucket, and let Droplets that boot for the first time from now on find it."""

@@ -128,7 +128,7 @@ RELEASES = {
 }
 
 
-class Machine(Program):
+class ElDroplet(Program):
     """droplan on a Droplet that looks like a release.
 
     Args:

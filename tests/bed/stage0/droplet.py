@@ -49,7 +49,7 @@ class Outcome:
         return result
 
 
-class Machine:
+class Stage0Droplet:
     """A Droplet's file system as stage-0 sees it. The machine's own /opt/droplan is never touched."""
 
     def __init__(self, folder: Path) -> None:

@@ -37,7 +37,7 @@ distinguished_name = name
 
 
 @dataclass(frozen=True)
-class Certificates:
+class LoopbackCertificates:
     """The files of a certificate authority and what it signed: name of the certificate → PEM with its key."""
 
     authority: Path
@@ -46,7 +46,7 @@ class Certificates:
     misnamed: Path
 
     @classmethod
-    def make(cls, folder: Path) -> Certificates:
+    def make(cls, folder: Path) -> LoopbackCertificates:
         """Make them with the openssl command."""
         config = folder / "ca.cnf"
         config.write_text(CA_CONFIG.format(folder=folder))
@@ -106,7 +106,7 @@ class Pause:
     released: threading.Event = field(default_factory=threading.Event)
 
 
-class Server:
+class LoopbackServer:
     """What each path answers, in turn; the last answer is repeated. `requests` are the paths that were asked for."""
 
     def __init__(self, certificate: Path | None) -> None:
@@ -142,7 +142,7 @@ class Server:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    owner: Server
+    owner: LoopbackServer
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]

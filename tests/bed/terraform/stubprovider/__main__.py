@@ -41,7 +41,7 @@ def plainly_unknown(state: dict[str, Any] | None) -> dict[str, Any] | None:
     return {key: Unknown if isinstance(value, ExtType) else value for key, value in state.items()} if state else state
 
 
-class DigitalOcean(Provider):  # type: ignore[misc] # tf ships no types
+class StubProvider(Provider):  # type: ignore[misc] # tf ships no types
     """The provider itself; it reads DIGITALOCEAN_TOKEN as the real one does when `token` is not set."""
 
     def get_model_prefix(self) -> str:
@@ -120,7 +120,7 @@ class Stdio(stdio_rpc.GRPCStdioServicer):  # type: ignore[misc]
 def main() -> None:
     """Serve until standard input ends."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
-    rpc.add_ProviderServicer_to_server(Servicer(DigitalOcean()), server)
+    rpc.add_ProviderServicer_to_server(Servicer(StubProvider()), server)
     controller_rpc.add_GRPCControllerServicer_to_server(Controller(), server)
     stdio_rpc.add_GRPCStdioServicer_to_server(Stdio(), server)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,7 +20,7 @@ class ApiError(Exception):
         super().__init__(f"{status}: {message}")
 
 
-class Api:
+class ApiClient:
     """Speaks to ``DIGITALOCEAN_API_URL`` as ``DIGITALOCEAN_TOKEN``; a test's CA is named by ``SSL_CERT_FILE``."""
 
     def __init__(self) -> None:

@@ -13,7 +13,7 @@ from tf.iface import Resource
 from tf.schema import Attribute, Schema
 from tf.types import Bool, Set, String
 
-from tests.bed.terraform.stubprovider.api import Api, ApiError, address
+from tests.bed.terraform.stubprovider.api import ApiClient, ApiError, address
 
 State = dict[str, Any]
 
@@ -40,7 +40,7 @@ class Base(Resource):  # type: ignore[misc] # tf ships no types
         return None
 
 
-class Droplet(Base):
+class DropletResource(Base):
     """digitalocean_droplet."""
 
     @classmethod
@@ -77,18 +77,18 @@ class Droplet(Base):
             if isinstance(planned.get(key), (str, list, bool))
         }
         try:
-            droplet = Api().create(request)
+            droplet = ApiClient().create(request)
         except ApiError as error:
             ctx.diagnostics.add_error(f"Error creating droplet: {error}")
             return None
         return self._state(planned, droplet)
 
     def read(self, ctx: Any, current: State) -> State | None:
-        droplet = Api().find(int(current["id"]))
+        droplet = ApiClient().find(int(current["id"]))
         return self._state(current, droplet) if droplet else None
 
     def delete(self, ctx: Any, current: State) -> None:
-        Api().destroy(int(current["id"]))
+        ApiClient().destroy(int(current["id"]))
 
     @staticmethod
     def _state(before: State, droplet: dict[str, Any]) -> State:
@@ -106,7 +106,7 @@ class Droplet(Base):
         }
 
 
-class Vpc(Base):
+class VpcResource(Base):
     """digitalocean_vpc."""
 
     @classmethod
@@ -132,7 +132,7 @@ class Vpc(Base):
         return {"description": None, **planned, "id": number, "ip_range": "10.110.0.0/20", "urn": f"do:vpc:{number}"}
 
 
-class Tag(Base):
+class TagResource(Base):
     """digitalocean_tag."""
 
     @classmethod
@@ -158,7 +158,7 @@ def spaces() -> Path:
     return Path(os.environ["STUB_SPACES"])
 
 
-class Bucket(Base):
+class BucketResource(Base):
     """digitalocean_spaces_bucket."""
 
     @classmethod
@@ -200,7 +200,7 @@ class Bucket(Base):
             shutil.rmtree(folder)
 
 
-class BucketObject(Base):
+class BucketObjectResource(Base):
     """digitalocean_spaces_bucket_object."""
 
     @classmethod
@@ -233,4 +233,4 @@ class BucketObject(Base):
         (spaces() / current["bucket"] / current["key"]).unlink(missing_ok=True)
 
 
-RESOURCES: list[type[Base]] = [Droplet, Vpc, Tag, Bucket, BucketObject]
+RESOURCES: list[type[Base]] = [DropletResource, VpcResource, TagResource, BucketResource, BucketObjectResource]
