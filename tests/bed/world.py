@@ -12,6 +12,7 @@ from tests.bed.cache import CHECKOUT
 from tests.bed.control import DigitalOcean
 from tests.bed.droplet import API_ADDRESS, RESOLVERS, LabDroplet, require_machine
 from tests.bed.hosts import Host, Link
+from tests.bed.network import Network
 from tests.bed.reach import Echo
 
 DROPLET_ID = 2756294
@@ -50,10 +51,8 @@ class Lab:
         self.stranger = Host("stranger")
         self.container: Host | None = None
         self.echo = Echo()
-        self._switch = Host("switch")
+        self._network = Network("public", "private")
         self._cloud = Host("digitalocean")
-        self._ports: dict[str, str] = {}
-        self._ports_made = 0
         self._exit = contextlib.ExitStack()
         for number, host in enumerate((self.droplet, *self.peers, self.stranger), start=2):
             host.links = _links(number)
@@ -73,18 +72,14 @@ class Lab:
         self._exit.close()
 
     def _build(self, undo: contextlib.ExitStack) -> None:
-        hosts: list[Host] = [self._switch, self._cloud, self.stranger, *self.peers]
+        parts: list[Host | Network] = [self._network, self._cloud, self.stranger, *self.peers]
         undo.callback(self.echo.close)
         undo.callback(self.droplet.destroy)
-        for host in hosts:
-            undo.callback(host.stop)
+        for part in parts:
+            undo.callback(part.stop)
         with ThreadPoolExecutor() as pool:
-            for made in [pool.submit(host.start) for host in [*hosts, self.droplet]]:
+            for made in [pool.submit(part.start) for part in [*parts, self.droplet]]:
                 made.result()
-        self._switch.ip(
-            "link add private type bridge mcast_snooping 0\nlink add public type bridge mcast_snooping 0\n"
-            "link set private up\nlink set public up\n"
-        )
         self._wire_cloud()
         self.do = self._start_standin(undo)
         self.do.set_droplets([self.own_droplet, *self.peer_droplets])
@@ -150,29 +145,14 @@ class Lab:
 
     def _wire(self, host: Host) -> None:
         for link, bridge in ((host.public, "public"), (host.private, "private")):
-            self._plug(host, link, bridge)
+            self._network.connect(host, link, bridge)
         host.ip(f"route add default via {GATEWAY}\nroute add default via {GATEWAY6}\n")
 
     def _wire_cloud(self) -> None:
         gateway = Link("eth0", "fe:00:00:00:01:01", (f"{GATEWAY}/20", f"{GATEWAY6}/64"))
-        self._plug(self._cloud, gateway, "public")
+        self._network.connect(self._cloud, gateway, "public")
         served = (METADATA_ADDRESS, API_ADDRESS, *RESOLVERS)
         self._cloud.ip("".join(f"address add {address}/32 dev lo\n" for address in served))
-
-    def _plug(self, host: Host, link: Link, bridge: str) -> None:
-        """Connect an interface of a host to a bridge, both ends of the cable made in their namespaces at once."""
-        old = self._ports.pop(f"{host.name} {link.name}", None)
-        self._ports_made += 1
-        port = self._ports[f"{host.name} {link.name}"] = f"port{self._ports_made}"
-        if old:
-            # The namespace that ended takes its cable along, sooner or later: whoever comes second finds none.
-            self._switch.run(["ip", "link", "delete", old], check=False)
-        self._switch.ip(
-            f"link add {port} type veth peer name {link.name} address {link.mac} netns {host.pid}\n"
-            f"link set {port} master {bridge} up\n"
-        )
-        addresses = "".join(f"address add {address} dev {link.name}\n" for address in link.addresses)
-        host.ip(f"link set lo up\nlink set {link.name} up\n{addresses}")
 
 
 def _links(number: int) -> tuple[Link, ...]:

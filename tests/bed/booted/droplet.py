@@ -1,6 +1,6 @@
 """Droplets that really boot: systemd, cron, apt and cloud-init of a Debian release, in a network of namespaces.
 
-    with Region() as region:  # booted_region.py
+    with Region() as region:  # region.py
         droplet = region.droplet("bookworm", "web-1", user_data="#cloud-config\\n…")
         droplet.boot()
         droplet.wait_cloud_init()

@@ -19,6 +19,7 @@ from tests.bed.cache import CHECKOUT
 from tests.bed.control import DigitalOcean
 from tests.bed.droplet import API_ADDRESS, RESOLVERS
 from tests.bed.hosts import Host, Link
+from tests.bed.network import Network
 from tests.bed.world import GATEWAY, METADATA_ADDRESS
 
 FILES_ADDRESS = "104.236.32.2"
@@ -41,23 +42,18 @@ class Region:
         self.token = "dop_v1_" + "0123456789abcdef" * 4
         self.stranger = Host("stranger")
         self.do: DigitalOcean
-        self._switch = Host("switch")
+        self._network = Network("public", "private")
         self._cloud = Host("digitalocean")
         self._bucket = Host("bucket")
         self._names = {ca.API_HOST: API_ADDRESS}
         self._numbers = itertools.count(FIRST_NUMBER)
-        self._ports = itertools.count(1)
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Region:
         with contextlib.ExitStack() as undo:
-            for host in (self._switch, self._cloud, self._bucket, self.stranger):
-                undo.callback(host.stop)
-                host.start()
-            self._switch.ip(
-                "link add private type bridge mcast_snooping 0\nlink add public type bridge mcast_snooping 0\n"
-                "link set private up\nlink set public up\n"
-            )
+            for part in (self._network, self._cloud, self._bucket, self.stranger):
+                undo.callback(part.stop)
+                part.start()
             self._start_cloud()
             self._folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
             self.spaces = self._folder / "spaces"
@@ -133,9 +129,15 @@ class Region:
             self.do.set_metadata(address, document)
 
         def connect(host: Host) -> Callable[[], None]:
-            ports = [self._plug(host, link, bridge) for link, bridge in ((public, "public"), (private, "private"))]
+            self._network.plug(host, public, "public")
+            self._network.plug(host, private, "private")
             host.ip(f"address add {_link_local(number)}/16 dev eth0\nlink set eth0 up\n")
-            return lambda: self._switch.ip("".join(f"link delete {port}\n" for port in ports))
+
+            def disconnect() -> None:
+                for link in links:
+                    self._network.unplug(host, link)
+
+            return disconnect
 
         made = BootedDroplet(release, Identity(droplet, links, self._names, RESOLVERS), connect)
         self._exit.callback(made.destroy)
@@ -179,11 +181,11 @@ class Region:
     # --- the network
 
     def _start_cloud(self) -> None:
-        self._plug(self._cloud, Link("eth0", "fe:00:00:00:01:01", ()), "public")
+        gateway = Link("eth0", "fe:00:00:00:01:01", (f"{GATEWAY}/20",))
+        self._network.connect(self._cloud, gateway, "public")
         served = (METADATA_ADDRESS, API_ADDRESS, *RESOLVERS)
         self._cloud.ip(
-            f"link set lo up\nlink set eth0 up\naddress add {GATEWAY}/20 dev eth0\n"
-            + "".join(f"address add {address}/32 dev lo\n" for address in served)
+            "".join(f"address add {address}/32 dev lo\n" for address in served)
             + "route add 169.254.0.0/16 dev eth0\n"
         )
         standin = self._serve(self._cloud, "tests.bed.standin", str(ca.certificates().folder))
@@ -191,8 +193,8 @@ class Region:
         self.do.set_droplets([])
 
     def _start_bucket(self) -> None:
-        self._plug(self._bucket, Link("eth0", "fe:00:00:00:01:02", ()), "public")
-        self._bucket.ip(f"link set eth0 up\naddress add {FILES_ADDRESS}/20 dev eth0\n")
+        card = Link("eth0", "fe:00:00:00:01:02", (f"{FILES_ADDRESS}/20",))
+        self._network.connect(self._bucket, card, "public")
         server = self._serve(self._bucket, "tests.bed.booted.files", str(certificate()), str(self.spaces))
         assert server.stdout is not None
         assert server.stdout.readline() == "up\n", "the bucket's server has ended; its error output is above"
@@ -206,21 +208,10 @@ class Region:
             stderr=None if sys.stderr is None else sys.stderr.fileno(),
         )
 
-    def _plug(self, host: Host, link: Link, bridge: str) -> str:
-        """Connect a card of a host to a bridge, and return the bridge's port. The cable goes away with the host."""
-        port = f"port{next(self._ports)}"
-        self._switch.ip(
-            f"link add {port} type veth peer name {link.name} address {link.mac} netns {host.pid}\n"
-            f"link set {port} master {bridge} up\n"
-        )
-        return port
-
     def _plug_settled(self, host: Host, public: Link, private: Link) -> None:
         host.links = (public, private)
-        for link, bridge in ((public, "public"), (private, "private")):
-            self._plug(host, link, bridge)
-            addresses = "".join(f"address add {address} dev {link.name}\n" for address in link.addresses)
-            host.ip(f"link set lo up\nlink set {link.name} up\n{addresses}")
+        self._network.connect(host, public, "public")
+        self._network.connect(host, private, "private")
         host.ip(f"route add default via {GATEWAY}\n")
 
 
