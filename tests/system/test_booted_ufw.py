@@ -11,7 +11,7 @@ import pytest
 
 from tests.bed.booted.container import poll
 from tests.bed.booted.droplet import RELEASES, BootedDroplet
-from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Door, Knocking, door
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock
 from tests.bed.booted.region import Region
 from tests.bed.cache import CHECKOUT
 from tests.bed.hosts import Host
@@ -34,8 +34,8 @@ FIRST_RULES = [
 class Look:
     """How things stood at one moment."""
 
-    stranger: Door
-    peer: Door
+    stranger: Answered
+    peer: Answered
     ufw: str
     ufw_package: str
     rules: str
@@ -64,8 +64,8 @@ class Story:
 def look(region: Region, peer: Host, droplet: BootedDroplet) -> Look:
     """See how things stand."""
     return Look(
-        stranger=door(region.stranger, droplet),
-        peer=door(peer, droplet),
+        stranger=knock(region.stranger, droplet),
+        peer=knock(peer, droplet),
         ufw=droplet.run(["ufw", "status"]).stdout.splitlines()[0],
         ufw_package=droplet.run(["dpkg-query", "--show", "--showformat", "${db:Status-Status}", "ufw"]).stdout,
         rules=droplet.run(["sh", "-c", "iptables -S; ip6tables -S"]).stdout,

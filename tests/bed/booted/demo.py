@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.bed.booted.container import poll
 from tests.bed.booted.droplet import BootedDroplet
-from tests.bed.booted.fleet import ONE_INTERVAL, Fleet, doors
+from tests.bed.booted.fleet import ONE_INTERVAL, Fleet, knock_all
 from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Knocking
 from tests.bed.booted.region import Region
 from tests.bed.hosts import Host
@@ -42,16 +42,16 @@ def show(region: Region, fleet: Fleet) -> None:
     """Show a fleet's life: it is made, grows, shrinks, and one of it reboots."""
     heading("terraform apply")
     one, two = apply(fleet, 2)
-    await_doors([one, two], [one, two], region.stranger, "they reach each other")
+    await_answers([one, two], [one, two], region.stranger, "they reach each other")
 
     heading("terraform apply -var droplet_count=3")
     (three,) = apply(fleet, 3)
-    await_doors([one, two, three], [one, two, three], region.stranger, f"{three.name} is one of them")
+    await_answers([one, two, three], [one, two, three], region.stranger, f"{three.name} is one of them")
 
     heading("terraform apply -var droplet_count=2")
     apply(fleet, 2)
     say(f"{three.name} is destroyed. Here it runs on, as whoever is given its address next.")
-    await_doors([one, two], [one, two], region.stranger, f"{three.name} is shut out", removed=three)
+    await_answers([one, two], [one, two], region.stranger, f"{three.name} is shut out", removed=three)
 
     heading(f"reboot of {one.name}, while three knock at it without pause")
     reboot(one, two, [three, region.stranger])
@@ -74,7 +74,7 @@ def apply(fleet: Fleet, count: int) -> list[BootedDroplet]:
     return new
 
 
-def await_doors(
+def await_answers(
     members: Sequence[Host], targets: Sequence[Host], stranger: Host, what: str, removed: Host | None = None
 ) -> None:
     """Wait until members, and nobody else, reach the targets; show who does.
@@ -87,18 +87,18 @@ def await_doors(
     sources = [*members, *others]
 
     def table() -> str:
-        found = doors(sources, targets)
+        found = knock_all(sources, targets)
         rows = [f"{'':12}" + "".join(f"{target.name:10}" for target in targets)]
         for source in sources:
             seen = (found.get((source.name, target.name)) for target in targets)
-            words = ("." if door is None else {PEERS_ONLY: "yes", CLOSED: "-"}.get(door, str(door)) for door in seen)
+            words = ("." if one is None else {PEERS_ONLY: "yes", CLOSED: "-"}.get(one, str(one)) for one in seen)
             rows.append(f"{source.name:12}" + "".join(f"{word:10}" for word in words))
         return "\n".join(row.rstrip() for row in rows)
 
     def settled() -> bool:
-        return set(doors(members, targets).values()) == {PEERS_ONLY} and set(doors(others, targets).values()) == {
-            CLOSED
-        }
+        return set(knock_all(members, targets).values()) == {PEERS_ONLY} and set(
+            knock_all(others, targets).values()
+        ) == {CLOSED}
 
     poll(settled, ONE_INTERVAL, lambda: f"within an interval it should be that {what}.\n{table()}")
     say(f"{time.monotonic() - start:.0f} s later {what}. Who is answered, to SSH and ping, by whom:\n{table()}")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tests.bed import ca
 from tests.bed.booted.droplet import BootedDroplet
-from tests.bed.booted.probe import Door, door
+from tests.bed.booted.probe import Answered, knock
 from tests.bed.booted.region import Region
 from tests.bed.cache import CHECKOUT
 from tests.bed.hosts import Host
@@ -128,13 +128,13 @@ class Fleet:
         return stub.stdout.readline().strip()
 
 
-def doors(sources: Iterable[Host], targets: Iterable[Host]) -> dict[tuple[str, str], Door]:
-    """Try everybody's door from everybody else.
+def knock_all(sources: Iterable[Host], targets: Iterable[Host]) -> dict[tuple[str, str], Answered]:
+    """Knock at everybody from everybody else.
 
     Returns:
         What was found, by the names of source and target.
     """
     pairs = [(source, target) for source in sources for target in list(targets) if source is not target]
     with ThreadPoolExecutor(len(pairs)) as pool:
-        found = pool.map(lambda pair: door(*pair), pairs)
+        found = pool.map(lambda pair: knock(*pair), pairs)
         return {(source.name, target.name): what for (source, target), what in zip(pairs, found)}

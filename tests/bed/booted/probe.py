@@ -25,7 +25,7 @@ IP_HEADER = 20  # a raw IPv4 socket gives the packet with it
 
 
 @dataclass(frozen=True)
-class Door:
+class Answered:
     """What of a booted Droplet answers on its private interface.
 
     Attributes:
@@ -39,12 +39,12 @@ class Door:
     ping6: bool
 
 
-OPEN = Door(ssh=True, ping=True, ping6=True)
-PEERS_ONLY = Door(ssh=True, ping=True, ping6=False)  # what a peer sees: private networks carry IPv4
-CLOSED = Door(ssh=False, ping=False, ping6=False)
+OPEN = Answered(ssh=True, ping=True, ping6=True)
+PEERS_ONLY = Answered(ssh=True, ping=True, ping6=False)  # what a peer sees: private networks carry IPv4
+CLOSED = Answered(ssh=False, ping=False, ping6=False)
 
 
-def door(source: Host, target: Host, *, patience: float = 1.5) -> Door:
+def knock(source: Host, target: Host, *, patience: float = 1.5) -> Answered:
     """Try a Droplet's private interface once.
 
     Args:
@@ -53,7 +53,7 @@ def door(source: Host, target: Host, *, patience: float = 1.5) -> Door:
         patience: how many seconds without an answer mean that it is closed.
     """
     scope = source.scope(source.private)
-    return Door(
+    return Answered(
         ssh=_greets(source, target, patience),
         ping=answers_to(source, (target.address, 0), "icmp", patience),
         ping6=answers_to(source, (target.link_local, 0, 0, scope), "icmp", patience),
@@ -121,32 +121,32 @@ class Knocking:
     def _knock(self) -> None:
         try:
             enter(self._source.netns)
-            door = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
-            door6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
-            with door, door6:
+            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+            raw6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+            with raw, raw6:
                 scope = socket.if_nametoindex("eth1")
                 while not self._stop.is_set():
-                    self._send(door, _echo_request(8, self._identity), (self._target.address, 0))
-                    self._send(door6, _echo_request(128, self._identity), (self._target.link_local, 0, 0, scope))
-                    self._listen(door, door6, INTERVAL)
-                self._listen(door, door6, 0.2)  # to the last answers
+                    self._send(raw, _echo_request(8, self._identity), (self._target.address, 0))
+                    self._send(raw6, _echo_request(128, self._identity), (self._target.link_local, 0, 0, scope))
+                    self._listen(raw, raw6, INTERVAL)
+                self._listen(raw, raw6, 0.2)  # to the last answers
         except BaseException as failure:
             self._failure = failure  # the end of the with block raises it
 
-    def _send(self, door: socket.socket, packet: bytes, address: tuple[object, ...]) -> None:
+    def _send(self, raw: socket.socket, packet: bytes, address: tuple[object, ...]) -> None:
         try:
-            door.sendto(packet, address)
+            raw.sendto(packet, address)
         except OSError:
             return  # an earlier packet's ICMP error, or a card that is away: not sent, so not counted
         self.sent += 1
 
-    def _listen(self, door: socket.socket, door6: socket.socket, seconds: float) -> None:
+    def _listen(self, raw: socket.socket, raw6: socket.socket, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            for ready in select.select([door, door6], [], [], left)[0]:
-                if ready is door and _is_reply(door.recv(2048)[IP_HEADER:], 0, self._identity):
+            for ready in select.select([raw, raw6], [], [], left)[0]:
+                if ready is raw and _is_reply(raw.recv(2048)[IP_HEADER:], 0, self._identity):
                     self.answered += 1
-                elif ready is door6 and _is_reply(door6.recv(2048), 129, self._identity):
+                elif ready is raw6 and _is_reply(raw6.recv(2048), 129, self._identity):
                     self.answered6 += 1
 
     @property
