@@ -28,13 +28,15 @@ from droplan_boot.setup import schedule
 from droplan_boot.sources.digitalocean import metadata, model
 from droplan_boot.sources.digitalocean.api import Account
 from droplan_boot.state import report, snapshot
+from tests.bed import account
 from tests.fuzz import mutate
-from tests.lab import account
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "5"))
 SEED = int(os.environ.get("FUZZ_SEED", random.randrange(1 << 32)))
-OWN = account.Droplet(7, "own", "10.132.0.2", "104.236.32.2", "2604:a880::2", tags=("web",))
-PEERS = [account.Droplet(n, f"peer-{n}", f"10.132.0.{n}", f"104.236.32.{n}", tags=("web",)) for n in range(8, 11)]
+OWN = account.ListedDroplet(7, "own", "10.132.0.2", "104.236.32.2", "2604:a880::2", tags=("web",))
+PEERS = [
+    account.ListedDroplet(n, f"peer-{n}", f"10.132.0.{n}", f"104.236.32.{n}", tags=("web",)) for n in range(8, 11)
+]
 PAGE = {"droplets": [one.listing() for one in (OWN, *PEERS)], "links": {"pages": {}}, "meta": {"total": 4}}
 NIC = account.Nic("02:00:00:00:00:01", "10.132.0.2", "255.255.0.0", "nil", "2604:a880::2")
 DOCUMENT = account.metadata(OWN, NIC, NIC, anchor="10.17.0.5")

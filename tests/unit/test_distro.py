@@ -1,4 +1,4 @@
-"""Which distribution this is: by the os-release files that they ship, in os-release/."""
+"""Which distribution this is: by the os-release files that they ship, in tests/bed/os-release."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from droplan_boot.errors import DroplanError
 from droplan_boot.host import distro
 from droplan_boot.host.files import Files
 
-FOLDER = Path(__file__).parent / "os-release"
+FOLDER = Path(__file__).parents[1] / "bed" / "os-release"
 
 KNOWN = {
     "debian-11": "debian",
@@ -34,6 +34,7 @@ KNOWN = {
     "centos-stream-9": "el",
     "centos-stream-10": "el",
     "fedora-42": "el",
+    "oracle-9": "el",
     "amazon-2023": "el",
 }
 UNKNOWN = {

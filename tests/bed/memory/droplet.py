@@ -13,7 +13,7 @@ from tests.bed.memory.doors import Answer, Host, Lines, Script, ended, session
 from tests.bed.memory.netfilter import Kernel
 from tests.golden.scenarios import segment
 
-RELEASES = Path(__file__).parents[2] / "unit" / "os-release"
+RELEASES = Path(__file__).parents[1] / "os-release"
 TOKEN = "dop_v1_" + "0" * 64
 PYZ = b"#!/usr/bin/python3 -IS\nPK\x03\x04 and so on"
 MAC, ADDRESS, OWN_ID = "04:01:2a:0f:2a:02", "10.132.0.1", 7
