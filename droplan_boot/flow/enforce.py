@@ -26,12 +26,12 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> tuple[bool, str]:
     Raises:
         DroplanError: the rules are as they were.
     """
-    before = snapshot.load(host.files)
+    before = snapshot.enforced(host.files)
     # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
     snapshot.store(
         host.files, Snapshot(answer.here.metadata.droplet_id, host.clock.time(), answer.policy, answer.peers)
     )
-    return policy(host, wanted, answer.policy, before.policy if before else None)
+    return policy(host, wanted, answer.policy, before)
 
 
 def closed(host: Host, wanted: Settings, here: Here) -> None:
