@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,6 +249,8 @@ class Files:
         """
         if not self.exists(path):
             return False
+        import shutil  # with compressors of all kinds; only an uninstall needs it
+
         try:
             shutil.rmtree(self.real(path))
         except OSError as error:

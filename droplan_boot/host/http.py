@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import requests
-import urllib3
-
 from droplan_boot import __version__
 from droplan_boot.errors import NoAnswerError, TokenError
 from droplan_boot.host import deadline
 from droplan_boot.host.clock import Clock
+from droplan_boot.host.lean import requests, urllib3
 
 _TIMEOUT_S: Final = (5.0, 10.0)  # to connect, and between two reads
 _ATTEMPTS: Final = 5
