@@ -2,8 +2,8 @@
 
 An unchanged refresh of a small fleet is mostly imports (docs/benchmarks.md). To guess the encoding of a text is for
 pages, and we decode JSON: the modules that do are a tenth of requests' import. With None in sys.modules an import
-fails as if the module were not installed, which requests allows for. (importlib.util.LazyLoader would put off others as
-well, but before Python 3.13 an import statement itself has it load the module.)
+fails as if the module were not installed, which requests allows for. (importlib.util.LazyLoader would put off others
+as well, but before Python 3.13 an import statement itself has it load the module.)
 """
 
 from __future__ import annotations
