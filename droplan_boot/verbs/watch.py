@@ -1,0 +1,35 @@
+"""Watch, in the foreground: what the unit runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import NoReturn
+
+from droplan_boot import paths, settings, watch
+from droplan_boot.host.command import SEARCH_PATH
+from droplan_boot.host.doors import Host
+
+
+def run(host: Host) -> NoReturn:
+    """Become the watcher: a Python that has nothing of ours loaded yet, in this process's place.
+
+    Raises:
+        DroplanError: we are not root, or a setting is wrong.
+    """
+    host.require_root()
+    wanted = settings.load(host.environ, host.files)
+    host.files.directory(paths.STATE)
+    isolated = [sys.executable, "-I", "-S"]
+    os.execve(
+        sys.executable,
+        [
+            *isolated,
+            os.path.join(watch.__path__[0], "__main__.py"),
+            *(str(host.files.real(path)) for path in (paths.STATE, paths.LOCK)),
+            str(wanted.interval * 60),
+            *isolated,
+            str(host.program.absolute()),
+        ],
+        {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8"},
+    )
