@@ -27,7 +27,7 @@ def main() -> int:
 
     os.umask(0o022)
     _keep_no_core()
-    scheduled = getattr(options, "scheduled", False)
+    scheduled = getattr(options, "scheduled", False) or getattr(options, "repair", False)
     files = Files()
     host = Host(
         files=files,
@@ -76,7 +76,19 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             verb.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
     status = verbs.add_parser("status", help="tell how things stand; exit 3 when rules drifted", allow_abbrev=False)
     status.add_argument("--json", action="store_true", help="for programs")
-    verbs.add_parser("restore", help="put the last good answer's rules back, without any network", allow_abbrev=False)
+    restore = verbs.add_parser(
+        "restore", help="put the last good answer's rules back, without any network", allow_abbrev=False
+    )
+    restore.add_argument("--repair", action="store_true", help=argparse.SUPPRESS)  # what the watcher passes
+    restore.add_argument("--links", action="store_true", help=argparse.SUPPRESS)
+    blocked = verbs.add_parser("blocked", help="tell who was shut out", allow_abbrev=False)
+    blocked.add_argument("--since", metavar="TIME", default="", help="only whom was seen within it: 30s, 10m, 1h, 7d")
+    blocked.add_argument("--json", action="store_true", help="for programs")
+    verbs.add_parser(
+        "watch",
+        help="let new peers in at once and repair what others change, until stopped; a service runs it",
+        allow_abbrev=False,
+    )
     verbs.add_parser("uninstall", help="take droplan off this machine", allow_abbrev=False)
     return parser.parse_args(arguments or ["refresh"])
 
@@ -100,7 +112,15 @@ def _verb(options: argparse.Namespace, host: Host) -> int:
     elif options.verb == "restore":
         from droplan_boot.verbs import restore
 
-        restore.run(host)
+        return restore.run(host, repair=options.repair, links=options.links)
+    elif options.verb == "blocked":
+        from droplan_boot.verbs import blocked
+
+        blocked.run(host, since=options.since, as_json=options.json)
+    elif options.verb == "watch":
+        from droplan_boot.verbs import watch
+
+        watch.run(host)
     elif options.verb == "uninstall":
         from droplan_boot.verbs import uninstall
 

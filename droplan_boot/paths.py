@@ -13,6 +13,15 @@ LOG: Final = Path("/var/log/droplan.log")
 STATE: Final = Path("/var/lib/droplan")
 SNAPSHOT: Final = STATE / "snapshot.json"
 REPORT: Final = STATE / "status.json"
+OUTLINE: Final = STATE / "outline.json"
+"""What the watcher has to know of the snapshot, which may be large: interfaces and private networks."""
+
+BUDGET: Final = STATE / "budget.json"
+BLOCKED: Final = STATE / "blocked.json"
+STRANGERS: Final = STATE / "strangers.json"
+"""Which Droplets of the account are among those who were shut out: refreshes find that out, the watcher cannot."""
+
+WATCH: Final = STATE / "watch.json"
 LOCK: Final = Path("/run/droplan.lock")
 
 UNFINISHED: Final = STATE / "unfinished"

@@ -19,11 +19,14 @@ class Peers:
         private: the peers' private IPv4 addresses, each once, ascending.
         public: their public addresses, IPv4 before IPv6, each once, ascending.
         droplets: the Droplets that have them.
+        others: the Droplets that were listed and are no peers, each with what keeps it out: ``region``, ``vpc`` or
+            ``tag``; this one is not among them.
     """
 
     private: tuple[Address, ...]
     public: tuple[Address, ...]
     droplets: tuple[Droplet, ...]
+    others: tuple[tuple[Droplet, str], ...] = ()
 
 
 def select(
@@ -57,14 +60,19 @@ def select(
     private: set[Address] = set()
     public: set[Address] = set()
     found = []
+    others = []
     for droplet in listing.droplets:
         if droplet is own:
             continue
-        if _in_scope(droplet, metadata.region, scope, vpcs) and _has_tag(droplet, tag):
+        if not _in_scope(droplet, metadata.region, scope, vpcs):
+            others.append((droplet, scope))
+        elif not _has_tag(droplet, tag):
+            others.append((droplet, "tag"))
+        else:
             found.append(droplet)
             private.update(droplet.private)
             public.update(droplet.public)
-    return Peers(_ascending(private), _ascending(public), tuple(found))
+    return Peers(_ascending(private), _ascending(public), tuple(found), tuple(others))
 
 
 def _own_and_peered(own: Droplet, peerings: Iterable[tuple[str, str]]) -> frozenset[str]:

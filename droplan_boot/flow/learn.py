@@ -29,11 +29,13 @@ class Learned:
         here: this Droplet.
         policy: what to enforce on it.
         peers: the Droplets that may come in.
+        others: those that may not, each with what keeps it out.
     """
 
     here: Here
     policy: Policy
     peers: tuple[Droplet, ...] = ()
+    others: tuple[tuple[Droplet, str], ...] = ()
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -90,7 +92,7 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
     found = peers.select(
         here.metadata, _source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
     )
-    return Learned(here, _policy(settings, here, found), found.droplets)
+    return Learned(here, _policy(settings, here, found), found.droplets, found.others)
 
 
 def nobody(settings: Settings, here: Here) -> Policy:

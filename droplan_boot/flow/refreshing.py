@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Callable, Final
 
 from droplan_boot.errors import DroplanError
 from droplan_boot.flow import enforce, learn
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
+from droplan_boot.state import blocked, budget
+from droplan_boot.state.budget import Budget
 
 LOCK_S: Final = 10.0
 """How long a second droplan waits for the first."""
@@ -34,6 +36,7 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
         enforce.failed(host, error, host.clock.monotonic() - started)
         raise
     enforce.succeeded(host, started, answer, changed, backend)
+    _note(host, lambda: blocked.identify(host.files, answer.others))
 
 
 def spare_session(host: Host, answer: Learned) -> None:
@@ -57,6 +60,19 @@ def _ask(host: Host, wanted: Settings) -> Learned:
         RefusedError: the session would be cut.
     """
     http = host.session(host.clock)
-    answer = learn.who(host, http, wanted, learn.where(host, http, wanted))
+    try:
+        answer = learn.who(host, http, wanted, learn.where(host, http, wanted))
+    finally:
+        if http.allowance:
+            left = Budget(*http.allowance, at=host.clock.time())
+            _note(host, lambda: budget.store(host.files, left))
     spare_session(host, answer)
     return answer
+
+
+def _note(host: Host, write: Callable[[], None]) -> None:
+    """Write what is only of use to the watcher and to those who read it; a full disk keeps no peer out for that."""
+    try:
+        write()
+    except DroplanError as error:
+        host.log.complain(str(error))

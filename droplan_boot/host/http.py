@@ -34,6 +34,10 @@ class Http:
     Args:
         budget: seconds that all requests of this session may take together, retries included.
         clock: tells how much of them is left, and waits between two attempts.
+
+    Attributes:
+        allowance: what the last answer that told said of the API's limit: requests remaining, the limit, and when
+            the oldest request expires (epoch); None when none told.
     """
 
     def __init__(self, clock: Clock, budget: float = 30.0) -> None:
@@ -46,6 +50,7 @@ class Http:
         self._session.verify = trust_store()
         self._session.headers["User-Agent"] = f"droplan/{__version__}"
         self._session.headers["Accept"] = "application/json"
+        self.allowance: tuple[int, int, int] | None = None
         self._clock = clock
         self._deadline = clock.monotonic() + budget
 
@@ -108,7 +113,15 @@ class Http:
                     raise NoAnswerError(f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page")
                 if self._clock.monotonic() > self._deadline:
                     raise late
+            self._take_allowance(response.headers)
             return response.status_code, response.headers, bytes(body)
+
+    def _take_allowance(self, headers: Any) -> None:
+        """Remember how many requests are left, https://docs.digitalocean.com/reference/api/ ("Rate limit")."""
+        told = [headers.get(f"ratelimit-{name}", "") for name in ("remaining", "limit", "reset")]
+        if all(re.fullmatch(r"[0-9]{1,12}", each, re.ASCII) for each in told):
+            remaining, limit, reset = map(int, told)
+            self.allowance = remaining, limit, reset
 
 
 class _Session(requests.Session):

@@ -95,7 +95,7 @@ def closed(files: Files) -> Policy:
 
 
 def store(files: Files, snapshot: Snapshot) -> None:
-    """Write the snapshot.
+    """Write the snapshot, and its outline for the watcher.
 
     Raises:
         DroplanError: it cannot be written; the one before is still there.
@@ -108,6 +108,20 @@ def store(files: Files, snapshot: Snapshot) -> None:
         "peers": [droplet.to_json() for droplet in snapshot.peers],
     }
     files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)
+    files.ensure(paths.OUTLINE, json.dumps(_outline(snapshot.policy)).encode() + b"\n", 0o600)
+
+
+def _outline(policy: Policy) -> dict[str, list[str]]:
+    """Tell the interfaces, and of the private ones the networks (none: not known, the watcher then takes any)."""
+    return {
+        "interfaces": [name for segment in policy.segments for name in segment.interfaces],
+        "networks": [
+            str(network)
+            for segment in policy.segments
+            if not segment.public
+            for network in getattr(segment, "networks", ())
+        ],
+    }
 
 
 def _read(files: Files) -> Any:
