@@ -48,7 +48,7 @@ class Source:
         observed: whether it passed all the same, because droplan only observes.
         services: what it asked for, the last first; the last eight.
         name: the Droplet's, if it is one of the account's that a refresh has seen; else "".
-        why: what keeps that Droplet out: ``region``, ``vpc`` or ``tag``; ``peer`` when nothing does any more; else "".
+        why: what keeps that Droplet out: ``region``, ``vpc`` or ``tag``; ``peer`` when nothing does; else "".
     """
 
     source: str
@@ -87,7 +87,10 @@ def load(files: Files) -> Blocked:
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return Blocked()
     known = _known(files)
-    named = (replace(each, **known[each.source]) if each.source in known else each for each in sources)
+    named = (
+        replace(each, name=known[each.source][0], why=known[each.source][1]) if each.source in known else each
+        for each in sources
+    )
     return Blocked(tuple(named), total, sampled)
 
 
@@ -113,10 +116,10 @@ def identify(files: Files, others: Iterable[tuple[Droplet, str]]) -> None:
     files.ensure(paths.STRANGERS, json.dumps(dict(sorted(found.items()))).encode() + b"\n", 0o644)
 
 
-def _known(files: Files) -> dict[str, dict[str, str]]:
+def _known(files: Files) -> dict[str, tuple[str, str]]:
     try:
         value = json.loads(files.read(paths.STRANGERS) or b"{}")
-        return {str(key): {"name": str(each["name"]), "why": str(each["why"])} for key, each in value.items()}
+        return {str(key): (str(each["name"]), str(each["why"])) for key, each in value.items()}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}
 

@@ -42,9 +42,8 @@ def run(host: Host, *, since: str = "", as_json: bool = False) -> None:
     host.require_root()
     now = host.clock.time()
     found = look(host, now - seconds(since) if since else 0.0)
-    sys.stdout.write(
-        json.dumps({"schema": SCHEMA, **asdict(found)}, indent=1) + "\n" if as_json else render(found, now)
-    )
+    text = json.dumps({"schema": SCHEMA, **asdict(found)}, indent=1) + "\n" if as_json else render(found, now)
+    sys.stdout.write(text)
 
 
 def seconds(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from droplan_boot import paths, settings, watch
@@ -21,11 +22,11 @@ def run(host: Host) -> NoReturn:
     wanted = settings.load(host.environ, host.files)
     host.files.directory(paths.STATE)
     isolated = [sys.executable, "-I", "-S"]
-    os.execve(
+    os.execve(  # noqa: S606 (no shell, no command of others)
         sys.executable,
         [
             *isolated,
-            os.path.join(watch.__path__[0], "__main__.py"),
+            str(Path(watch.__path__[0], "__main__.py")),
             *(str(host.files.real(path)) for path in (paths.STATE, paths.LOCK)),
             str(wanted.interval * 60),
             *isolated,

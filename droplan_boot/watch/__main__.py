@@ -6,8 +6,8 @@ import os
 import sys
 
 if __name__ == "__main__":
-    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 (pathlib is a tenth of the watcher)
-    sys.path.insert(0, os.path.dirname(os.path.dirname(here)))  # noqa: PTH120
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path.insert(0, os.path.dirname(os.path.dirname(here)))
 
     from droplan_boot.watch.loop import main
 

@@ -96,6 +96,6 @@ class Lookups:
         self._filled = now
 
 
-def _bound(table: dict[str, object] | dict[str, None] | dict[str, tuple[float, float]]) -> None:
+def _bound(table: dict[str, None] | dict[str, tuple[float, float]]) -> None:
     while len(table) > REMEMBERED:
-        del table[next(iter(table))]  # type: ignore[arg-type]
+        del table[next(iter(table))]

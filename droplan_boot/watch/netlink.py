@@ -143,7 +143,7 @@ class Line:
         """
         self.socket.send(message)
         self.socket.settimeout(1.0)
-        answer = []
+        answer: list[tuple[int, bytes]] = []
         try:
             while True:
                 count, sender = self.socket.recvfrom_into(self._buffer, 0, socket.MSG_TRUNC)

@@ -65,9 +65,8 @@ def capture(name: str, line: netlink.Line, act: Callable[[], None]) -> None:
 
 def main() -> None:
     """Capture all."""
-    sh(
-        "ip link set lo up; ip link add eth1 type veth peer name far; ip link set far up; ip link set eth1 up; ip address add 10.132.0.2/16 dev eth1"
-    )
+    sh("ip link set lo up; ip link add eth1 type veth peer name far; ip link set far up; ip link set eth1 up")
+    sh("ip address add 10.132.0.2/16 dev eth1")
     sh("iptables-nft -A INPUT -s 192.0.2.1 -j DROP; iptables-nft -t nat -A PREROUTING -j RETURN")
     rules = netlink.Line(netlink.NETFILTER, (rulesets.GROUP,))
     capture("nft-own-table", rules, lambda: sh("nft -f -", OURS))
