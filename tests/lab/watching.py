@@ -1,0 +1,130 @@
+"""The watcher on a lab's Droplet, in the foreground, and what it costs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from droplan_boot.firewall import nflog
+from tests.lab import account
+from tests.lab.hosts import Host
+from tests.lab.program import PROGRAM, Program
+from tests.lab.world import DROPLET_ID
+
+BLOCKED = "/var/lib/droplan/blocked.json"
+
+
+class Watcher:
+    """A watcher that runs.
+
+    Attributes:
+        process: it.
+        program: droplan on the same Droplet.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.process = program.droplet.popen([PROGRAM, "watch"], stderr=subprocess.STDOUT)
+        eventually(lambda: self._exists("watch.json"))
+        self.settle()
+
+    def _exists(self, name: str) -> bool:
+        return self.program.droplet.path(f"/var/lib/droplan/{name}").exists()
+
+    @property
+    def pid(self) -> int:
+        """Its process number, as this machine counts."""
+        inside = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(inside[0]) if inside else self.process.pid
+
+    def settle(self) -> None:
+        """Wait until it has nothing to do."""
+        eventually(lambda: not self.children())
+        time.sleep(1.5)
+        eventually(lambda: not self.children())
+
+    def children(self) -> list[str]:
+        """Return what it has started and what has not ended."""
+        return Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+
+    def pss(self) -> float:
+        """Return its memory in MB: its own, and its share of what it shares."""
+        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+    def ticks(self) -> int:
+        """Return the CPU it has used, in clock ticks, its children's not counted."""
+        words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
+        return int(words[11]) + int(words[12])
+
+    def stop(self) -> str:
+        """End it as systemd does; return what it said."""
+        os.kill(self.pid, signal.SIGTERM)
+        said, _ = self.process.communicate(timeout=10)
+        return said
+
+
+@contextlib.contextmanager
+def watching(program: Program) -> Iterator[Watcher]:
+    """Run a watcher for as long as a block."""
+    watcher = Watcher(program)
+    try:
+        yield watcher
+    finally:
+        if watcher.process.poll() is None:
+            watcher.stop()
+
+
+def copy_what_is_shut_out(program: Program) -> None:
+    """Have the rules send copies to the watcher, where the guard does not do so itself."""
+    peers = [each.private or "" for each in program.lab.peer_droplets]
+    prefix = nflog.prefix(public=False)
+    if program.lab.iptables == "nft":
+        rules = f"""
+        table inet copies {{
+            set seen {{ type ipv4_addr; size 65535; flags dynamic,timeout; timeout 60s; }}
+            chain shut {{
+                type filter hook prerouting priority -171;
+                iifname "eth1" ct state new ip saddr != {{ {", ".join(peers)} }} update @seen {{ ip saddr limit rate 1/second burst 1 packets }} limit rate 200/second log prefix "{prefix}" snaplen {nflog.COPY_BYTES} group {nflog.GROUP}
+            }}
+        }}
+        """  # noqa: E501
+        program.droplet.run(["nft", "-f", "-"], input=rules)
+        return
+    for peer in peers:
+        program.edit(f"-t mangle -A PREROUTING -i eth1 -s {peer} -j RETURN")
+    limit = "--hashlimit-mode srcip --hashlimit-upto 2/sec --hashlimit-burst 1 --hashlimit-name copies"
+    program.edit(
+        f"-t mangle -A PREROUTING -i eth1 -m conntrack --ctstate NEW -m hashlimit {limit} -m limit --limit 200/sec "
+        f"-j NFLOG --nflog-prefix {prefix} --nflog-group {nflog.GROUP}"
+    )
+
+
+def newcomer(host: Host, number: int = 50) -> account.Droplet:
+    """Return the Droplet that a host is, once the account lists it."""
+    return account.Droplet(DROPLET_ID + number, "newcomer", host.address, host.public.ipv4)
+
+
+def blocked(program: Program) -> dict[str, Any]:
+    """Return what ``droplan blocked --json`` says."""
+    return dict(json.loads(program.run("blocked", "--json").stdout))
+
+
+def eventually(holds: Callable[[], object], patience: float = 20.0) -> float:
+    """Wait for something to hold; return how long that took.
+
+    Raises:
+        AssertionError: it never did.
+    """
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < patience, "it never came about"
+        time.sleep(0.02)
+    return time.monotonic() - began
