@@ -27,6 +27,7 @@ NAMES: Final = (
     "DROPLAN_BACKEND",
     "DROPLAN_INTERVAL",
     "DROPLAN_FAIL_CLOSED",
+    "DROPLAN_WATCH",
     "DROPLAN_LOCK_METADATA",
     "DROPLAN_METADATA_URL",
     "DIGITALOCEAN_API_URL",
@@ -48,6 +49,7 @@ class Settings:
         backend: ``auto``, ``iptables`` or ``nftables``.
         interval: minutes between refreshes, 1 to 60.
         fail_closed: close the interface when the first answer cannot be had.
+        watch: have the watcher run, where systemd does.
         lock_metadata: only root may reach the metadata service.
         api_url: base of the API, https.
         metadata_url: base of the metadata service.
@@ -61,6 +63,7 @@ class Settings:
     backend: str = "auto"
     interval: int = 5
     fail_closed: bool = False
+    watch: bool = True
     lock_metadata: bool = False
     api_url: str = "https://api.digitalocean.com"
     metadata_url: str = "http://169.254.169.254"
@@ -117,7 +120,9 @@ def read(data: bytes) -> dict[str, str]:
 def render(values: Mapping[str, str]) -> bytes:
     """Write the settings file that :func:`read` reads."""
     lines = [f"{name}={values[name]}" for name in NAMES if name in values]
-    head = "# droplan's settings. After a change: droplan refresh (droplan install for DROPLAN_INTERVAL)."
+    head = (
+        "# droplan's settings. After a change: droplan refresh (droplan install for DROPLAN_INTERVAL, DROPLAN_WATCH)."
+    )
     return "\n".join([head, *lines, ""]).encode()
 
 
@@ -149,6 +154,7 @@ def parse(values: Mapping[str, str]) -> Settings:
         backend=get("DROPLAN_BACKEND", _one_of(BACKENDS), default.backend),
         interval=get("DROPLAN_INTERVAL", _interval, default.interval),
         fail_closed=get("DROPLAN_FAIL_CLOSED", _flag, default.fail_closed),
+        watch=get("DROPLAN_WATCH", _flag, default.watch),
         lock_metadata=get("DROPLAN_LOCK_METADATA", _flag, default.lock_metadata),
         api_url=get("DIGITALOCEAN_API_URL", _url("https"), default.api_url),
         metadata_url=get("DROPLAN_METADATA_URL", _url("http", "https"), default.metadata_url),

@@ -19,7 +19,7 @@ REPAIRED: Final = 10
 LONGEST_S: Final = 120.0
 """A refresh ends itself within a minute; what has not ended after two never will."""
 
-_ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
 class Child:
@@ -41,7 +41,7 @@ class Child:
         self.pid = os.posix_spawn(
             program[0],
             [*program, *verb],
-            _ENVIRONMENT,
+            ENVIRONMENT,
             file_actions=silence,
             setsigmask=(),
             setsigdef=(signal.SIGCHLD, signal.SIGPIPE),

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 
-from droplan_boot.watch import children, links, lookups, netlink, nflog, rulesets, shut_out
+from droplan_boot.watch import children, links, lookups, netlink, nflog, outline, rulesets, shut_out
 from droplan_boot.watch.children import Child
 from droplan_boot.watch.healing import Healing
 from droplan_boot.watch.links import Links
@@ -40,10 +40,13 @@ class Watcher:
         program: how droplan is started: interpreter, options, file.
         state: droplan's files.
         interval: seconds between two refreshes of the schedule's.
+        settings: the settings file.
     """
 
-    def __init__(self, program: list[str], state: State, interval: float) -> None:
+    def __init__(self, program: list[str], state: State, interval: float, settings: str) -> None:
         now = time.monotonic()
+        self.settings = settings
+        self.origin = self._origin(program, settings)
         self.program = program
         self.state = state
         self.child: Child | None = None
@@ -65,6 +68,11 @@ class Watcher:
         # Another program's restore of 10,000 rules tells a few megabytes before we get to read any.
         self.rules = self._open("changes of nftables", netlink.NETFILTER, (rulesets.GROUP,), 1 << 22)
         self.cards = self._open("changes of links", netlink.ROUTE, links.GROUPS, 1 << 20)
+
+    @staticmethod
+    def _origin(program: list[str], settings: str) -> list[tuple[int, int] | None]:
+        """Tell one version of the program and its settings from another."""
+        return [outline.stamp(program[-1]), outline.stamp(settings)]
 
     def _open(
         self, what: str, protocol: int, groups: tuple[int, ...] = (), backlog: int = 1 << 18
@@ -202,6 +210,8 @@ class Watcher:
         elif self.overdue.look(self.state.mark(), False, now):
             self.healing.refreshed()
             self._learn()
+        if self.origin != self._origin(self.program, self.settings):
+            self._become_new(now)
         self.healing.quiet(now)
         heal = self.healing.next()
         if self.links_due is not None and now >= self.links_due:
@@ -233,7 +243,7 @@ class Watcher:
         else:
             self.healing.ended(status == children.REPAIRED, now)
             if status not in (0, children.REPAIRED):
-                say(f"A repair ended with status {status}; {'/var/log/droplan.log'} says why")
+                say(f"A repair ended with status {status}: /var/log/droplan.log says why")
                 self._again(child, now)
             elif status == children.REPAIRED:
                 say(f"Put back in {now - child.began:.2f} s what another program had changed")
@@ -255,6 +265,15 @@ class Watcher:
         if self.links.covered != frozenset(names):
             self.links.covered = frozenset(names)
             self._ask_links()
+
+    def _become_new(self, now: float) -> None:
+        """Give way to what was installed since we started, a new program or new settings, in this process."""
+        self.origin = self._origin(self.program, self.settings)
+        self._write(now)
+        try:
+            os.execve(self.program[0], [*self.program, "watch"], children.ENVIRONMENT)
+        except OSError as error:
+            say(f"{self.program[-1]} cannot be started: {error.strerror}")
 
     def _write(self, now: float) -> None:
         try:
@@ -286,13 +305,13 @@ def main(arguments: list[str]) -> int:
     """Watch until a signal ends it.
 
     Args:
-        arguments: state folder, lock file, interval in seconds, and how droplan is started.
+        arguments: state folder, lock file, settings file, interval in seconds, and how droplan is started.
     """
-    folder, lock, interval, *program = arguments
+    folder, lock, settings, interval, *program = arguments
     waker, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     try:
-        watcher = Watcher(program, State(folder, lock), float(interval))
+        watcher = Watcher(program, State(folder, lock), float(interval), settings)
     except OSError:
         sys.stderr.write("droplan: another watcher is running: `systemctl stop droplan-watch` ends it\n")
         return 1

@@ -100,6 +100,15 @@ class State:
             return None
 
 
+def stamp(path: str) -> tuple[int, int] | None:
+    """Tell one version of a file from another; None when there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def number(address: str) -> int | None:
     """Turn an IPv4 address into a number; None for anything else."""
     try:
