@@ -54,7 +54,7 @@ def problem(host: Host, services: Services) -> str | None:
 
 
 def put(host: Host, services: Services) -> None:
-    """Install it, and start it anew, for what runs may be of another unit. (It takes up a new program by itself.)"""
+    """Install it, and start it anew: what runs may be of another unit. A new program it takes up by itself."""
     host.files.write(UNIT, UNIT_TEXT.encode(), 0o644)
     services.enable(UNIT_NAME, start=False)
     host.runner.run(["systemctl", "restart", UNIT_NAME])

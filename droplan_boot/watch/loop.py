@@ -271,7 +271,7 @@ class Watcher:
         self.origin = self._origin(self.program, self.settings)
         self._write(now)
         try:
-            os.execve(self.program[0], [*self.program, "watch"], children.ENVIRONMENT)
+            os.execve(self.program[0], [*self.program, "watch"], children.ENVIRONMENT)  # noqa: S606 (ourselves)
         except OSError as error:
             say(f"{self.program[-1]} cannot be started: {error.strerror}")
 
