@@ -29,9 +29,6 @@ MOST_A_SECOND: Final = 250
 _LINKS_SETTLE_S: Final = 0.2
 _LINKS_TRIES: Final = 5
 
-_TOOLS: Final = ("nft", "iptables-nft-re", "ip6tables-nft-r", "iptables-restor", "ip6tables-resto")
-"""What droplan writes rules with, as the kernel tells the names of processes."""
-
 
 class Watcher:
     """All that it knows, and its lines to the kernel.
@@ -174,7 +171,7 @@ class Watcher:
         # Every droplan holds the lock while it writes, and reads back what it wrote.
         busy = self.child is not None or self.state.busy()
         for change in changes:
-            if not (busy and change.process in _TOOLS and not change.removed):
+            if change.foreign(busy):
                 self.healing.heard(change.level, change.process, now)
 
     def _hear_cards(self, line: netlink.Line) -> None:

@@ -21,6 +21,9 @@ MAYBE: Final = 1
 SURE: Final = 2
 """Something of ours was touched."""
 
+_TOOLS: Final = ("nft", "iptables-nft-re", "ip6tables-nft-r", "iptables-restor", "ip6tables-resto")
+"""What droplan writes rules with, as the kernel tells the names of processes."""
+
 _SUBSYSTEM: Final = 10
 _DELTABLE: Final = 2
 _NEWCHAIN, _DELCHAIN = 3, 5
@@ -49,6 +52,18 @@ class Change:
         self.level = level
         self.process = process
         self.removed = removed
+
+    def foreign(self, busy: bool) -> bool:
+        """Say whether somebody else made it.
+
+        Every droplan holds a lock while it writes, and reads back what it wrote before it lets go. The process number
+        that the kernel tells would not help: it is that of a command which has ended by now. Somebody else's restore
+        within the same tenth of a second is taken for ours, and found by the next refresh.
+
+        Args:
+            busy: whether a droplan is at work.
+        """
+        return not busy or self.removed or self.process not in _TOOLS
 
 
 class Transactions:

@@ -13,7 +13,7 @@ import pytest
 from droplan_boot import __version__, cli, errors, paths
 from droplan_boot.host.files import Files
 
-VERBS = ("refresh", "install", "status", "restore", "uninstall")
+VERBS = ("refresh", "install", "status", "restore", "uninstall", "blocked", "watch")
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,11 @@ def test_who_is_not_root_is_told_so(
         (["install", "--dry-run"], ("install", {"dry_run": True})),
         (["status"], ("status", {"as_json": False})),
         (["status", "--json"], ("status", {"as_json": True})),
-        (["restore"], ("restore", {})),
+        (["restore"], ("restore", {"repair": False, "links": False})),
+        (["restore", "--repair", "--links"], ("restore", {"repair": True, "links": True})),
+        (["blocked"], ("blocked", {"since": "", "as_json": False})),
+        (["blocked", "--since", "1h", "--json"], ("blocked", {"since": "1h", "as_json": True})),
+        (["watch"], ("watch", {})),
         (["uninstall"], ("uninstall", {})),
     ],
 )

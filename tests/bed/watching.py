@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from droplan_boot.firewall import nflog
-from tests.lab import account
-from tests.lab.hosts import Host
-from tests.lab.program import PROGRAM, Program
-from tests.lab.world import DROPLET_ID
+from tests.bed import account
+from tests.bed.hosts import Host
+from tests.bed.program import PROGRAM, Program
+from tests.bed.world import DROPLET_ID
 
 BLOCKED = "/var/lib/droplan/blocked.json"
 
@@ -107,9 +107,9 @@ def copy_what_is_shut_out(program: Program) -> None:
     )
 
 
-def newcomer(host: Host, number: int = 50) -> account.Droplet:
+def newcomer(host: Host, number: int = 50) -> account.ListedDroplet:
     """Return the Droplet that a host is, once the account lists it."""
-    return account.Droplet(DROPLET_ID + number, "newcomer", host.address, host.public.ipv4)
+    return account.ListedDroplet(DROPLET_ID + number, "newcomer", host.address, host.public.ipv4)
 
 
 def blocked(program: Program) -> dict[str, Any]:
