@@ -64,6 +64,11 @@ class Watcher:
         words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
         return int(words[11]) + int(words[12])
 
+    def worked(self) -> int:
+        """Return the CPU that its children have used which ended: none has ended while this stays the same."""
+        words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
+        return int(words[13]) + int(words[14])
+
     def stop(self) -> str:
         """End it as systemd does; return what it said."""
         os.kill(self.pid, signal.SIGTERM)
@@ -89,10 +94,11 @@ def copy_what_is_shut_out(program: Program) -> None:
     if program.lab.iptables == "nft":
         rules = f"""
         table inet copies {{
+            set peers {{ type ipv4_addr; elements = {{ {", ".join(peers)} }}; }}
             set seen {{ type ipv4_addr; size 65535; flags dynamic,timeout; timeout 60s; }}
             chain shut {{
                 type filter hook prerouting priority -171;
-                iifname "eth1" ct state new ip saddr != {{ {", ".join(peers)} }} update @seen {{ ip saddr limit rate 1/second burst 1 packets }} limit rate 200/second log prefix "{prefix}" snaplen {nflog.COPY_BYTES} group {nflog.GROUP}
+                iifname "eth1" ct state new ip saddr != @peers update @seen {{ ip saddr limit rate 1/second burst 1 packets }} limit rate 200/second log prefix "{prefix}" snaplen {nflog.COPY_BYTES} group {nflog.GROUP}
             }}
         }}
         """  # noqa: E501
