@@ -115,7 +115,8 @@ class TestRegister:
         "data",
         [
             b"", b"[]", b"{}", b"\xff", b'{"total": 1, "sources": 7}', b'{"total": "x", "sources": []}',
-            b"[" * 99_999, b'{"total": 1e400, "sources": []}', b'{"total": 0, "sampled": true, "sources": [{"source": "10.0.0.1"}]}',
+            b"[" * 99_999, b'{"total": 1e400, "sources": []}',
+            b'{"total": 0, "sampled": true, "sources": [{"source": "10.0.0.1"}]}',
         ],
     )  # fmt: skip
     def test_a_file_that_makes_no_sense_is_left_out(self, data: bytes, register: Register, files: Files) -> None:
