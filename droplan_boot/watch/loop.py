@@ -152,7 +152,7 @@ class Watcher:
             interface = ""
         self.register.note(packet, interface, time.time())
         source = number(packet.source)
-        if packet.public or packet.observed or source is None:
+        if packet.public or source is None:
             return
         if not self.networks or any(first <= source <= last for first, last in self.networks):
             self.lookups.knocked(packet.source, now)
