@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import select
@@ -78,9 +77,9 @@ class Watcher:
             line = netlink.Line(protocol, groups, backlog)
             if not groups:
                 nflog.listen(line)
+        except nflog.TakenError:
+            raise
         except (OSError, netlink.MissedError) as error:
-            if isinstance(error, OSError) and error.errno == errno.EBUSY:
-                raise
             say(f"This kernel tells nothing of {what} ({error}): the schedule sees to it")
             return None
         self.poll.register(line.fileno(), select.POLLIN)
@@ -309,7 +308,7 @@ def main(arguments: list[str]) -> int:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     try:
         watcher = Watcher(program, State(folder, lock), float(interval), settings)
-    except OSError:
+    except nflog.TakenError:
         sys.stderr.write("droplan: another watcher is running: `systemctl stop droplan-watch` ends it\n")
         return 1
 

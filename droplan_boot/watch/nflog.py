@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 
@@ -64,11 +65,16 @@ class ShutOut:
         self.observed = observed
 
 
+class TakenError(Exception):
+    """Another program listens to the group."""
+
+
 def listen(line: netlink.Line, group: int = nflog.GROUP) -> None:
     """Have the kernel send what the rules copy to a group.
 
     Raises:
-        OSError: it will not: EBUSY, another listener has the group; EINVAL and others, it knows no NFLOG.
+        TakenError: another listener has the group.
+        OSError: it knows no NFLOG.
     """
     for attribute in (
         netlink.attribute(_COMMAND, b"\x01"),  # NFULNL_CFG_CMD_BIND
@@ -76,7 +82,14 @@ def listen(line: netlink.Line, group: int = nflog.GROUP) -> None:
         netlink.attribute(_THRESHOLD, struct.pack("!I", 1)),  # a message a packet, at once
     ):
         head = struct.pack("!BBH", 0, 0, group)
-        line.ask(netlink.request(_CONFIG, netlink.ACK, head + attribute))
+        try:
+            line.ask(netlink.request(_CONFIG, netlink.ACK, head + attribute))
+        except OSError as error:
+            # A group belongs to whoever bound it (nfulnl_recv_config: EPERM; EBUSY while it is being given up). That
+            # we are root, the line has shown.
+            if error.errno in (errno.EPERM, errno.EBUSY):
+                raise TakenError from None
+            raise
 
 
 def parse(payload: bytes) -> ShutOut | None:

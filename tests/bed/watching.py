@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import signal
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -24,14 +26,27 @@ BLOCKED = "/var/lib/droplan/blocked.json"
 class Watcher:
     """A watcher that runs.
 
+    Args:
+        program: droplan on the same Droplet.
+        interval: seconds between refreshes, where the settings' minutes are too long to wait.
+
     Attributes:
         process: it.
-        program: droplan on the same Droplet.
+        program: as above.
     """
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, interval: int | None = None) -> None:
         self.program = program
-        self.process = program.droplet.popen([PROGRAM, "watch"], stderr=subprocess.STDOUT)
+        command = [PROGRAM, "watch"]
+        if interval:
+            # What the verb becomes, with another interval.
+            found = program.droplet.run(["sh", "-c", "ls -d /var/lib/droplan/zipapp/*/site-packages"]).stdout.split()[
+                0
+            ]
+            python = ["/usr/bin/python3", "-I", "-S"]
+            files = ["/var/lib/droplan", "/run/droplan.lock", "/etc/droplan/droplan.env"]
+            command = [*python, f"{found}/droplan_boot/watch/__main__.py", *files, str(interval), *python, PROGRAM]
+        self.process = program.droplet.popen(command, stderr=subprocess.STDOUT)
         eventually(lambda: self._exists("watch.json"))
         self.settle()
 
@@ -77,9 +92,9 @@ class Watcher:
 
 
 @contextlib.contextmanager
-def watching(program: Program) -> Iterator[Watcher]:
+def watching(program: Program, interval: int | None = None) -> Iterator[Watcher]:
     """Run a watcher for as long as a block."""
-    watcher = Watcher(program)
+    watcher = Watcher(program, interval)
     try:
         yield watcher
     finally:
@@ -134,3 +149,37 @@ def eventually(holds: Callable[[], object], patience: float = 20.0) -> float:
         assert time.monotonic() - began < patience, "it never came about"
         time.sleep(0.02)
     return time.monotonic() - began
+
+
+def flood(source: Host, target: Host, seconds: float, rate: int = 10_000) -> int:
+    """Send SYNs from ever other addresses of the private network; return how many.
+
+    Args:
+        source: who sends.
+        target: to whom.
+        seconds: how long.
+        rate: how many a second, at most.
+    """
+    head = b"".join(bytes.fromhex(each.private.mac.replace(":", "")) for each in (target, source)) + b"\x08\x00"
+    sent = 0
+    with source.inside(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)) as wire:
+        wire.bind(("eth1", 0))
+        began = time.monotonic()
+        while time.monotonic() < began + seconds:
+            for _ in range(200):
+                sent += 1
+                ends = struct.pack("!BBH", 10, 132, 4096 + sent % 60_000) + socket.inet_aton(target.address)
+                ip = struct.pack("!BBHHHBBH", 0x45, 0, 40, sent & 0xFFFF, 0, 64, 6, 0) + ends
+                ip = ip[:10] + struct.pack("!H", _checksum(ip)) + ip[12:]
+                tcp = struct.pack("!HHIIBBHHH", 40000, 5432, 1, 0, 0x50, 2, 64240, 0, 0)
+                part = ends + struct.pack("!BBH", 0, 6, 20) + tcp
+                wire.send(head + ip + tcp[:16] + struct.pack("!H", _checksum(part)) + tcp[18:])
+            time.sleep(max(0.0, began + sent / rate - time.monotonic()))
+    return sent
+
+
+def _checksum(data: bytes) -> int:
+    """RFC 1071."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
