@@ -46,7 +46,7 @@ class NoAnswerError(DroplanError):
 
     def closed(self) -> NoAnswerError:
         """Tell the same of a Droplet whose interface was closed for want of an answer."""
-        return type(self)(self.why, self.advice, "the interface is closed to all but DROPLAN_ALLOW")
+        return NoAnswerError(self.why, self.advice, "the interface is closed to all but DROPLAN_ALLOW")
 
 
 class TokenError(NoAnswerError):

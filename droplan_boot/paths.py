@@ -13,6 +13,9 @@ LOG: Final = Path("/var/log/droplan.log")
 STATE: Final = Path("/var/lib/droplan")
 SNAPSHOT: Final = STATE / "snapshot.json"
 REPORT: Final = STATE / "status.json"
+SHARED: Final = STATE / "shared.json"
+SHARED_BASE: Final = STATE / "shared.base"
+PUBLISH: Final = Path("/etc/droplan/publish.env")
 LOCK: Final = Path("/run/droplan.lock")
 
 UNFINISHED: Final = STATE / "unfinished"

@@ -13,6 +13,7 @@ from droplan_boot import paths
 from droplan_boot.access import allow
 from droplan_boot.access.allow import Allow
 from droplan_boot.errors import UsageError
+from droplan_boot.host import openssl
 from droplan_boot.host.files import Files
 
 _Value = TypeVar("_Value")
@@ -29,6 +30,9 @@ NAMES: Final = (
     "DROPLAN_FAIL_CLOSED",
     "DROPLAN_LOCK_METADATA",
     "DROPLAN_METADATA_URL",
+    "DROPLAN_SHARED",
+    "DROPLAN_SHARED_KEY",
+    "DROPLAN_SHARED_TRUST",
     "DIGITALOCEAN_API_URL",
 )
 SCOPES: Final = ("region", "vpc", "account")
@@ -49,6 +53,9 @@ class Settings:
         interval: minutes between refreshes, 1 to 60.
         fail_closed: close the interface when the first answer cannot be had.
         lock_metadata: only root may reach the metadata service.
+        shared: https address of the bucket (and prefix) where the fleet's publisher writes; "" to ask the API.
+        shared_key: ``ID:SECRET`` that may read there. Never shown by ``repr``.
+        shared_trust: the publisher's public keys, one or two.
         api_url: base of the API, https.
         metadata_url: base of the metadata service.
     """
@@ -62,6 +69,9 @@ class Settings:
     interval: int = 5
     fail_closed: bool = False
     lock_metadata: bool = False
+    shared: str = ""
+    shared_key: str = field(default="", repr=False)
+    shared_trust: tuple[str, ...] = ()
     api_url: str = "https://api.digitalocean.com"
     metadata_url: str = "http://169.254.169.254"
 
@@ -121,11 +131,12 @@ def render(values: Mapping[str, str]) -> bytes:
     return "\n".join([head, *lines, ""]).encode()
 
 
-def parse(values: Mapping[str, str]) -> Settings:
+def parse(values: Mapping[str, str], optional: tuple[str, ...] = ()) -> Settings:
     """Check every value.
 
     Args:
         values: settings by name, as :func:`merged` returns them.
+        optional: settings that may be missing although others call for them.
 
     Raises:
         UsageError: a value is none its setting can have.
@@ -136,6 +147,11 @@ def parse(values: Mapping[str, str]) -> Settings:
     default = Settings()
     if values.get("DROPLAN_LOCK_METADATA", "").lower() == "true":
         _require_address("DROPLAN_METADATA_URL", values.get("DROPLAN_METADATA_URL", default.metadata_url))
+
+    if "DROPLAN_SHARED" in values:
+        for name in ("DROPLAN_SHARED_KEY", "DROPLAN_SHARED_TRUST"):
+            if name not in values and name not in optional:
+                raise UsageError(f"DROPLAN_SHARED is set and {name} is not: set it as well")
 
     def get(name: str, convert: Callable[[str, str], _Value], otherwise: _Value) -> _Value:
         return convert(name, values[name]) if name in values else otherwise
@@ -150,6 +166,9 @@ def parse(values: Mapping[str, str]) -> Settings:
         interval=get("DROPLAN_INTERVAL", _interval, default.interval),
         fail_closed=get("DROPLAN_FAIL_CLOSED", _flag, default.fail_closed),
         lock_metadata=get("DROPLAN_LOCK_METADATA", _flag, default.lock_metadata),
+        shared=get("DROPLAN_SHARED", _url("https"), default.shared),
+        shared_key=get("DROPLAN_SHARED_KEY", _store_key, default.shared_key),
+        shared_trust=get("DROPLAN_SHARED_TRUST", _public_keys, default.shared_trust),
         api_url=get("DIGITALOCEAN_API_URL", _url("https"), default.api_url),
         metadata_url=get("DROPLAN_METADATA_URL", _url("http", "https"), default.metadata_url),
     )
@@ -182,6 +201,19 @@ def _tag(name: str, value: str) -> str:
     if not re.fullmatch(r"[\w:-]{1,255}", value, re.ASCII):
         raise UsageError(f"{name}={value} is no tag: tags hold letters, digits, colons, dashes and underscores")
     return value
+
+
+def _store_key(name: str, value: str) -> str:
+    if not re.fullmatch(r"[\w./+=-]+:[\w./+=-]+", value, re.ASCII):
+        raise UsageError(f"{name} is not ID:SECRET: paste both halves of the bucket's key, with a colon between them")
+    return value
+
+
+def _public_keys(name: str, value: str) -> tuple[str, ...]:
+    keys = tuple(dict.fromkeys(value.replace(",", " ").split()))
+    if not 1 <= len(keys) <= 2 or not all(map(openssl.is_public_key, keys)):
+        raise UsageError(f"{name} is not one or two public keys: set what `droplan fleet key FILE` prints")
+    return keys
 
 
 def _flag(name: str, value: str) -> bool:

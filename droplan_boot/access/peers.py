@@ -19,11 +19,13 @@ class Peers:
         private: the peers' private IPv4 addresses, each once, ascending.
         public: their public addresses, IPv4 before IPv6, each once, ascending.
         droplets: the Droplets that have them.
+        listed: whether this Droplet is listed itself, as its peers need it to be.
     """
 
     private: tuple[Address, ...]
     public: tuple[Address, ...]
     droplets: tuple[Droplet, ...]
+    listed: bool = True
 
 
 def select(
@@ -64,11 +66,15 @@ def select(
             found.append(droplet)
             private.update(droplet.private)
             public.update(droplet.public)
-    return Peers(_ascending(private), _ascending(public), tuple(found))
+    return Peers(_ascending(private), _ascending(public), tuple(found), own is not None)
 
 
-def _own_and_peered(own: Droplet, peerings: Iterable[tuple[str, str]]) -> frozenset[str]:
+def _own_and_peered(own: Droplet | None, peerings: Iterable[tuple[str, str]]) -> frozenset[str]:
     """Name the VPCs whose Droplets are peers in scope ``vpc``: our own and those with an active peering to it."""
+    if own is None:
+        raise NoAnswerError(
+            "this Droplet is not listed yet, and DROPLAN_SCOPE=vpc needs to know its VPC", "the next run may see it"
+        )
     vpc = own.vpc
     if vpc is None:
         raise _not_permitted("DROPLAN_SCOPE=vpc", "vpc:read")

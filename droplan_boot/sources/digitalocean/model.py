@@ -45,7 +45,7 @@ def droplet(value: object) -> Droplet:
     tags = optional(value, "tags", list, None)
     return Droplet(
         id=identity(value, "id"),
-        name=_name(optional(value, "name", str, "")),
+        name=shown(optional(value, "name", str, "")),
         region=text(member(member(value, "region", dict), "slug", str)),
         tags=None if tags is None else tuple(text(tag) for tag in tags),
         vpc=optional(value, "vpc_uuid", str, None) or None,
@@ -54,8 +54,8 @@ def droplet(value: object) -> Droplet:
     )
 
 
-def _name(value: str) -> str:
-    """Take what a terminal would obey out of a name; no rule depends on it, so it is no reason to refuse."""
+def shown(value: str) -> str:
+    """Take what a terminal would obey out of a Droplet's name; no rule depends on it, so it is no reason to refuse."""
     return "".join(char if char.isprintable() else "?" for char in value)[:255]
 
 
@@ -134,9 +134,21 @@ def ipv6(value: str) -> ipaddress.IPv6Address:
     return address
 
 
+class MalformedError(NoAnswerError):
+    """An answer is of the wrong shape.
+
+    Args:
+        what: the part that is.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"DigitalOcean's answer is malformed ({what})",
+            "look at https://status.digitalocean.com if the next run says the same",
+        )
+        self.what = what
+
+
 def malformed(what: str) -> NoAnswerError:
     """Make the error for an answer of the wrong shape."""
-    return NoAnswerError(
-        f"DigitalOcean's answer is malformed ({what})",
-        "look at https://status.digitalocean.com if the next run says the same",
-    )
+    return MalformedError(what)
