@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -101,11 +102,15 @@ def merged(environ: Mapping[str, str], files: Files) -> dict[str, str]:
     for name in (*stored, *(name for name in environ if name.startswith("DROPLAN_"))):
         if name not in NAMES:
             raise _unknown(name)
-    return {name: value for name, value in {**_one_token(stored), **_one_token(known)}.items() if value}
+    return {name: value for name, value in {**one_token(stored), **one_token(known)}.items() if value}
 
 
-def read(data: bytes) -> dict[str, str]:
-    """Parse the settings file: ``NAME=value`` lines, values bare or in quotes, ``#`` comments.
+def read(data: bytes, path: Path = paths.SETTINGS) -> dict[str, str]:
+    """Parse a settings file: ``NAME=value`` lines, values bare or in quotes, ``#`` comments.
+
+    Args:
+        data: its bytes.
+        path: where it is, for messages.
 
     Raises:
         UsageError: a line is something else.
@@ -117,7 +122,7 @@ def read(data: bytes) -> dict[str, str]:
             continue
         name, equals, value = line.removeprefix("export ").partition("=")
         if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
-            raise UsageError(f"{paths.SETTINGS}, line {number}, is not NAME=value: mend that line")
+            raise UsageError(f"{path}, line {number}, is not NAME=value: mend that line")
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         values[name] = value
@@ -174,7 +179,7 @@ def parse(values: Mapping[str, str], optional: tuple[str, ...] = ()) -> Settings
     )
 
 
-def _one_token(values: Mapping[str, str]) -> dict[str, str]:
+def one_token(values: Mapping[str, str]) -> dict[str, str]:
     """Keep the token that counts, as ``DO_KEY``."""
     rest = {name: value for name, value in values.items() if name not in TOKEN_NAMES}
     tokens = [values[name] for name in TOKEN_NAMES if values.get(name)]

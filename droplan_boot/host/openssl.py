@@ -1,7 +1,7 @@
 """Sign and verify with the machine's own openssl(1): ECDSA on P-256 with SHA-256.
 
-By command, not by a library: every distribution has it and mends it, a private key stays in a program made for it, and a
-verification costs 6 ms. OpenSSL 1.0.2 and later know these options.
+By command, not by a library: every distribution has it and mends it, a private key stays in a program made for it,
+and a verification costs 6 ms. OpenSSL 1.0.2 and later know these options.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from droplan_boot.errors import NoAnswerError, TokenError
@@ -52,7 +53,7 @@ class Asking:
         Raises:
             NoAnswerError: a page could not be had.
         """
-        began = self.clock.time()
+        began, taken = self.clock.monotonic(), self.clock.time()
         droplets: dict[int, Droplet] = {}
         totals = []
         for kind in ("", "&type=gpus"):  # the plain list omits GPU Droplets
@@ -63,7 +64,17 @@ class Asking:
             raise NoAnswerError(
                 "the account of this token has no Droplet at all", "use a token of the account that the fleet is of"
             )
-        return Sweep(began, self.clock.time(), droplets, all(totals), self._peerings())
+        return Sweep(began, self.clock.monotonic(), taken, droplets, all(totals), self._peerings())
+
+    def used(self) -> int:
+        """Count the requests of the last hour."""
+        with self._lock:
+            return self.pace.used(self.clock.monotonic())
+
+    def between_listings(self, droplets: int, *, actions: bool) -> float:
+        """Tell the seconds from one listing's begin to the next one's; see :meth:`Pace.between_listings`."""
+        with self._lock:
+            return self.pace.between_listings(self.clock.monotonic(), droplets, actions=actions)
 
     def one(self, number: int) -> Droplet | None:
         """Ask about one Droplet; None when the account has none of that number.
@@ -102,7 +113,7 @@ class Asking:
         first, total = self._page(path, 1)
         found = {droplet.id: droplet for droplet in first}
         rest = range(2, -(-total // pace.PAGE) + 1)
-        for page, said in self._several([lambda number=number: self._page(path, number) for number in rest], meanwhile):
+        for page, said in self._several([partial(self._page, path, number) for number in rest], meanwhile):
             found.update({droplet.id: droplet for droplet in page})
             total = total if said == total else -1
         return found, total

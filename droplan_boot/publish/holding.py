@@ -81,7 +81,10 @@ class Holding:
             if found is None or found.holder != self.me:
                 break
             # One that stands by said so meanwhile, or the write that failed had succeeded.
-            self.held, self._etag = replace(self.held, standby=found.standby, beat=max(found.beat, self.held.beat)), etag
+            self.held, self._etag = (
+                replace(self.held, standby=found.standby, beat=max(found.beat, self.held.beat)),
+                etag,
+            )
         self.held = None
         return False
 

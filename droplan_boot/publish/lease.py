@@ -1,7 +1,7 @@
 """Whose turn it is to publish. Pure.
 
-The lease is an object that its holder writes over every few seconds. Clocks of two machines are never compared: whoever
-sees the same beat for LAPSE_S of its own clock takes the lease over, on condition that it still is that version.
+The lease is an object that its holder writes over every few seconds. Clocks of two machines are never compared:
+whoever sees the same beat for LAPSE_S of its own clock takes the lease over, if it still is that version then.
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ def turn(me: str, found: Lease | None, seen: Watched | None, now: float) -> Turn
 def beaten(lease: Lease, me: str) -> Lease:
     """Renew or take over: one beat more; who has not said for long that it stands by is left out."""
     beat = lease.beat + 1
-    standby = tuple(
-        (name, since) for name, since in lease.standby if name != me and beat - since <= STANDBY_BEATS
-    )
+    standby = tuple((name, since) for name, since in lease.standby if name != me and beat - since <= STANDBY_BEATS)
     return replace(lease, holder=me, beat=beat, standby=standby)
 
 

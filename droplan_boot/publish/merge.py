@@ -1,8 +1,9 @@
 """What to make of listings that change while they are read. Pure.
 
 A list of 50 pages is almost never of one moment: an entry that slips from one page to another while they are read is
-missed although it is there. So present means present, and absent means: ask for it by its number, and believe 404 alone.
-More absent than the budget can ask about are gone when two complete listings lack them, one begun after the other ended.
+missed although it is there. So present means present, and absent means: ask for it by its number, and believe 404
+alone. More absent than the budget can ask about are gone when two complete listings lack them, one begun after the
+other ended.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ class Sweep:
     """One reading of all pages.
 
     Args:
-        began, ended: when, in seconds of one clock.
+        began, ended: when, in seconds of one monotonic clock.
+        taken: when it began, in seconds since the epoch.
         droplets: all that were on a page, by number.
         complete: whether the list held still: its total was the same on every page, and that many were found.
         peerings: the active VPC peerings; None where the token may not see them.
@@ -27,6 +29,7 @@ class Sweep:
 
     began: float
     ended: float
+    taken: float
     droplets: Mapping[int, Droplet]
     complete: bool
     peerings: tuple[tuple[str, str], ...] | None = ()

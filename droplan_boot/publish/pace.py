@@ -1,6 +1,6 @@
-"""How often a publisher may ask: below the API's limits, which are 5,000 requests an hour and 250 a minute a token. Pure.
+"""How often a publisher may ask: below the API's 5,000 requests an hour and 250 a minute a token. Pure.
 
-https://docs.digitalocean.com/reference/api/digitalocean/#section/Introduction/Rate-Limit : each request ages out on its own.
+https://docs.digitalocean.com/reference/api/digitalocean/ "Rate Limit": each request ages out on its own.
 """
 
 from __future__ import annotations

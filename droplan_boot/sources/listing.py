@@ -82,7 +82,7 @@ class Listing:
     vouched: bool = False
 
     def own(self, droplet_id: int) -> Droplet | None:
-        """Find this Droplet in a complete listing: whoever does not list it, and is not vouched for, lists another account.
+        """Find this Droplet in a complete listing: whoever does not list it lists another's, unless vouched for.
 
         Args:
             droplet_id: this Droplet's number.

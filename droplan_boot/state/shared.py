@@ -60,7 +60,6 @@ def load(files: Files) -> Seen | None:
             interval=int(value["interval"]),
             publisher=str(value["publisher"]),
             sha256=str(value["sha256"]),
-            etag=str(value["etag"]),
             listed=bool(value["listed"]),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
@@ -80,8 +79,8 @@ def blind(files: Files, fleet: str, now: float) -> Iterator[str]:
         yield f"nothing of the fleet at {fleet} was believed yet: `droplan refresh` says why"
     elif seen.expires <= now:
         yield (
-            f"the fleet's list is of version {seen.version} and {(now - seen.issued) / 60:.0f} min old, and no newer one "
-            "is believed: `droplan refresh` says why, `droplan fleet` whether a publisher runs"
+            f"the fleet's list is of version {seen.version} and {(now - seen.issued) / 60:.0f} min old, and no newer "
+            "one is believed: `droplan refresh` says why, `droplan fleet` whether a publisher runs"
         )
     elif not seen.listed:
         yield "this Droplet is not in the fleet's list yet: its peers close it out until it is"

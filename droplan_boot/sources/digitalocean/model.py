@@ -55,7 +55,7 @@ def droplet(value: object) -> Droplet:
 
 
 def shown(value: str) -> str:
-    """Take what a terminal would obey out of a Droplet's name; no rule depends on it, so it is no reason to refuse."""
+    """Take what a terminal would obey out of a Droplet's name, which is no reason to refuse the whole answer."""
     return "".join(char if char.isprintable() else "?" for char in value)[:255]
 
 

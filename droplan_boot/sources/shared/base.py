@@ -1,7 +1,7 @@
 """A fleet's Droplets as bytes: the immutable base, and the changes since that a head carries.
 
-A row is ``[id, name, region, tags or null, VPC or null, [private, ...], [public, ...]]``; a change is a row, or ``[id]``
-alone for a Droplet that is gone.
+A row is ``[id, name, region, tags or null, VPC or null, [private, ...], [public, ...]]``; a change is a row, or
+``[id]`` alone for a Droplet that is gone.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ class Seen:
         fleet: whose head it was.
         version, issued, expires, interval, publisher: as in the head.
         sha256: of the base.
-        etag: of the head, for the next poll.
         listed: whether this Droplet was in the list.
     """
 
@@ -34,7 +33,6 @@ class Seen:
     interval: int
     publisher: str
     sha256: str
-    etag: str
     listed: bool
 
 
@@ -93,8 +91,7 @@ class Member:
         believed = head.verified(self.runner, found.body, self.trust, fleet)
         head.check(believed, self.clock.time(), before.version if before else None)
         # Before the base is read: the version was seen, whatever becomes of the rest.
-        seen = _seen(believed, found.etag, before.listed if before else True)
-        self.memory.keep(seen)
+        self.memory.keep(_seen(believed, before.listed if before else True))
         known = base.changed(base.decode(self._base(believed)), believed.changes)
         if self.peered and known.peerings is None:
             raise NoAnswerError(
@@ -102,7 +99,7 @@ class Member:
                 "give the publisher a token that has the scope vpc:read as well",
             )
         listed = self.own_id in known.droplets
-        self.memory.keep(_seen(believed, found.etag, listed))
+        self.memory.keep(_seen(believed, listed))
         peerings = (known.peerings or ()) if self.peered else ()
         return Listing(tuple(known.droplets.values()), peerings, float(believed.issued), vouched=True)
 
@@ -121,7 +118,7 @@ class Member:
         return found.body
 
 
-def _seen(believed: Head, etag: str, listed: bool) -> Seen:
+def _seen(believed: Head, listed: bool) -> Seen:
     return Seen(
         fleet=believed.fleet,
         version=believed.version,
@@ -130,6 +127,5 @@ def _seen(believed: Head, etag: str, listed: bool) -> Seen:
         interval=believed.interval,
         publisher=believed.publisher,
         sha256=believed.base.sha256,
-        etag=etag,
         listed=listed,
     )

@@ -1,8 +1,8 @@
 """Objects of a fleet in an S3 bucket: read, and written on conditions.
 
-Spaces is Ceph RGW, and RGW takes the ETag of If-Match only without its quotes, where RFC 9110 and AWS want them. Losers
-of a race get 409, 412 or 500. So a probe finds out how a store wants conditions spelled, and all three mean the same: the
-object is not as we thought, read it again.
+Spaces is Ceph RGW, and RGW takes the ETag of If-Match only without its quotes, where RFC 9110 and AWS want them.
+Losers of a race get 409, 412 or 500. So a probe finds out how a store wants conditions spelled, and all three mean
+the same: the object is not as we thought, read it again.
 """
 
 from __future__ import annotations
