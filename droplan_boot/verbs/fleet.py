@@ -1,15 +1,14 @@
-"""Show a fleet as its bucket tells of it, from anywhere with the read key; and make the keys that heads are signed with."""
+"""Show a fleet as its bucket tells of it, from anywhere with the read key; make the keys that sign heads."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Final
 
 from droplan_boot import settings
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, UsageError
-from droplan_boot.host import openssl
+from droplan_boot.host import files, openssl
 from droplan_boot.host.doors import Host
 from droplan_boot.publish import lease
 from droplan_boot.publish.lease import Lease
@@ -30,16 +29,8 @@ def key(host: Host, path: Path) -> None:
     """
     private = openssl.make_key(host.runner)
     public = openssl.public_key(host.runner, private)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        raise RefusedError(f"{path} is there already, and a publisher may sign with it: name another file") from None
-    except OSError as error:
-        raise DroplanError(f"{path} cannot be written: {error.strerror}; mend that") from None
-    with open(descriptor, "w") as file:
-        file.write(private)
-        file.flush()
-        os.fsync(descriptor)
+    if not files.create(path, private.encode(), 0o600):
+        raise RefusedError(f"{path} is there already, and a publisher may sign with it: name another file")
     sys.stdout.write(f"{public}\n")
 
 

@@ -66,7 +66,7 @@ def _publisher(host: Host) -> Publisher:
     store = Store(http, wanted.shared, wanted.shared_key, store.probe())
     if store.conditional is Condition.NONE:
         host.log.complain(
-            f"{wanted.shared} does not keep conditions on writes (a versioned bucket does not), so that two publishers "
+            f"{wanted.shared} does not keep conditions on writes (a versioned bucket does not), so two publishers "
             "would overwrite each other: run this one only, or use an unversioned bucket of Spaces or S3"
         )
     name = (host.files.read(_HOSTNAME) or b"publisher").decode(errors="replace").strip() or "publisher"
