@@ -51,7 +51,7 @@ class NoAnswerError(DroplanError):
 
     def closed(self) -> NoAnswerError:
         """Tell the same of a Droplet whose interface was closed for want of an answer."""
-        return NoAnswerError(self.why, self.advice, "the interface is closed to all but DROPLAN_ALLOW")
+        return type(self)(self.why, self.advice, "the interface is closed to all but DROPLAN_ALLOW")
 
 
 class TokenError(NoAnswerError):

@@ -34,7 +34,7 @@ class Polling:
     def __init__(self, host: Host, wanted: Settings) -> None:
         self._host = host
         self._fleet = wanted.shared
-        self._http = host.session()
+        self._http = host.session(host.clock)
         self._store = Store(self._http, wanted.shared, wanted.shared_key)
         self._kept = Kept(host.files)
         # "" at first: whatever was enforced before this began, one refresh makes sure of it.

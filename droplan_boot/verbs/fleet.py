@@ -44,7 +44,7 @@ def run(host: Host) -> int:
         DroplanError: it cannot be told, or what is there is not believed.
     """
     wanted = _settings(host)
-    http = host.session()
+    http = host.session(host.clock)
     store = Store(http, wanted.shared, wanted.shared_key)
     try:
         found = store.get(HEAD)

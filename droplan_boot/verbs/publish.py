@@ -60,7 +60,7 @@ def _publisher(host: Host) -> Publisher:
         if shown:
             host.log.say(f"{path} had {shown}: only root may read it again; replace what is in it if others read it")
     public = openssl.public_key(host.runner, private)
-    http = host.session()
+    http = host.session(host.clock)
     http.renew(_STORE_S)
     store = Store(http, wanted.shared, wanted.shared_key)
     store = Store(http, wanted.shared, wanted.shared_key, store.probe())
@@ -72,7 +72,7 @@ def _publisher(host: Host) -> Publisher:
     name = (host.files.read(_HOSTNAME) or b"publisher").decode(errors="replace").strip() or "publisher"
     trust = tuple(dict.fromkeys((public, *wanted.trust)))
     return Publisher(
-        Asking(host.session, wanted.api_url, wanted.token, host.clock),
+        Asking(lambda: host.session(host.clock), wanted.api_url, wanted.token, host.clock),
         Holding(store, f"{name}-{secrets.token_hex(4)}", host.clock),
         Written(store, Signer(host.runner, wanted.signing_key, public, trust), name),
         host.clock,

@@ -135,20 +135,16 @@ def ipv6(value: str) -> ipaddress.IPv6Address:
 
 
 class MalformedError(NoAnswerError):
-    """An answer is of the wrong shape.
+    """An answer is of the wrong shape; ``what`` is the part that is."""
 
-    Args:
-        what: the part that is.
-    """
-
-    def __init__(self, what: str) -> None:
-        super().__init__(
-            f"DigitalOcean's answer is malformed ({what})",
-            "look at https://status.digitalocean.com if the next run says the same",
-        )
-        self.what = what
+    what = ""
 
 
-def malformed(what: str) -> NoAnswerError:
+def malformed(what: str) -> MalformedError:
     """Make the error for an answer of the wrong shape."""
-    return MalformedError(what)
+    error = MalformedError(
+        f"DigitalOcean's answer is malformed ({what})",
+        "look at https://status.digitalocean.com if the next run says the same",
+    )
+    error.what = what
+    return error
