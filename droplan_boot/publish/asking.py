@@ -29,7 +29,7 @@ class Asking:
     """A token's view of the API.
 
     Args:
-        session: opens a session; each thread has its own.
+        session: opens a session; one is used by one thread at a time, and again and again.
         base: such as ``https://api.digitalocean.com``.
         token: API token with the scope droplet:read; tag:read, vpc:read and actions:read where members need them.
         clock: tells the time.
@@ -41,7 +41,7 @@ class Asking:
     token: str = field(repr=False)
     clock: Clock
     pace: Pace = field(default_factory=Pace)
-    _threads: threading.local = field(default_factory=threading.local)
+    _idle: list[Http] = field(default_factory=list)
     _lock: Any = field(default_factory=threading.Lock)
 
     def sweep(self, meanwhile: Callable[[], None]) -> Sweep:
@@ -152,11 +152,14 @@ class Asking:
     def _get(self, path: str, *, listing: bool = False) -> Any:
         """Ask once; None for 404."""
         self._slot(listing)
-        http: Http | None = getattr(self._threads, "http", None)
-        if http is None:
-            http = self._threads.http = self.session()
-        http.renew(_REQUEST_S)
-        reply = http.exchange("GET", self.base + path, headers={"Authorization": f"Bearer {self.token}"})
+        with self._lock:
+            http = self._idle.pop() if self._idle else self.session()
+        try:
+            http.renew(_REQUEST_S)
+            reply = http.exchange("GET", self.base + path, headers={"Authorization": f"Bearer {self.token}"})
+        finally:
+            with self._lock:
+                self._idle.append(http)
         remaining = reply.headers.get("ratelimit-remaining", "")
         with self._lock:
             self.pace.remaining = int(remaining) if remaining.isdigit() else self.pace.remaining

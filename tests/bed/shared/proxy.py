@@ -78,7 +78,9 @@ class Proxy:
         self._struck: dict[int, int] = {}
         self._lock = threading.Lock()
         self._server = _Server(self)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        )
         self._thread.start()
         return self
 
@@ -140,7 +142,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         proxy = self.server.proxy
         fault = proxy.strikes(f"{self.command} {self.path}")
         time.sleep(fault.delay)
-        status, headers, body = 0, {}, b""
+        status, body = 0, b""
+        headers: Mapping[str, str] = {}
         if fault.done or (fault.status is None and not fault.reset):
             status, headers, body = self._upstream(content)
         if fault.status is not None:
@@ -173,7 +176,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     connection.putheader(name, value)
             connection.endheaders(content or None)
             answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
+            headers: dict[str, str] = dict(answer.getheaders())
+            return answer.status, headers, answer.read()
         finally:
             connection.close()
 
