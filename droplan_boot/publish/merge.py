@@ -68,7 +68,7 @@ def merged(known: Known, sweep: Sweep, may_ask: int) -> tuple[Known, tuple[int, 
     # Those that were missed longest first, so that each has its turn.
     ask = sorted(absent, key=lambda number: (known.lacking.get(number, sweep.ended), number))[:may_ask]
     lacking = {number: known.lacking[number] for number in absent if number in known.lacking}
-    gone = dict(known.gone)
+    gone = {number: when for number, when in known.gone.items() if number not in present}
     if sweep.complete:
         for number in set(absent) - set(ask):
             if number in lacking and lacking[number] <= sweep.began:
