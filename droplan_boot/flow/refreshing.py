@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from droplan_boot.access import lockout
 from droplan_boot.errors import DroplanError
 from droplan_boot.flow import enforce, learn
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
-from droplan_boot.host.sessions import ssh_sessions
 from droplan_boot.settings import Settings
 
 LOCK_S: Final = 10.0
@@ -45,6 +43,9 @@ def spare_session(host: Host, answer: Learned) -> None:
         RefusedError: it would be cut.
     """
     if not host.scheduled and not host.force:
+        from droplan_boot.access import lockout  # the schedule has no session to spare, and starts lean
+        from droplan_boot.host.sessions import ssh_sessions
+
         lockout.check(answer.policy, answer.here, ssh_sessions(host.environ, host.files.real(Path("/proc"))))
 
 

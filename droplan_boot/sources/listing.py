@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from droplan_boot.errors import NoAnswerError
-from droplan_boot.networks import Address
+from droplan_boot.networks import Address, address
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Droplet:
             "id": self.id,
             "name": self.name,
             "region": self.region,
-            "tags": None if self.tags is None else list(self.tags),
+            "tags": self.tags,
             "vpc": self.vpc,
             "private": [str(address) for address in self.private],
             "public": [str(address) for address in self.public],
@@ -58,8 +58,8 @@ class Droplet:
             region=str(value["region"]),
             tags=None if value["tags"] is None else tuple(str(tag) for tag in value["tags"]),
             vpc=None if value["vpc"] is None else str(value["vpc"]),
-            private=tuple(ipaddress.IPv4Address(str(address)) for address in value["private"]),
-            public=tuple(ipaddress.ip_address(str(address)) for address in value["public"]),
+            private=tuple(ipaddress.IPv4Address(str(one)) for one in value["private"]),
+            public=tuple(address(str(one)) for one in value["public"]),
         )
 
 

@@ -22,6 +22,10 @@ VERSION: Final = 2
 """Of the file's format. 1 is droplan 1.0.0's, which names none and knows no Droplets, only their addresses."""
 
 
+# What reading something else than a snapshot may raise.
+_NONSENSE: Final = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What was learned and when.
@@ -49,7 +53,16 @@ def load(files: Files) -> Snapshot | None:
     value = _read(files)
     try:
         return None if value is None else _from_json(value)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except _NONSENSE:
+        return None
+
+
+def enforced(files: Files) -> Policy | None:
+    """Read who may come in, and not which Droplets they are: ten thousand of those take longer than their rules."""
+    value = _read(files)
+    try:
+        return None if value is None else _policy(value)
+    except _NONSENSE:
         return None
 
 
@@ -106,14 +119,19 @@ def _read(files: Files) -> Any:
 
 
 def _from_json(value: Any) -> Snapshot:
+    policy = _policy(value)
+    return Snapshot(
+        droplet_id=int(value["droplet_id"]),
+        written=float(value["written"]),
+        policy=policy,
+        peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if "version" in value else (),
+    )
+
+
+def _policy(value: Any) -> Policy:
     if not isinstance(value, dict):
         raise TypeError("no object")
     version = value.get("version", 1)
     if version not in (1, VERSION):
         raise ValueError(f"snapshot version {version}")
-    return Snapshot(
-        droplet_id=int(value["droplet_id"]),
-        written=float(value["written"]),
-        policy=policies.from_json(value["policy"]),
-        peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if version == VERSION else (),
-    )
+    return policies.from_json(value["policy"])
