@@ -125,7 +125,7 @@ def _droplet(value: object) -> Droplet:
         raise _malformed(f"Droplet {number!r:.40} is of another shape")
     return Droplet(
         id=model.identity({"id": number}, "id"),
-        name=model.shown(name),
+        name=model.shown(name)[:255],
         region=model.text(region),
         tags=None if tags is None else tuple(model.text(tag) for tag in tags),
         vpc=None if vpc is None else model.text(vpc),

@@ -64,7 +64,6 @@ rgw_rados_pool_pg_num_min=1
 rgw_enable_usage_log=false
 rgw_enable_gc_threads=false
 rgw_enable_lc_threads=false
-rgw_dns_name=localhost
 [mon.a]
 mon_data={run}/mon
 [osd.0]
