@@ -89,6 +89,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
         help="let new peers in at once and repair what others change, until stopped; a service runs it",
         allow_abbrev=False,
     )
+    publish = verbs.add_parser("publish", help="list the Droplets for a whole fleet, and sign it", allow_abbrev=False)
+    publish.add_argument("--once", action="store_true", help="publish what is there now, and end")
+    fleet = verbs.add_parser("fleet", help="tell how a fleet with a shared source is", allow_abbrev=False)
+    parts = fleet.add_subparsers(dest="part", metavar="key FILE")
+    key = parts.add_parser("key", help="write a private key to FILE and print the public one", allow_abbrev=False)
+    key.add_argument("file", metavar="FILE")
+    verbs.add_parser("poll")  # the watcher's child
     verbs.add_parser("uninstall", help="take droplan off this machine", allow_abbrev=False)
     return parser.parse_args(arguments or ["refresh"])
 
@@ -109,6 +116,23 @@ def _verb(options: argparse.Namespace, host: Host) -> int:
         from droplan_boot.verbs import status
 
         return status.run(host, as_json=options.json)
+    elif options.verb == "publish":
+        from droplan_boot.verbs import publish
+
+        publish.run(host, once=options.once)
+    elif options.verb == "fleet":
+        from pathlib import Path
+
+        from droplan_boot.verbs import fleet
+
+        if options.part == "key":
+            fleet.key(host, Path(options.file))
+        else:
+            return fleet.run(host)
+    elif options.verb == "poll":
+        from droplan_boot.verbs import poll
+
+        poll.run(host)
     elif options.verb == "restore":
         from droplan_boot.verbs import restore
 

@@ -22,6 +22,9 @@ STRANGERS: Final = STATE / "strangers.json"
 """Which Droplets of the account are among those who were shut out: refreshes find that out, the watcher cannot."""
 
 WATCH: Final = STATE / "watch.json"
+SHARED: Final = STATE / "shared.json"
+SHARED_BASE: Final = STATE / "shared.base"
+PUBLISH: Final = Path("/etc/droplan/publish.env")
 LOCK: Final = Path("/run/droplan.lock")
 
 UNFINISHED: Final = STATE / "unfinished"

@@ -27,6 +27,8 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> tuple[bool, str]:
         DroplanError: the rules are as they were.
     """
     before = snapshot.enforced(host.files)
+    if not answer.listed:
+        host.log.say("This Droplet is not in the fleet's list yet: it lets its peers in; they let it in once it is")
     # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
     snapshot.store(
         host.files, Snapshot(answer.here.metadata.droplet_id, host.clock.time(), answer.policy, answer.peers)

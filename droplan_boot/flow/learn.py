@@ -30,12 +30,14 @@ class Learned:
         policy: what to enforce on it.
         peers: the Droplets that may come in.
         others: those that may not, each with what keeps it out.
+        listed: whether this Droplet is listed itself.
     """
 
     here: Here
     policy: Policy
     peers: tuple[Droplet, ...] = ()
     others: tuple[tuple[Droplet, str], ...] = ()
+    listed: bool = True
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -92,7 +94,7 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
     found = peers.select(
         here.metadata, _source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
     )
-    return Learned(here, _policy(settings, here, found), found.droplets, found.others)
+    return Learned(here, _policy(settings, here, found), found.droplets, found.others, found.listed)
 
 
 def nobody(settings: Settings, here: Here) -> Policy:
@@ -101,6 +103,8 @@ def nobody(settings: Settings, here: Here) -> Policy:
 
 
 def _source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+    if settings.shared:
+        return _member(host, http, settings, here)
     from droplan_boot.sources.digitalocean.api import Account
 
     if not settings.token:
@@ -113,6 +117,22 @@ def _source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
         tag=settings.tag,
         peered=settings.scope == "vpc",
         clock=host.clock.time,
+    )
+
+
+def _member(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+    from droplan_boot.sources.shared.member import Member
+    from droplan_boot.sources.shared.store import Store
+    from droplan_boot.state.shared import Kept
+
+    return Member(
+        Store(http, settings.shared, settings.shared_key),
+        settings.shared_trust,
+        Kept(host.files),
+        here.metadata.droplet_id,
+        peered=settings.scope == "vpc",
+        runner=host.runner,
+        clock=host.clock,
     )
 
 

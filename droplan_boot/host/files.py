@@ -274,6 +274,28 @@ class Files:
         return True
 
 
+def create(path: Path, data: bytes, mode: int) -> bool:
+    """Write a file where a person says, who need not be root; never over one that is there.
+
+    Returns:
+        Whether it was written; False when there was something already.
+
+    Raises:
+        DroplanError: it cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise DroplanError(f"{path} cannot be written: {error.strerror}; mend that") from None
+    return True
+
+
 def _temporary(target: Path) -> Path:
     """Where a file is written before it is renamed to ``target``."""
     return target.with_name(target.name + _TEMPORARY)

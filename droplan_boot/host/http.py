@@ -11,8 +11,9 @@ import os
 import random
 import re
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from droplan_boot import __version__
@@ -26,6 +27,20 @@ _ATTEMPTS: Final = 5
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 _LONGEST_WAIT_S: Final = 20.0
 _LIMIT_BYTES: Final = 16 << 20  # a page of 200 Droplets has about 600 KB
+
+
+class Reply(NamedTuple):
+    """What a server answered.
+
+    Args:
+        status: of HTTP.
+        headers: by name, whatever its case.
+        body: whole.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Http:
@@ -94,8 +109,43 @@ class Http:
             self._clock.sleep(pause)
         raise AssertionError("the last attempt raises")
 
+    def renew(self, budget: float) -> None:
+        """Begin the time that requests may take anew, for a program that outlives one refresh.
+
+        Args:
+            budget: seconds, as of now.
+        """
+        self._deadline = self._clock.monotonic() + budget
+
+    def exchange(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", auth: Any = None
+    ) -> Reply:
+        """Send one request, once, and take whatever status is answered.
+
+        Args:
+            method: such as ``PUT``.
+            url: http or https.
+            headers: besides the session's.
+            body: what is sent.
+            auth: signs the request, as requests has it; None for nobody.
+
+        Raises:
+            NoAnswerError: no answer came; what was sent may have arrived all the same.
+        """
+        try:
+            return Reply(*self._send(method, url, headers or {}, body, auth))
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            host = urlsplit(url).netloc
+            raise NoAnswerError(
+                f"{host} gives no answer ({_reason(error)})", "check DNS, route, firewall and clock"
+            ) from None
+
     def _get(self, url: str, token: str) -> tuple[int, Any, bytes]:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self._send("GET", url, {"Authorization": f"Bearer {token}"} if token else {})
+
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], sent: bytes = b"", auth: Any = None
+    ) -> tuple[int, Any, bytes]:
         left = self._deadline - self._clock.monotonic()
         if left <= 0:
             raise requests.exceptions.Timeout("all the time a refresh has is used up")
@@ -104,7 +154,16 @@ class Http:
         late = requests.exceptions.Timeout("the answer trickles in too slowly")
         with (
             deadline.within(left, late),
-            self._session.get(url, headers=headers, timeout=timeout, stream=True, allow_redirects=False) as response,
+            self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=sent or None,
+                auth=auth,
+                timeout=timeout,
+                stream=True,
+                allow_redirects=False,
+            ) as response,
         ):
             body = bytearray()
             for chunk in response.iter_content(65536):

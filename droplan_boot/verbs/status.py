@@ -10,13 +10,14 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.access.policy import Policy
-from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT
+from droplan_boot.errors import EXIT_BLIND, EXIT_DONE, EXIT_DRIFT
 from droplan_boot.firewall import choose, saved
 from droplan_boot.firewall.backend import Backend, drift
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
+from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence, schedule
-from droplan_boot.state import report, snapshot
+from droplan_boot.state import report, shared, snapshot
 from droplan_boot.state.snapshot import Snapshot
 
 _WIDTH: Final = 80
@@ -36,6 +37,7 @@ class Status:
         last: how the last refresh went, in words.
         drift: how the kernel's rules differ from the last good answer's, a line each.
         problems: what else is wrong, a line each.
+        blind: why a member of a fleet does not know who the peers are now, a line each.
     """
 
     interfaces: tuple[str, ...]
@@ -47,13 +49,14 @@ class Status:
     last: str
     drift: tuple[str, ...]
     problems: tuple[str, ...]
+    blind: tuple[str, ...] = ()
 
 
 def run(host: Host, *, as_json: bool = False) -> int:
     """Print the status.
 
     Returns:
-        The exit code: 3 when the rules are not what they should be.
+        The exit code: 3 when the rules are not what they should be, 5 when they may not be for long.
 
     Raises:
         DroplanError: it cannot be told.
@@ -61,7 +64,9 @@ def run(host: Host, *, as_json: bool = False) -> int:
     host.require_root()
     status = look(host)
     sys.stdout.write(json.dumps(asdict(status), indent=1) + "\n" if as_json else render(status, host.clock.time()))
-    return EXIT_DRIFT if status.drift else EXIT_DONE
+    if status.drift:
+        return EXIT_DRIFT
+    return EXIT_BLIND if status.blind else EXIT_DONE
 
 
 def look(host: Host) -> Status:
@@ -85,6 +90,7 @@ def look(host: Host) -> Status:
             *_astray(choice.backend, last, host),
         ),
         problems=tuple(_problems(host, last)),
+        blind=tuple(_blind(host, wanted, last)),
     )
 
 
@@ -135,6 +141,7 @@ def render(status: Status, now: float) -> str:
         ("rules", "as they should be" if not status.drift else "DRIFT: run `droplan refresh`"),
         *(("", line) for line in status.drift),
         *(("problem", line) for line in status.problems),
+        *(("blind", line) for line in status.blind),
     ]
     return "".join(
         f"{'' if number else name:<13} {line}\n"
@@ -157,6 +164,15 @@ def _problems(host: Host, last: report.Report | None) -> list[str]:
         found.append(f"the bootstrap failed: {failed.decode(errors='replace').strip()}")
     if host.files.exists(paths.UNFINISHED):
         found.append("an install has not ended; the schedule goes on with it, or run `droplan install` now")
+    return found
+
+
+def _blind(host: Host, wanted: Settings, last: report.Report | None) -> list[str]:
+    if not wanted.shared:
+        return []
+    found = list(shared.blind(host.files, wanted.shared, host.clock.time()))
+    if not found and last and last.error:
+        found.append("the last refresh could not read the fleet's list: the rules are those of the one before")
     return found
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from droplan_boot import paths, settings
 from droplan_boot.access.allow import Allow
 from droplan_boot.errors import UsageError
+from droplan_boot.host import openssl
+from droplan_boot.host.command import Commands
 from droplan_boot.host.files import Files
 from droplan_boot.networks import Network
 from droplan_boot.settings import Settings
@@ -134,8 +136,14 @@ class TestParse:
             "DROPLAN_LOCK_METADATA": "true",
             "DROPLAN_METADATA_URL": "http://10.0.0.1",
             "DIGITALOCEAN_API_URL": "https://api.example",
+            "DROPLAN_SHARED": "https://nyc3.digitaloceanspaces.com/bucket/prod",
+            "DROPLAN_SHARED_KEY": "ID:SECRET",
+            "DROPLAN_SHARED_TRUST": openssl.public_key(Commands(), openssl.make_key(Commands())),
         }
-        found = settings.merged({name: values.get(name, TOKEN)}, Files(Path("/nonexistent")))
+        together = [each for each in values if each == name or (name == "DROPLAN_SHARED" and name in each)]
+        found = settings.merged(
+            {each: values.get(each, TOKEN) for each in together or [name]}, Files(Path("/nonexistent"))
+        )
         assert settings.parse(found) != Settings()
 
     @given(st.text(max_size=40), st.sampled_from(settings.NAMES))
