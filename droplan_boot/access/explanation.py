@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from typing import Final, Optional
 
@@ -27,6 +28,15 @@ REASONS: Final = {
     "stranger": "it is no Droplet of the account",
 }
 """Every reason, as ``--json`` names it: a contract."""
+
+# RFC 1918, 3927, 4193, 4291, 6598. Not ipaddress' is_private, which counts networks for documentation among others.
+_PRIVATE: Final = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
+        *("fe80::/10", "fc00::/7"),
+    )
+)
 
 Service = Optional[tuple[str, int]]
 """Protocol and port; None for everything at once."""
@@ -119,7 +129,7 @@ def explain(asked: Asked, known: Known) -> Explanation:
 
 def segment_of(policy: Policy, address: Address) -> Segment | None:
     """Find the network that an address comes in from; None for the public one while it is open."""
-    private = address.is_private and not address.is_loopback
+    private = any(address.version == network.version and address in network for network in _PRIVATE)
     return next((one for one in policy.segments if one.public != private), None)
 
 

@@ -184,7 +184,7 @@ def test_what_a_person_does_to_the_machine_is_in_the_log_too(
     files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    said = []
+    said: list[str] = []
     for verb in VERBS:
 
         def runs(host: Host, **kwargs: object) -> None:

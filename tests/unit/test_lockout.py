@@ -135,7 +135,7 @@ def test_closing_to_everybody_by_what_looks_like_a_mistake_is_objected_to_once(
     policy: Policy, former: Policy | None, tag: str | None, words: str | None
 ) -> None:
     objections = list(lockout.nobody(policy, former, tag))
-    assert [bool(words) and words in one for one in objections] == [True] * (words is not None)
+    assert [words is not None and words in one for one in objections] == [True] * (words is not None)
 
 
 def endpoint(address: str, port: int) -> str:

@@ -175,7 +175,7 @@ class TestReport:
         report.store(files, Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft"))
         assert files.real(paths.REPORT).stat().st_mode & 0o777 == 0o644
         found = json.loads(files.read(paths.REPORT) or b"")
-        assert {name: found[name] for name in list(found)[:7] + ["epoch"]} == {
+        assert {name: found[name] for name in [*list(found)[:7], "epoch"]} == {
             "time": "2027-01-15T08:00:00Z",
             "epoch": 1_800_000_000.5,
             "result": "ok",

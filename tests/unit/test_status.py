@@ -70,7 +70,7 @@ def test_it_fits_a_screen(shown: Status) -> None:
     ("changes", "line"),
     [
         ({"allow": ()}, "OK  eth1, eth0 are open to 10000 Droplets, closed to everyone else"),
-        ({}, "OK  eth1, eth0 are open to 10000 Droplets and 1 allowed service, closed to everyone"),
+        ({}, "OK  eth1, eth0 are open to 10000 Droplets and 1 allowed service, closed to"),
         (
             {"allow": ("10.0.0.0/8", "tcp/22", "udp/53")},
             "OK  eth1, eth0 are open to 10000 Droplets and 1 allowed network and 2 allowed",
