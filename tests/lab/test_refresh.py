@@ -253,7 +253,7 @@ class TestLegacyBackend:
             yield program
 
     def test_small_changes_go_through_python_iptables_without_a_process(self, legacy: Program) -> None:
-        assert "python-iptables" in legacy.status()["backend"]
+        assert "python-iptables" in legacy.status()["backend_why"]
         legacy.list_droplets(*fleet(20))
         started = "".join(traced(legacy, "execve", "refresh"))
         assert "restore" not in started
@@ -266,7 +266,7 @@ class TestLegacyBackend:
     def test_without_python_iptables_the_restore_command_writes_everything(self, legacy: Program) -> None:
         # The C part cannot be loaded from a file system that is mounted noexec.
         legacy.droplet.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=755", "tmpfs", "/var/lib/droplan/zipapp"])
-        backend = legacy.status()["backend"]
+        backend = legacy.status()["backend_why"]
         assert backend.startswith("iptables-legacy ")
         assert "python-iptables does not work here" in backend
         legacy.list_droplets(legacy.lab.peer_droplets[0])
@@ -293,7 +293,7 @@ def test_a_refresh_says_how_it_went(program: Program) -> None:
     program.list_droplets(*fleet(4))
     done = program.refresh()
     assert done.stderr == ""
-    assert done.stdout.split(maxsplit=2)[2].startswith("Added 4 peers to droplan-peers\n")
+    assert done.stdout.split(maxsplit=2)[2].startswith("Added 4 peers to droplan-peers: ")
     report = program.report()
     assert {key: report[key] for key in ("result", "peers", "changed", "error")} == {
         "result": "ok",
@@ -311,7 +311,7 @@ def test_status_tells_a_person_and_a_program_how_things_stand(program: Program) 
         "eth1",
         f"iptables-{program.lab.iptables}",
         "3 in droplan-peers",
-        "as they should be",
+        "OK  eth1 is open to 3 Droplets, closed to everyone else\n",
         "next refresh",
     ):
         assert word in told

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.lab.program import CRON, PROGRAM, REFRESH, SAVED, SETTINGS, SNAPSHOT, STATUS, sentence
@@ -149,7 +151,7 @@ class TestMachine:
     def test_cron_that_was_stopped_runs_again(self, nft: Machine) -> None:
         nft.stop_cron()
         assert not nft.cron_runs()
-        assert "service cron: put in place (was stopped)" in nft.install().stdout
+        assert "service cron: fixed (was stopped)" in nft.install().stdout
         assert nft.cron_runs()
         assert nft.wrong() == {}
 
@@ -159,7 +161,7 @@ class TestAgain:
         machine.install()  # the files as this very run leaves them
         before = machine.state(exact=True)
         done = machine.install()
-        assert "put in place" not in done.stdout
+        assert not re.search(": (created|fixed|installed)", done.stdout)
         assert machine.state(exact=True) == before
 
     def test_neither_does_the_schedule(self, machine: Machine) -> None:

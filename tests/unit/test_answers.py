@@ -296,8 +296,10 @@ class TestSettings:
         refresh.run(droplet.host(scheduled=False, DROPLAN_ALLOW="10.9.0.0/24", DROPLAN_SCOPE=""))
         said = [line for line in droplet.lines.said if "this run only" in line]
         assert said == [
-            f"DROPLAN_ALLOW=10.9.0.0/24 holds for this run only: {paths.SETTINGS} says none, and the schedule goes by "
-            + "that"
+            (
+                f"DROPLAN_ALLOW=10.9.0.0/24 holds for this run only: {paths.SETTINGS} says none, and the schedule "
+                "goes by that"
+            )
         ]
         droplet.lines.said.clear()
         refresh.run(droplet.host(scheduled=False, token=NEW))
