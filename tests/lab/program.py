@@ -191,5 +191,5 @@ def writes(program: Program, **environment: str) -> int:
         before = commits(program.droplet)
         program.refresh(**environment)
         return commits(program.droplet) - before
-    calls = traced(program, "setsockopt", "refresh", **environment)
+    calls = traced(program, "setsockopt", "refresh", "--force", **environment)
     return sum("IPT_SO_SET_REPLACE" in call or "IP6T_SO_SET_REPLACE" in call for call in calls)

@@ -302,5 +302,7 @@ def test_uninstall_leaves_the_droplet_as_it_was(fresh: Program) -> None:
     succeeded(fresh.run("uninstall"))
     assert fresh.filters() == before
     left = fresh.droplet.run(["find", "/etc", "/opt", "/var/lib", "/var/log", "/run", "-name", "*droplan*"]).stdout
-    assert left.replace("/etc/ssl/certs", "").split() == [], left
+    assert left.replace("/etc/ssl/certs", "").split() == [LOG], left
+    shared = fresh.droplet.run(["find", "/usr/local", "-xdev", "-name", "*droplan*", "-newer", DOWNLOADED]).stdout
+    assert shared == "", "the command, its manual page and its completions"
     assert probe(fresh.lab.stranger, fresh.droplet).everything

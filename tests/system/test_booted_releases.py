@@ -7,7 +7,6 @@ seen on the way is written down; each test then asks one question about it.
 from __future__ import annotations
 
 import re
-import re
 import stat
 import traceback
 from collections.abc import Callable, Iterator

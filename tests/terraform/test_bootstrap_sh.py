@@ -100,7 +100,7 @@ class TestWhenStage0Succeeds:
         assert done[0] == (0, "")
 
     def test_it_was_told_where_and_what_to_fetch(self, machine: Machine, done: list[tuple[int, str]]) -> None:
-        assert machine.read("/arguments") == f"--url {URL} --sha256 {HASH}"
+        assert machine.read("/arguments") == f"--url {URL} --sha256 {HASH} --unattended"
 
     def test_the_settings_are_roots_alone(self, machine: Machine, done: list[tuple[int, str]], token: str) -> None:
         assert machine.mode("/etc/droplan/droplan.env") == 0o600
