@@ -73,7 +73,7 @@ def _log(files: Files, *, scheduled: bool, keep: bool) -> Log:
 
     if scheduled:
         return LogFile(files)
-    return Both(Terminal(), LogFile(files)) if keep and os.geteuid() == 0 else Terminal()
+    return Both(Terminal(), LogFile(files, aloud=False)) if keep and os.geteuid() == 0 else Terminal()
 
 
 def _keep_no_core() -> None:

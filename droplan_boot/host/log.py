@@ -48,9 +48,14 @@ class LogFile:
 
     Where systemd runs, the journal gets the same. The file's lines end in the time as ISO 8601 writes it, zone and
     all: the one in front is the original's, which programs read, and names no zone.
+
+    Args:
+        files: where the log is.
+        aloud: whether a line that cannot be kept is printed; not where it was printed anyway.
     """
 
     files: Files
+    aloud: bool = True
 
     def say(self, text: str) -> None:
         """Append a line; where that cannot be done, print it, and cron sees to it."""
@@ -65,7 +70,8 @@ class LogFile:
         try:
             self.files.append(paths.LOG, stamped.encode(), 0o640, keep=_KEEP_BYTES)
         except DroplanError as error:
-            _print(sys.stderr, line(f"{text} ({error})"))
+            if self.aloud:
+                _print(sys.stderr, line(f"{text} ({error})"))
         _tell_journal(self.files.real(_JOURNAL), text, priority)
 
 

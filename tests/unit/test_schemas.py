@@ -59,9 +59,7 @@ def test_peers(droplet: MemoryDroplet, capsys: pytest.CaptureFixture[str]) -> No
 
 @pytest.mark.parametrize("who", ["droplet-1", "10.132.0.66", "203.0.113.9", "104.236.32.9"])
 @pytest.mark.parametrize("service", [None, "tcp/22"])
-def test_explain(
-    who: str, service: str | None, droplet: MemoryDroplet, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_explain(who: str, service: str | None, droplet: MemoryDroplet, capsys: pytest.CaptureFixture[str]) -> None:
     explain.run(droplet.host(), who=who, service=service, as_json=True)
     check("explain", json.loads(capsys.readouterr().out))
 
