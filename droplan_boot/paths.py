@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 PROGRAM: Final = Path("/opt/droplan/droplan")
+LINK: Final = Path("/usr/local/sbin/droplan")
 REFRESH: Final = Path("/opt/droplan/refresh.sh")
 CRON: Final = Path("/etc/cron.d/droplan")
 SETTINGS: Final = Path("/etc/droplan/droplan.env")
@@ -25,6 +26,7 @@ WATCH: Final = STATE / "watch.json"
 SHARED: Final = STATE / "shared.json"
 SHARED_BASE: Final = STATE / "shared.base"
 PUBLISH: Final = Path("/etc/droplan/publish.env")
+METRICS: Final = STATE / "metrics.prom"
 LOCK: Final = Path("/run/droplan.lock")
 
 UNFINISHED: Final = STATE / "unfinished"

@@ -47,7 +47,7 @@ def now(host: Host, wanted: Settings, found: Snapshot, policy: Policy, *, links:
     where = _here(host, wanted) if links else None
     moved = _moved(policy, where) if where else policy
     later = _Later()
-    changed, _ = enforce.policy(replace(host, log=later), wanted, moved, found.policy)
+    changed = enforce.policy(replace(host, log=later), wanted, moved, found.policy).changed
     if moved != policy:
         snapshot.store(host.files, replace(found, policy=moved))
         names = ", ".join(name for segment in moved.segments for name in segment.interfaces)

@@ -66,6 +66,7 @@ class Http:
         self._session.headers["User-Agent"] = f"droplan/{__version__}"
         self._session.headers["Accept"] = "application/json"
         self.allowance: tuple[int, int, int] | None = None
+        """Requests that are left, of how many an hour, and when the oldest expires (epoch); None if not told."""
         self._clock = clock
         self._deadline = clock.monotonic() + budget
 
@@ -224,7 +225,7 @@ def _refusal(host: str, status: int, body: bytes) -> NoAnswerError:
     if status == 401:
         return TokenError(
             f"{host} refuses the token (401)",
-            "make a token with the scope droplet:read and run `sudo DO_KEY=... /opt/droplan/droplan install`",
+            "make a token with the scope droplet:read and run `sudo droplan token`, which asks for it",
         )
     if status == 403:
         return TokenError(f"{host} forbids it (403)", "the token needs the scope droplet:read")

@@ -30,15 +30,20 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
         DroplanError: there is no snapshot, or its rules could not be written.
     """
     host.require_root()
-    wanted = settings.load(host.environ, host.files)
+    wanted, mistake = settings.tolerant(host.environ, host.files)
+    if mistake:
+        host.log.complain(f"Restoring all the same: {mistake}")
     with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
         if repair and not host.files.exists(paths.SNAPSHOT):
             return EXIT_DONE  # nothing has been enforced yet
         found = snapshot.load(host.files)
         unknown = snapshot.unknown(host.files)
-        if unknown:
+        if unknown is not None:
             enforce.policy(host, wanted, snapshot.closed(host.files))
-            raise DroplanError(f"closed to all until the next refresh: {unknown}")
+            raise DroplanError(
+                f"closed to all until the next refresh: {paths.SNAPSHOT} is of version {unknown}, which a later "
+                "droplan wrote and this one cannot read; run `droplan refresh`, or install the later droplan again"
+            )
         if found is None:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
         policy = trusted(found, dmi.droplet_id(host.files))
