@@ -69,7 +69,7 @@ def _publisher(host: Host) -> Publisher:
             f"{wanted.shared} does not keep conditions on writes (a versioned bucket does not), so two publishers "
             "would overwrite each other: run this one only, or use an unversioned bucket of Spaces or S3"
         )
-    name = (host.files.read(_HOSTNAME) or b"publisher").decode(errors="replace").strip() or "publisher"
+    name = (host.files.read(_HOSTNAME, limit=256) or b"publisher").decode(errors="replace").strip() or "publisher"
     trust = tuple(dict.fromkeys((public, *wanted.trust)))
     return Publisher(
         Asking(lambda: host.session(host.clock), wanted.api_url, wanted.token, host.clock),

@@ -21,12 +21,13 @@ from droplan_boot.sources.shared.head import Head
 from tests.bed import ca
 from tests.bed.droplet import API_ADDRESS
 from tests.bed.program import SETTINGS, Program, succeeded
-from tests.bed.reach import probe
+from tests.bed.reach import Reach, probe
 from tests.bed.shared.engine import OWNER, READER, Engine
 from tests.bed.shared.fleet import Keys
 from tests.bed.shared.proxy import Proxy, StoreFault
 from tests.bed.world import Lab
 
+PEER = Reach(tcp=True, udp=True, icmp=True)  # private networks carry IPv4
 HOST, PORT = "nyc3.digitaloceanspaces.com", 8443
 FLEET = f"https://{HOST}:{PORT}/lab/prod"
 
@@ -110,7 +111,7 @@ def test_a_member_closes_and_opens_without_any_token(member: Member) -> None:
     lab = member.program.lab
     assert "DO_KEY" not in member.program.read(SETTINGS)
     assert lab.token not in member.program.read(SETTINGS)
-    assert probe(lab.peers[0], lab.droplet).everything
+    assert probe(lab.peers[0], lab.droplet) == PEER
     assert probe(lab.stranger, lab.droplet).nothing
 
 
@@ -120,12 +121,12 @@ def test_a_droplet_comes_and_goes(member: Member) -> None:
     lab.do.add(stranger)
     member.publish()
     assert member.refresh() == 0
-    assert probe(lab.stranger, lab.droplet).everything
+    assert probe(lab.stranger, lab.droplet) == PEER
     lab.do.remove(777)
     member.publish()
     assert member.refresh() == 0
     assert probe(lab.stranger, lab.droplet).nothing
-    assert probe(lab.peers[0], lab.droplet).everything
+    assert probe(lab.peers[0], lab.droplet) == PEER
 
 
 def test_a_droplet_that_is_not_listed_yet_takes_its_peers_and_says_so(member: Member) -> None:
@@ -134,7 +135,7 @@ def test_a_droplet_that_is_not_listed_yet_takes_its_peers_and_says_so(member: Me
     member.publish()
     done = succeeded(member.program.run("refresh"))
     assert "not in the fleet's list yet" in done.stdout
-    assert probe(lab.peers[0], lab.droplet).everything
+    assert probe(lab.peers[0], lab.droplet) == PEER
     status = member.program.run("status")
     assert status.returncode == 5
     assert "not in the fleet's list yet" in re.sub(r"\s+", " ", status.stdout)
@@ -181,11 +182,11 @@ def _replayed(member: Member) -> None:
     member.put("head", old)
 
 
-def _forged(member: Member) -> None:
+def _forged(member: Member, **changes: object) -> None:
     private = member.keys.private.with_name("forger")
     private.write_text(openssl.make_key(Commands()))
     forger = Keys(private, openssl.public_key(Commands(), private.read_text()))
-    member.sign(forger, version=member.head().version + 1)
+    member.sign(forger, version=member.head().version + 1, **{"key": head.key_id(forger.public), **changes})
 
 
 def _admitting(member: Member) -> None:
@@ -219,6 +220,11 @@ TROUBLES = (
     Trouble("replayed old head", harm=_replayed, says="older than"),
     Trouble("head of another fleet", harm=lambda member: member.sign(fleet=FLEET + "-2"), says="another fleet"),
     Trouble("forged head", harm=_forged, says="is not trusted here"),
+    Trouble(
+        "forged head that claims our key",
+        harm=lambda member: _forged(member, key=head.key_id(member.trust)),
+        says="its signature is wrong",
+    ),
     Trouble("head with a stranger in it", harm=_admitting, says="its signature is wrong"),
     Trouble(
         "expired head",
@@ -237,6 +243,7 @@ TROUBLES = (
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
 def test_whatever_goes_wrong_keeps_the_rules_is_told_and_heals(member: Member, trouble: Trouble) -> None:
     lab = member.program.lab
+    member.proxy.fault()
     member.publish()
     assert member.refresh() == 0
     before = member.program.rules()
@@ -247,7 +254,7 @@ def test_whatever_goes_wrong_keeps_the_rules_is_told_and_heals(member: Member, t
     assert member.program.rules() == before
     assert trouble.says in (member.program.report()["error"] or "")
     assert member.program.run("status").returncode == 5
-    assert probe(lab.peers[0], lab.droplet).everything
+    assert probe(lab.peers[0], lab.droplet) == PEER
     assert probe(lab.stranger, lab.droplet).nothing
 
     member.proxy.fault()
@@ -272,7 +279,7 @@ def test_the_polling_child_refreshes_when_the_head_changed_and_else_asks_little(
         stranger = dataclasses.replace(lab.peer_droplets[0], id=778, name="new", private=lab.stranger.address)
         lab.do.add(stranger)
         member.publish()
-        _until(lambda: probe(lab.stranger, lab.droplet).everything)
+        _until(lambda: probe(lab.stranger, lab.droplet) == PEER)
         lab.do.remove(778)
         member.publish()
         _until(lambda: probe(lab.stranger, lab.droplet).nothing)

@@ -137,6 +137,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.request = self.server.proxy.tls.wrap_socket(self.request, server_side=True)
         super().setup()
 
+    def finish(self) -> None:
+        super().finish()
+        self.request.close()  # the server knows the socket below TLS alone
+
     def handle_any(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         proxy = self.server.proxy
