@@ -35,7 +35,7 @@ def run(host: Host) -> None:
         if found is None:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
         policy = trusted(found, dmi.droplet_id(host.files))
-        enforce.policy(host, wanted, policy)
+        enforce.policy(host, wanted, policy, peers=found.peers)
     if not found.answered:
         host.log.say("No answer has named the peers yet: closed to all but DROPLAN_ALLOW until the next refresh")
     elif policy != found.policy:
