@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.sample import Samples, table
-from tests.lab import Lab, account
+from tests.bed import Lab, account
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -130,7 +130,7 @@ def run(sizes: Sequence[int], rounds: int) -> Costs:
     return costs
 
 
-def _churn(fleet: Sequence[account.Droplet]) -> list[account.Droplet]:
+def _churn(fleet: Sequence[account.ListedDroplet]) -> list[account.ListedDroplet]:
     """Replace 1 % of a fleet, at least one Droplet, by others."""
     chosen = set(random.Random(1).sample(range(len(fleet)), max(1, len(fleet) // 100)))
     return [

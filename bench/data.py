@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.sample import Samples, table
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.firewall import edits, nft_table, ruleset
-from tests.lab import Lab
+from tests.bed import Lab
 
 HERE = Path(__file__).parent
 MEASURES = ("new", "established", "connects", "round trip")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from bench.control import BACKENDS, Subject
 from bench.sample import table
-from tests.lab import Flows, Lab, account
+from tests.bed import Flows, Lab, account
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def run(peers: int, refreshes: int) -> dict[str, Passage]:
     return found
 
 
-def _moved(fleet: Sequence[account.Droplet], turn: int) -> list[account.Droplet]:
+def _moved(fleet: Sequence[account.ListedDroplet], turn: int) -> list[account.ListedDroplet]:
     chosen = set(random.Random(turn).sample(range(len(fleet)), max(1, len(fleet) // 100)))
     return [
         replace(one, private=f"10.140.{n // 250}.{1 + n % 250}") if n in chosen else one

@@ -119,11 +119,16 @@ def guarded_by_droplan():
     return status == 0 and ":droplan-peers " in rules
 
 
+def table_text(names):
+    """Return the table that closes these interfaces, as nft reads it."""
+    chains = NFT_CHAINS % {"names": ", ".join('"%s"' % name for name in names)}
+    return "table inet %s {%s}\n" % (TABLE, chains)
+
+
 def close_with_nft(names):
     """Put the table in place, in one transaction, whatever was there. Return None, or why not."""
-    chains = NFT_CHAINS % {"names": ", ".join('"%s"' % name for name in names)}
     table = "table inet %s" % TABLE
-    status, output = run(["nft", "-f", "-"], "add %s\ndelete %s\n%s {%s}\n" % (table, table, table, chains))
+    status, output = run(["nft", "-f", "-"], "add %s\ndelete %s\n%s" % (table, table, table_text(names)))
     return None if status == 0 else output.strip()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from droplan_boot.access.allow import Allow
-from droplan_boot.networks import Address, Network
+from droplan_boot.networks import Address, Network, address
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def from_json(value: Mapping[str, Any]) -> Policy:
             Segment(
                 public=bool(segment["public"]),
                 interfaces=tuple(str(name) for name in segment["interfaces"]),
-                peers=tuple(ipaddress.ip_address(str(address)) for address in segment["peers"]),
+                peers=tuple(address(str(text)) for text in segment["peers"]),
                 allow=tuple(
                     Allow(ipaddress.ip_network(str(source)) if source else None, protocol, port)
                     for source, protocol, port in segment["allow"]

@@ -14,9 +14,11 @@ from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
+from droplan_boot.firewall.backend import drift
 from droplan_boot.flow import learn
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
+from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence
 from droplan_boot.sources.listing import Droplet
@@ -45,7 +47,12 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
     Raises:
         DroplanError: the rules are as they were.
     """
-    before = snapshot.load(host.files)
+    former = snapshot.enforced(host.files)
+    # Whose addresses come and go is told by name; where none does, ten thousand Droplets need not be read.
+    same = former is not None and _addresses(former) == _addresses(answer.policy)
+    before = None if same else snapshot.load(host.files)
+    if not answer.listed:
+        host.log.say("This Droplet is not in the fleet's list yet: it lets its peers in; they let it in once it is")
     # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
     snapshot.store(
         host.files,
@@ -57,7 +64,7 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
             settings.fingerprint(host.files),
         ),
     )
-    return policy(host, wanted, answer.policy, before, answer.peers)
+    return policy(host, wanted, answer.policy, former, (before.peers if before else (), answer.peers))
 
 
 def closed(host: Host, wanted: Settings, here: Here) -> None:
@@ -74,7 +81,11 @@ def closed(host: Host, wanted: Settings, here: Here) -> None:
 
 
 def policy(
-    host: Host, wanted: Settings, asked: Policy, before: Snapshot | None = None, peers: Iterable[Droplet] = ()
+    host: Host,
+    wanted: Settings,
+    asked: Policy,
+    former: Policy | None = None,
+    known: tuple[Iterable[Droplet], Iterable[Droplet]] = ((), ()),
 ) -> Enforced:
     """Write a policy's rules, say what changed, and have the rules outlive a reboot.
 
@@ -82,26 +93,36 @@ def policy(
         host: this machine.
         wanted: the settings.
         asked: what to enforce.
-        before: what was enforced until now, if known.
-        peers: the Droplets that may come in now.
+        former: what was enforced until now, if known.
+        known: the Droplets that could come in until now, and those that may from now on, for their names.
 
     Raises:
         DroplanError: the rules are as they were.
     """
-    former = before.policy if before else None
     backend = choose.choose(wanted.backend, host).backend
     changed = backend.apply(asked)
     last = report.load(host.files)
     for stray in choose.strays(backend, last.backend if last else None, host):
         if stray.remove(former):
             host.log.say(f"Removed our rules from {stray.name}, where they stood before {backend.name} was in use")
-    changes = change.between(former, asked, before.peers if before else (), peers)
+    changes = change.between(former, asked, *known)
     for one in changes:
         for line in _told(host, one, changed, last):
             host.log.say(line)
     for line in persistence.save(host, backend, asked):
         host.log.say(line)
     return Enforced(changed, backend.name, changes)
+
+
+def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
+    """Say what :func:`policy` would change in the firewall, a line each, and change nothing.
+
+    Where there is no firewall command yet, nothing can be said.
+    """
+    try:
+        return drift(choose.choose(wanted.backend, host).backend, asked)
+    except DroplanError:
+        return ()
 
 
 def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, done: Enforced) -> None:
@@ -131,8 +152,8 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
             repaired=done.changed and not somebody and last is not None,
             by_network=_by_network(answer.policy),
             change=_last_change(now, done.changes) if somebody else last.change if last else None,
-            api_limit=answer.rate[0] if answer.rate else None,
-            api_remaining=answer.rate[1] if answer.rate else None,
+            api_limit=answer.allowance[1] if answer.allowance else None,
+            api_remaining=answer.allowance[0] if answer.allowance else None,
         ),
     )
 
@@ -168,6 +189,10 @@ def _told(host: Host, one: Change, changed: bool, last: Report | None) -> list[s
     if not changed and host.scheduled and last and _day(last.time) == _day(host.clock.time()):
         return []
     return [f"{change.peers(one.kept)} in {one.chain}, {'rules repaired' if changed else 'unchanged'}"]
+
+
+def _addresses(policy: Policy) -> list[tuple[Address, ...]]:
+    return [segment.peers for segment in policy.segments]
 
 
 def _day(seconds: float) -> tuple[int, int]:

@@ -35,13 +35,17 @@ class Learned:
         here: this Droplet.
         policy: what to enforce on it.
         peers: the Droplets that may come in.
-        rate: requests an hour that the token is granted, and how many are left; None when not told.
+        others: those that may not, each with what keeps it out.
+        listed: whether this Droplet is listed itself.
+        allowance: what the API said is left: requests, of how many, and until when; None when it did not.
     """
 
     here: Here
     policy: Policy
     peers: tuple[Droplet, ...] = ()
-    rate: tuple[int, int] | None = None
+    others: tuple[tuple[Droplet, str], ...] = ()
+    listed: bool = True
+    allowance: tuple[int, int, int] | None = None
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -98,7 +102,7 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
     found = peers.select(
         here.metadata, source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
     )
-    return Learned(here, _policy(settings, here, found), found.droplets, http.rate)
+    return Learned(here, _policy(settings, here, found), found.droplets, found.others, found.listed, http.allowance)
 
 
 def nobody(settings: Settings, here: Here) -> Policy:
@@ -112,6 +116,8 @@ def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
     Raises:
         UsageError: no token is set.
     """
+    if settings.shared:
+        return _member(host, http, settings, here)
     from droplan_boot.sources.digitalocean.api import Account
 
     if not settings.token:
@@ -124,6 +130,22 @@ def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
         tag=settings.tag,
         peered=settings.scope == "vpc",
         clock=host.clock.time,
+    )
+
+
+def _member(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+    from droplan_boot.sources.shared.member import Member
+    from droplan_boot.sources.shared.store import Store
+    from droplan_boot.state.shared import Kept
+
+    return Member(
+        Store(http, settings.shared, settings.shared_key),
+        settings.shared_trust,
+        Kept(host.files),
+        here.metadata.droplet_id,
+        peered=settings.scope == "vpc",
+        runner=host.runner,
+        clock=host.clock,
     )
 
 

@@ -1,9 +1,8 @@
-"""Which distribution this is, and which package manager's habits it has."""
+"""Which family of distributions this is, and so which package manager's habits it has."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from droplan_boot.errors import DroplanError
@@ -13,25 +12,8 @@ from droplan_boot.host.files import Files
 _FAMILIES: Final = {"debian": "debian", "ubuntu": "debian", "rhel": "el", "centos": "el", "fedora": "el"}
 
 
-@dataclass(frozen=True)
-class Distribution:
-    """A distribution we know how to install on.
-
-    Args:
-        name: as people call it, with its version.
-        id: ``ID`` of os-release.
-        version: ``VERSION_ID``; "" for a rolling one.
-        family: ``debian`` (apt) or ``el`` (dnf or yum).
-    """
-
-    name: str
-    id: str
-    version: str
-    family: str
-
-
-def detect(files: Files) -> Distribution:
-    """Read this machine's os-release.
+def family(files: Files) -> str:
+    """Tell this machine's family: ``debian`` (apt) or ``el`` (dnf or yum).
 
     Raises:
         DroplanError: it is none we know; nothing was changed.
@@ -45,7 +27,7 @@ def detect(files: Files) -> Distribution:
     return identify(release.os_release_info())
 
 
-def identify(release: Mapping[str, str]) -> Distribution:
+def identify(release: Mapping[str, str]) -> str:
     """Tell the family from os-release's fields (lower-case names, as the library ``distro`` returns them).
 
     Raises:
@@ -54,8 +36,7 @@ def identify(release: Mapping[str, str]) -> Distribution:
     own = release.get("id", "")
     for word in (own, *release.get("id_like", "").split()):
         if word in _FAMILIES:
-            name = release.get("pretty_name") or f"{release.get('name', own)} {release.get('version_id', '')}".strip()
-            return Distribution(name, own, release.get("version_id", ""), _FAMILIES[word])
+            return _FAMILIES[word]
     raise DroplanError(
         f"this distribution is unknown (ID={own or 'none'}, ID_LIKE={release.get('id_like') or 'none'}), so nothing "
         "was changed: droplan installs on Debian, Ubuntu, CentOS, RHEL, Fedora and what derives from them"

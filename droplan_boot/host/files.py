@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -283,6 +282,8 @@ class Files:
         """
         if not self.exists(path):
             return False
+        import shutil  # with compressors of all kinds; only an uninstall needs it
+
         try:
             shutil.rmtree(self.real(path))
         except OSError as error:
@@ -304,6 +305,28 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
+
+
+def create(path: Path, data: bytes, mode: int) -> bool:
+    """Write a file where a person says, who need not be root; never over one that is there.
+
+    Returns:
+        Whether it was written; False when there was something already.
+
+    Raises:
+        DroplanError: it cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise DroplanError(f"{path} cannot be written: {error.strerror}; mend that") from None
+    return True
 
 
 def _temporary(target: Path) -> Path:

@@ -7,7 +7,6 @@ comes up.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Final
 
 from droplan_boot import paths
 from droplan_boot.access.policy import Policy
-from droplan_boot.firewall import edits, ruleset
+from droplan_boot.firewall import ruleset
+from droplan_boot.firewall import saved as saved_rules
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host import selinux
@@ -45,12 +45,6 @@ WantedBy=multi-user.target
 """
 
 _BACKUP: Final = ".before-droplan"
-
-# Programs that write rules as they run. Loaded at boot from a file, those rules would be stale and, with some
-# programs, doubled. fail2ban, Docker, Podman, Kubernetes and its network plugins, libvirt, ufw.
-_DYNAMIC: Final = re.compile(
-    r"^:(?:f2b-|DOCKER|KUBE-|CNI-|cali-|FLANNEL|CILIUM|WEAVE|NETAVARK|LIBVIRT_|ufw-)", re.MULTILINE
-)
 
 
 @dataclass(frozen=True)
@@ -110,7 +104,7 @@ def save(host: Host, backend: Backend, policy: Policy) -> Iterator[str]:
     for version in backend.save:
         path = saved.files[version]
         old = host.files.read(path)
-        text = _text(backend.last(version), policy, version, (old or b"").decode(errors="surrogateescape"))
+        text = saved_rules.text(backend.last(version), policy, version, (old or b"").decode(errors="surrogateescape"))
         data = text.encode(errors="surrogateescape")
         backup = path.with_name(path.name + _BACKUP)
         if old and b"droplan-" not in old and not host.files.exists(backup):
@@ -119,11 +113,6 @@ def save(host: Host, backend: Backend, policy: Policy) -> Iterator[str]:
         if problem:
             selinux.restore(host, (path, backup))
             yield f"Saved the IPv{version} rules to {path} (was {problem})"
-
-
-def only_ours(dump: str) -> bool:
-    """Whether a program that writes rules as it runs lives here, so that only our own rules may be saved."""
-    return bool(_DYNAMIC.search(dump))
 
 
 def forget(host: Host, former: Policy | None, enabled: Collection[str]) -> Iterator[str]:
@@ -147,9 +136,11 @@ def forget(host: Host, former: Policy | None, enabled: Collection[str]) -> Itera
                     host.files.remove(backup)  # an earlier run was killed after it had put the file back
                 continue
             before = host.files.read(backup)
-            text = splice(old.decode(errors="surrogateescape"), ruleset.nothing(former, version))
+            text = saved_rules.splice(old.decode(errors="surrogateescape"), ruleset.nothing(former, version))
             others = "\n-A " in text
-            if before is not None and (idle or not others or _rules(before.decode(errors="replace")) == _rules(text)):
+            if before is not None and (
+                idle or not others or saved_rules.rules(before.decode(errors="replace")) == saved_rules.rules(text)
+            ):
                 host.files.write(path, before, host.files.mode(backup))
                 host.files.remove(backup)
                 selinux.restore(host, (path,))
@@ -162,72 +153,3 @@ def forget(host: Host, former: Policy | None, enabled: Collection[str]) -> Itera
             else:
                 host.files.remove(path)
                 yield f"Removed {path}, which held nothing but our rules"
-
-
-def splice(text: str, wanted: ruleset.Ruleset) -> str:
-    """Put our rules into a saved file, and leave all else in it as it is.
-
-    Args:
-        text: the file, in iptables-save's format; "" for none.
-        wanted: our rules.
-
-    Returns:
-        The new text: every line of others as it was, ours as wanted.
-    """
-    lines = text.removesuffix("\n").split("\n") if text else []
-    if "*filter" not in lines:
-        lines += ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]", "COMMIT"]
-    start = lines.index("*filter")
-    end = lines.index("COMMIT", start) if "COMMIT" in lines[start:] else len(lines)
-    bare = [re.sub(r"^\[\d+:\d+\] (?=-A )", "", line) for line in lines]  # saved with `-c`, rules begin with counters
-    table = edits.parse("\n".join(bare[start:end]))
-    drop = {
-        hook: edits.mine(rules, edits.known(hook, wanted)) for hook, rules in table.items() if hook in ruleset.HOOKS
-    }
-    kept: list[str] = []
-    count: dict[str, int] = {}
-    for line, rule in zip(lines[start + 1 : end], bare[start + 1 : end]):
-        chain = (
-            rule.split(" ")[1] if rule.startswith("-A ") else rule[1:].split(" ")[0] if rule.startswith(":") else ""
-        )
-        if chain.startswith(ruleset.PREFIX):
-            continue
-        if rule.startswith("-A "):
-            count[chain] = count.get(chain, -1) + 1
-            if count[chain] in drop.get(chain, ()):
-                continue
-        kept.append(line)
-    declared = [line for line in kept if line.startswith(":")]
-    others = [line for line in kept if not line.startswith(":")]
-    ours = [f":{chain} - [0:0]" for chain in wanted.chains]
-    rules = [f"-A {hook} {rule}" for hook in ruleset.HOOKS for rule in wanted.heads.get(hook, ())]
-    rules += [f"-A {chain} {rule}" for chain, listed in wanted.chains.items() for rule in listed]
-    lines[start + 1 : end] = [*declared, *ours, *rules, *others]
-    return "\n".join([*lines, ""])
-
-
-def _text(dump: str, policy: Policy, version: int, old: str) -> str:
-    if only_ours(dump):
-        return splice(old, ruleset.build(policy, version))
-    return _bare(dump)
-
-
-def _bare(dump: str) -> str:
-    """Leave out counters and the time of day, which would make every save differ from the one before."""
-    text = re.sub(r"^#.*\n", "", dump, flags=re.MULTILINE)
-    return re.sub(r"^(:\S+ \S+) \[\d+:\d+\]$", r"\1 [0:0]", text, flags=re.MULTILINE)
-
-
-def _rules(text: str) -> dict[str, list[str]]:
-    """Reduce a saved file to what it sets: each table's chains and rules. Tables that set nothing are left out."""
-    tables: dict[str, list[str]] = {}
-    chains: dict[str, list[str]] = {}
-    name = ""
-    for line in _bare(text).splitlines():
-        if line.startswith("*"):
-            name = line
-        elif line.startswith(":") and not line.endswith(" ACCEPT [0:0]"):
-            chains.setdefault(name, []).append(line)
-        elif line.startswith("-"):
-            tables.setdefault(name, []).append(line)
-    return {name: sorted(chains.get(name, ())) + tables.get(name, []) for name in {*tables, *chains}}

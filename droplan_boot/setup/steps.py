@@ -18,7 +18,7 @@ from droplan_boot.host.doors import Host
 from droplan_boot.host.packages import Packages, manager
 from droplan_boot.host.services import Services
 from droplan_boot.settings import Settings
-from droplan_boot.setup import comforts, persistence, schedule
+from droplan_boot.setup import comforts, persistence, schedule, watcher
 
 _LABELLED: Final = (paths.PROGRAM.parent, paths.SETTINGS.parent, paths.CRON, paths.STATE, paths.LOG)
 
@@ -73,6 +73,7 @@ def steps(installation: Installation) -> Iterator[Step]:
     if isinstance(backend, Iptables):
         yield _matches(installation, backend)
     yield from _service_steps(installation, backend, wanted)
+    yield from _watcher(installation)
     if selinux.in_use(installation.host):
         yield Step(
             "SELinux labels",
@@ -193,6 +194,17 @@ def _service_steps(installation: Installation, backend: Backend, packages: Seque
     elif host.has_systemd():
         yield _file(installation, "unit", persistence.UNIT, persistence.UNIT_TEXT.encode(), 0o644)
         yield _service(services, persistence.UNIT_NAME, start=False)
+
+
+def _watcher(installation: Installation) -> Iterator[Step]:
+    host = installation.host
+    services = Services(host)
+    if not host.has_systemd():
+        return
+    if installation.settings.watch:
+        yield Step("watcher", lambda: watcher.problem(host, services), lambda: watcher.put(host, services))
+    elif host.files.exists(watcher.UNIT):
+        yield Step("watcher off", lambda: "there", lambda: watcher.remove(host, services))
 
 
 def _service(services: Services, name: str, *, start: bool = True) -> Step:

@@ -75,6 +75,7 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         "run `droplan install`",
         EXIT_ATTENTION,
     ),
+    Kind("fleet", "BLIND", "{what}", "see `droplan fleet`, and run `droplan refresh`", EXIT_ATTENTION),
     Kind("failed", "", "the last refresh failed: {error}", "if the next one fails too, do what it says", EXIT_DONE),
     Kind(
         "settings-mistake",

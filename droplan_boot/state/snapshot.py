@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from droplan_boot import paths
 from droplan_boot.access import policy as policies
-from droplan_boot.access.policy import Policy
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.host.files import Files
 from droplan_boot.sources.listing import Droplet
 
@@ -20,6 +20,10 @@ NOBODY: Final = 0
 
 VERSION: Final = 2
 """Of the file's format. 1 is droplan 1.0.0's, which names none and knows no Droplets, only their addresses."""
+
+
+# What reading something else than a snapshot may raise.
+_NONSENSE: Final = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -52,19 +56,44 @@ def load(files: Files) -> Snapshot | None:
     value = _read(files)
     try:
         return None if value is None else _from_json(value)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except _NONSENSE:
+        return None
+
+
+def enforced(files: Files) -> Policy | None:
+    """Read who may come in, and not which Droplets they are: ten thousand of those take longer than their rules."""
+    value = _read(files)
+    try:
+        return None if value is None else _policy(value)
+    except _NONSENSE:
         return None
 
 
 def unknown(files: Files) -> int | None:
     """Tell the version of a snapshot that a later droplan wrote, and that :func:`load` therefore does not read."""
     value = _read(files)
-    found = value.get("version") if isinstance(value, dict) else None
-    return found if isinstance(found, int) and found > VERSION else None
+    version = value.get("version") if isinstance(value, dict) else None
+    return version if isinstance(version, int) and version > VERSION else None
+
+
+def closed(files: Files) -> Policy:
+    """Decide what to enforce in place of a snapshot that cannot be read: that nobody comes in.
+
+    The interfaces are those that it names where every version so far names them, else the one that DigitalOcean's
+    images call the private one.
+    """
+    try:
+        segments = [
+            Segment(bool(one["public"]), tuple(str(name) for name in one["interfaces"]), ())
+            for one in _read(files)["policy"]["segments"]
+        ]
+    except (TypeError, KeyError):
+        segments = []
+    return Policy(tuple(segments) or (Segment(False, ("eth1",), ()),))
 
 
 def store(files: Files, snapshot: Snapshot) -> None:
-    """Write the snapshot.
+    """Write the snapshot, and its outline for the watcher.
 
     Raises:
         DroplanError: it cannot be written; the one before is still there.
@@ -78,6 +107,20 @@ def store(files: Files, snapshot: Snapshot) -> None:
         "settings": snapshot.settings,
     }
     files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)
+    files.ensure(paths.OUTLINE, json.dumps(_outline(snapshot.policy)).encode() + b"\n", 0o600)
+
+
+def _outline(policy: Policy) -> dict[str, list[str]]:
+    """Tell the interfaces, and of the private ones the networks (none: not known, the watcher then takes any)."""
+    return {
+        "interfaces": [name for segment in policy.segments for name in segment.interfaces],
+        "networks": [
+            str(network)
+            for segment in policy.segments
+            if not segment.public
+            for network in getattr(segment, "networks", ())
+        ],
+    }
 
 
 def _read(files: Files) -> Any:
@@ -89,15 +132,20 @@ def _read(files: Files) -> Any:
 
 
 def _from_json(value: Any) -> Snapshot:
+    policy = _policy(value)
+    return Snapshot(
+        droplet_id=int(value["droplet_id"]),
+        written=float(value["written"]),
+        policy=policy,
+        peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if "version" in value else (),
+        settings=str(value.get("settings", "")),
+    )
+
+
+def _policy(value: Any) -> Policy:
     if not isinstance(value, dict):
         raise TypeError("no object")
     version = value.get("version", 1)
     if version not in (1, VERSION):
         raise ValueError(f"snapshot version {version}")
-    return Snapshot(
-        droplet_id=int(value["droplet_id"]),
-        written=float(value["written"]),
-        policy=policies.from_json(value["policy"]),
-        peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if version == VERSION else (),
-        settings=str(value.get("settings", "")),
-    )
+    return policies.from_json(value["policy"])

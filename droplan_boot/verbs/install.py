@@ -39,7 +39,7 @@ def run(host: Host, *, dry_run: bool = False, token_file: str | None = None) -> 
         if asked:
             values["DO_KEY"] = asked
     wanted = settings.parse(values)
-    family = distro.detect(host.files).family
+    family = distro.family(host.files)
     http = host.session(host.clock)
     here = learn.where(host, http, wanted)
     installation = Installation(host, values, wanted, here, family, program.image(host), dry_run)
@@ -78,6 +78,9 @@ def _foretell(installation: Installation, answer: Learned | NoAnswerError) -> No
     for step in steps(installation):
         problem = step.missing()
         host.log.say(f"{step.what}: {f'would be {_done(problem)}' if problem else 'unchanged'}")
+    if isinstance(answer, Learned):
+        for line in enforce.differences(host, wanted, answer.policy):
+            host.log.say(f"rules: would be written ({line})")
 
 
 def _done(problem: str) -> str:

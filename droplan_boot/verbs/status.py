@@ -14,12 +14,13 @@ from droplan_boot.access import change
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
+from droplan_boot.firewall import saved as saved_rules
 from droplan_boot.firewall.backend import Backend, drift
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence, schedule
-from droplan_boot.state import report, snapshot
+from droplan_boot.state import report, shared, snapshot
 from droplan_boot.state.problems import Problem, exit_code, problem, worst
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
@@ -126,7 +127,7 @@ def look(host: Host) -> Status:
         last=last,
         drift=differences,
         problems=tuple(
-            _problems(host, found, last, differences, age, scheduled=next_run is not None, mistake=mistake)
+            _problems(host, wanted, found, last, differences, age, scheduled=next_run is not None, mistake=mistake)
         )
         + tuple(_astray(choice.backend, last, host) if choice else ()),
     )
@@ -141,7 +142,7 @@ def _choice(host: Host, wanted: Settings) -> tuple[choose.Choice | None, str]:
 
 def _only_ours(backend: Backend) -> bool:
     return isinstance(backend, Iptables) and any(
-        persistence.only_ours(backend.last(version)) for version in backend.save
+        saved_rules.only_ours(backend.last(version)) for version in backend.save
     )
 
 
@@ -157,6 +158,7 @@ def _astray(backend: Backend, last: Report | None, host: Host) -> Iterator[Probl
 
 def _problems(
     host: Host,
+    wanted: Settings,
     found: Snapshot | None,
     last: Report | None,
     differences: tuple[str, ...],
@@ -177,6 +179,8 @@ def _problems(
         yield problem("unanswered")
     if last and last.mode == "observe":
         yield problem("observing")
+    for why in shared.blind(host.files, wanted.shared, host.clock.time()) if wanted.shared else ():
+        yield problem("fleet", what=why)
     interval = (last.interval if last else None) or 5
     if age is not None and age > max(_STALE_INTERVALS * interval * 60, _STALE_S):
         yield problem("stale", age=words.ago(age))

@@ -14,7 +14,7 @@ from droplan_boot.flow import refreshing
 from droplan_boot.host import firewalld, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import comforts, persistence
+from droplan_boot.setup import comforts, persistence, watcher
 from droplan_boot.state import snapshot
 
 _UNITS: Final = Path("/etc/systemd/system")
@@ -117,6 +117,9 @@ def _foretell(host: Host) -> None:
 
 def _remove_units(host: Host) -> None:
     services = Services(host)
+    if host.files.exists(watcher.UNIT):
+        watcher.remove(host, services)
+        host.log.say(f"Removed {watcher.UNIT}")
     for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME):
         if host.files.exists(_UNITS / name):
             services.disable(name)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import pytest
 
-from tests.el.machine import RELEASES, Machine, variant
-from tests.lab import Lab
+from tests.bed import Lab
+from tests.bed.el.droplet import RELEASES, ElDroplet, variant
 
 
 class Make(Protocol):
@@ -17,8 +17,8 @@ class Make(Protocol):
 
     def __call__(
         self, release: str, *, repository: str = "", systemd: bool = True, has_service: bool = True
-    ) -> Machine:
-        """Make it; it is gone when the test is over. See Machine for the arguments."""
+    ) -> ElDroplet:
+        """Make it; it is gone when the test is over. See ElDroplet for the arguments."""
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def make() -> Iterator[Make]:
     """Make Droplets that look like Enterprise Linux or Fedora."""
     with contextlib.ExitStack() as undo:
 
-        def one(release: str, *, repository: str = "", systemd: bool = True, has_service: bool = True) -> Machine:
+        def one(release: str, *, repository: str = "", systemd: bool = True, has_service: bool = True) -> ElDroplet:
             lab = undo.enter_context(Lab(variant(RELEASES[release])))
-            return Machine(lab, RELEASES[release], repository=repository, systemd=systemd, has_service=has_service)
+            return ElDroplet(lab, RELEASES[release], repository=repository, systemd=systemd, has_service=has_service)
 
         yield one

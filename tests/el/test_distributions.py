@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bed.el.droplet import UNPACKED, changed
+from tests.bed.program import sentence, succeeded
 from tests.el.conftest import Make
-from tests.el.machine import UNPACKED, changed
-from tests.lab.program import sentence, succeeded
 
 
 def test_derivatives_are_known_by_whom_they_are_like(make: Make) -> None:
     """The steps are those of the family: the loader that its repositories have, and crond."""
-    machine = make("almalinux-8")
+    el = make("almalinux-8")
     for derivative in ("rocky-8", "oracle-9", "amazon-2023"):
-        machine.identify(derivative)
-        done = succeeded(machine.download("install", "--dry-run", DO_KEY=machine.lab.token))
+        el.identify(derivative)
+        done = succeeded(el.download("install", "--dry-run", DO_KEY=el.lab.token))
         assert "packages iptables-services, cronie: missing" in done.stdout, derivative
 
 
 @pytest.mark.parametrize(
     ("distribution", "seen"),
     [
-        ("opensuse-leap-15", "ID=opensuse-leap, ID_LIKE=suse opensuse"),
+        ("opensuse-leap-15.6", "ID=opensuse-leap, ID_LIKE=suse opensuse"),
         ("arch", "ID=arch, ID_LIKE=none"),
-        ("alpine-3", "ID=alpine, ID_LIKE=none"),
+        ("alpine-3.20", "ID=alpine, ID_LIKE=none"),
     ],
 )
 def test_an_unknown_distribution_is_refused_before_anything_is_changed(
     make: Make, distribution: str, seen: str
 ) -> None:
     """Although a package manager that we know is there."""
-    machine = make("almalinux-9")
-    machine.identify(distribution)
-    tree, rules = machine.tree(), machine.rules()
+    el = make("almalinux-9")
+    el.identify(distribution)
+    tree, rules = el.tree(), el.rules()
 
-    done = machine.download("install", DO_KEY=machine.lab.token)
+    done = el.download("install", DO_KEY=el.lab.token)
 
     assert done.returncode == 1
     assert f"this distribution is unknown ({seen}), so nothing was changed" in sentence(done)
-    assert changed(tree, machine.tree()) == [UNPACKED]
-    assert machine.rules() == rules
-    assert machine.calls() == ["boot"]
+    assert changed(tree, el.tree()) == [UNPACKED]
+    assert el.rules() == rules
+    assert el.calls() == ["boot"]

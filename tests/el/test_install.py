@@ -7,11 +7,11 @@ import re
 
 import pytest
 
-from tests.el import rpms
+from tests.bed import Reach, probe, probe_all
+from tests.bed.el import rpms
+from tests.bed.el.droplet import RELEASES, UNPACKED, ElDroplet, changed, in_force
+from tests.bed.program import PROTECTED_FORWARD, PROTECTED_INPUT, succeeded
 from tests.el.conftest import Make
-from tests.el.machine import RELEASES, UNPACKED, Machine, changed, in_force
-from tests.lab import Reach, probe, probe_all
-from tests.lab.program import PROTECTED_FORWARD, PROTECTED_INPUT, succeeded
 
 SAVED = ("/etc/sysconfig/iptables", "/etc/sysconfig/ip6tables")
 UNFINISHED = "/var/lib/droplan/unfinished"
@@ -46,13 +46,13 @@ FIREWALLD = {
 }
 
 
-def set_up(machine: Machine, firewalld: Firewalld) -> None:
+def set_up(el: ElDroplet, firewalld: Firewalld) -> None:
     """Bring firewalld into its state."""
     for step in firewalld.setup:
         if step == "install":
-            machine.add("firewalld")
+            el.add("firewalld")
         else:
-            machine.systemctl(*step.split())
+            el.systemctl(*step.split())
 
 
 @pytest.mark.parametrize("before", FIREWALLD)
@@ -60,141 +60,141 @@ def set_up(machine: Machine, firewalld: Firewalld) -> None:
 def test_install_protects_the_droplet_now_and_at_the_next_boot(make: Make, release: str, before: str) -> None:
     """One installation, seen from all sides; the releases without `service` have none here either."""
     given = FIREWALLD[before]
-    machine = make(release, has_service=release in ("centos-7", "almalinux-8"))
-    set_up(machine, given)
+    el = make(release, has_service=release in ("centos-7", "almalinux-8"))
+    set_up(el, given)
 
-    machine.install()
+    el.install()
 
     # Services
-    assert machine.units("crond", "iptables", "ip6tables", "firewalld") == {
+    assert el.units("crond", "iptables", "ip6tables", "firewalld") == {
         "crond": "enabled active",
         "iptables": given.iptables,
         "ip6tables": given.iptables,
         "firewalld": given.after,
     }
-    assert machine.installed(machine.release.loader, "cronie") == [machine.release.loader, "cronie"]
+    assert el.installed(el.release.loader, "cronie") == [el.release.loader, "cronie"]
     # Rules: ours first; the package's, which end in REJECT, only where firewalld's gave way to them
     for tool, last in STOCK_END.items():
-        chain = machine.chain("INPUT", tool)
+        chain = el.chain("INPUT", tool)
         assert tuple(chain[:3]) == PROTECTED_INPUT
         assert (last in chain) == given.stock
         assert len(chain) > 3 or not given.stock
-        assert machine.chain("FORWARD", tool)[0] == PROTECTED_FORWARD[0]
-    assert "firewalld" not in machine.droplet.run(["nft", "list", "tables"]).stdout
+        assert el.chain("FORWARD", tool)[0] == PROTECTED_FORWARD[0]
+    assert "firewalld" not in el.droplet.run(["nft", "list", "tables"]).stdout
     # Saved
     for path in SAVED:
-        assert machine.mode(path) == 0o600
-        assert PROTECTED_INPUT[1] in machine.read(path)
-    assert machine.read(f"{SAVED[0]}.before-droplan") == STOCK
-    assert machine.mode(f"{SAVED[0]}.before-droplan") == 0o600
+        assert el.mode(path) == 0o600
+        assert PROTECTED_INPUT[1] in el.read(path)
+    assert el.read(f"{SAVED[0]}.before-droplan") == STOCK
+    assert el.mode(f"{SAVED[0]}.before-droplan") == 0o600
     # Traffic
-    reach = probe_all([*machine.lab.peers, machine.lab.stranger], machine.droplet)
+    reach = probe_all([*el.lab.peers, el.lab.stranger], el.droplet)
     ipv4 = Reach(tcp=True, udp=True, icmp=True)
     assert reach == {"peer-1": ipv4, "peer-2": ipv4, "stranger": Reach()}
 
     # Again
-    tree, rules, calls = machine.tree(), machine.rules(), len(machine.calls())
-    again = succeeded(machine.download("install", DO_KEY=machine.lab.token))
+    tree, rules, calls = el.tree(), el.rules(), len(el.calls())
+    again = succeeded(el.download("install", DO_KEY=el.lab.token))
     assert not re.search(": (created|fixed|installed)", again.stdout)
-    assert changed(tree, machine.tree()) == []
-    assert machine.rules() == rules
-    assert {call.split()[0] for call in machine.calls()[calls:]} <= {"is-enabled", "is-active"}
+    assert changed(tree, el.tree()) == []
+    assert el.rules() == rules
+    assert {call.split()[0] for call in el.calls()[calls:]} <= {"is-enabled", "is-active"}
 
     # The next boot: iptables.service loads what was saved, before any refresh
-    machine.lab.do.set_droplets([])
-    machine.reboot()
-    assert in_force(machine.rules()) == in_force(rules)
-    assert probe(machine.lab.stranger, machine.droplet).nothing
+    el.lab.do.set_droplets([])
+    el.reboot()
+    assert in_force(el.rules()) == in_force(rules)
+    assert probe(el.lab.stranger, el.droplet).nothing
 
 
 def test_where_no_package_loads_saved_rules_our_own_unit_does(make: Make) -> None:
     """As on a host whose repositories lack iptables-services; firewalld then stays as it is."""
-    machine = make("almalinux-9", repository="no-loader")
-    machine.add("firewalld")
-    machine.systemctl("enable", "--now", "firewalld")
+    el = make("almalinux-9", repository="no-loader")
+    el.add("firewalld")
+    el.systemctl("enable", "--now", "firewalld")
 
-    machine.install()
+    el.install()
 
-    assert machine.units("droplan-restore", "crond", "firewalld") == {
+    assert el.units("droplan-restore", "crond", "firewalld") == {
         "droplan-restore": "enabled inactive",
         "crond": "enabled active",
         "firewalld": "enabled active",
     }
-    assert not machine.exists(SAVED[0])
-    assert machine.status()["saved_by"] == "droplan-restore.service"
+    assert not el.exists(SAVED[0])
+    assert el.status()["saved_by"] == "droplan-restore.service"
 
 
 def test_a_loader_that_its_owner_masked_is_unmasked_and_masked_again(make: Make) -> None:
     """Guides for firewalld have people mask iptables.service."""
-    machine = make("almalinux-8")
-    machine.add("iptables-services")
-    machine.systemctl("mask", "iptables", "ip6tables")
+    el = make("almalinux-8")
+    el.add("iptables-services")
+    el.systemctl("mask", "iptables", "ip6tables")
 
-    machine.install()
-    assert machine.units("iptables", "ip6tables") == dict.fromkeys(("iptables", "ip6tables"), "enabled inactive")
+    el.install()
+    assert el.units("iptables", "ip6tables") == dict.fromkeys(("iptables", "ip6tables"), "enabled inactive")
 
-    succeeded(machine.run("uninstall"))
-    assert machine.units("iptables", "ip6tables") == dict.fromkeys(("iptables", "ip6tables"), "masked inactive")
+    succeeded(el.run("uninstall"))
+    assert el.units("iptables", "ip6tables") == dict.fromkeys(("iptables", "ip6tables"), "masked inactive")
 
 
 def test_services_that_were_disabled_or_stopped_since_are_put_back(make: Make) -> None:
     """By the very next install, which finds everything else in place."""
-    machine = make("almalinux-9")
-    machine.install()
-    machine.systemctl("disable", "iptables", "ip6tables")
-    machine.systemctl("disable", "--now", "crond")
+    el = make("almalinux-9")
+    el.install()
+    el.systemctl("disable", "iptables", "ip6tables")
+    el.systemctl("disable", "--now", "crond")
 
-    machine.install()
+    el.install()
 
-    assert machine.units("iptables", "crond") == {"iptables": "enabled inactive", "crond": "enabled active"}
+    assert el.units("iptables", "crond") == {"iptables": "enabled inactive", "crond": "enabled active"}
 
 
 def test_without_systemd_the_daemon_of_cron_is_started_by_itself(make: Make) -> None:
     """As in a container."""
-    machine = make("almalinux-9", systemd=False)
+    el = make("almalinux-9", systemd=False)
 
-    machine.install()
+    el.install()
 
-    assert "crond" in machine.droplet.run(["sh", "-c", "cat /proc/[0-9]*/comm"]).stdout.splitlines()
-    assert tuple(machine.chain("INPUT")[:3]) == PROTECTED_INPUT
-    assert not machine.exists("/run/systemctl.log")
+    assert "crond" in el.droplet.run(["sh", "-c", "cat /proc/[0-9]*/comm"]).stdout.splitlines()
+    assert tuple(el.chain("INPUT")[:3]) == PROTECTED_INPUT
+    assert not el.exists("/run/systemctl.log")
 
 
 def test_selinux_labels_of_all_that_was_written_are_restored(make: Make) -> None:
     """What is moved into place keeps the label of its directory; /etc/sysconfig/iptables has one of its own."""
-    machine = make("almalinux-9")
-    machine.selinux("/etc/cron.d/droplan", "/opt/droplan", "/etc/sysconfig/iptables")
+    el = make("almalinux-9")
+    el.selinux("/etc/cron.d/droplan", "/opt/droplan", "/etc/sysconfig/iptables")
 
-    done = machine.install()
+    done = el.install()
 
     assert "SELinux labels: fixed (was wrong)" in done.stdout
-    assert machine.read("/etc/wrong-labels") == ""
-    again = machine.install()
+    assert el.read("/etc/wrong-labels") == ""
+    again = el.install()
     assert "SELinux labels: unchanged" in again.stdout
 
 
 def test_a_dry_run_says_the_steps_and_changes_nothing(make: Make) -> None:
-    """On a machine where firewalld would have to give way."""
-    machine = make("almalinux-9")
-    set_up(machine, FIREWALLD["active"])
-    tree, others = machine.tree(), (machine.rules(), machine.units("crond", "iptables", "firewalld"))
+    """On a Droplet where firewalld would have to give way."""
+    el = make("almalinux-9")
+    set_up(el, FIREWALLD["active"])
+    tree, others = el.tree(), (el.rules(), el.units("crond", "iptables", "firewalld"))
 
-    done = succeeded(machine.download("install", "--dry-run", DO_KEY=machine.lab.token))
+    done = succeeded(el.download("install", "--dry-run", DO_KEY=el.lab.token))
 
     assert "packages iptables-nft-services, cronie: missing iptables-nft-services, cronie, would be" in done.stdout
-    assert changed(tree, machine.tree()) == [UNPACKED]
-    assert (machine.rules(), machine.units("crond", "iptables", "firewalld")) == others
+    assert changed(tree, el.tree()) == [UNPACKED]
+    assert (el.rules(), el.units("crond", "iptables", "firewalld")) == others
 
 
 def test_a_killed_firewalld_step_is_finished_by_the_next_install(make: Make) -> None:
     """Killed after firewalld was masked, before it stopped."""
-    machine = make("almalinux-9")
-    set_up(machine, FIREWALLD["active"])
-    machine.write("/var/lib/droplan/firewalld", "enabled active\n", 0o600)
-    machine.systemctl("mask", "firewalld")
+    el = make("almalinux-9")
+    set_up(el, FIREWALLD["active"])
+    el.write("/var/lib/droplan/firewalld", "enabled active\n", 0o600)
+    el.systemctl("mask", "firewalld")
 
-    machine.install()
+    el.install()
 
-    assert machine.units("firewalld", "iptables") == {"firewalld": "masked inactive", "iptables": "enabled active"}
-    assert STOCK_END["iptables"] in machine.chain("INPUT")
-    assert not machine.exists(UNFINISHED)
+    assert el.units("firewalld", "iptables") == {"firewalld": "masked inactive", "iptables": "enabled active"}
+    assert STOCK_END["iptables"] in el.chain("INPUT")
+    assert not el.exists(UNFINISHED)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.el import rpms
+from tests.bed.el import rpms
+from tests.bed.el.droplet import ElDroplet
+from tests.bed.program import PROTECTED_INPUT, REFRESH, succeeded
 from tests.el.conftest import Make
-from tests.el.machine import Machine
-from tests.lab.program import PROTECTED_INPUT, REFRESH, succeeded
 
 UNFINISHED = "/var/lib/droplan/unfinished"
 RUNNING, NEXT = rpms.KERNELS
@@ -15,32 +15,32 @@ RUNNING, NEXT = rpms.KERNELS
 
 def test_the_modules_of_the_kernel_that_runs_are_installed_and_no_others(make: Make) -> None:
     """A newer kernel's would be of no use before a reboot."""
-    machine = make("almalinux-10", repository="kernel-that-runs")
-    machine.kernel(RUNNING)
+    el = make("almalinux-10", repository="kernel-that-runs")
+    el.kernel(RUNNING)
 
-    done = machine.install()
+    done = el.install()
 
     assert "kernel matches: fixed" in done.stdout
-    assert machine.installed(f"kernel-modules-extra-{RUNNING}", f"kernel-modules-extra-{NEXT}") == [
+    assert el.installed(f"kernel-modules-extra-{RUNNING}", f"kernel-modules-extra-{NEXT}") == [
         f"kernel-modules-extra-{RUNNING}"
     ]
-    assert tuple(machine.chain("INPUT")[:3]) == PROTECTED_INPUT
-    assert not machine.exists(UNFINISHED)
+    assert tuple(el.chain("INPUT")[:3]) == PROTECTED_INPUT
+    assert not el.exists(UNFINISHED)
 
 
 @pytest.fixture
-def waiting(make: Make) -> Machine:
+def waiting(make: Make) -> ElDroplet:
     """A Droplet whose kernel is older than the modules that are on offer, after an installation that said so."""
-    machine = make("almalinux-10", repository="next-kernel-only")
-    machine.kernel(RUNNING)
-    done = machine.download("install", DO_KEY=machine.lab.token)
+    el = make("almalinux-10", repository="next-kernel-only")
+    el.kernel(RUNNING)
+    done = el.download("install", DO_KEY=el.lab.token)
     assert done.returncode == 1
     assert "reboot this Droplet, and the schedule ends the installation" in done.stderr
-    return machine
+    return el
 
 
 def test_where_only_the_next_kernel_has_them_a_reboot_is_asked_for_and_nothing_is_half_closed(
-    waiting: Machine,
+    waiting: ElDroplet,
 ) -> None:
     """The schedule is in place, and cron runs, so that it can end the installation."""
     assert waiting.exists(UNFINISHED)
@@ -49,7 +49,7 @@ def test_where_only_the_next_kernel_has_them_a_reboot_is_asked_for_and_nothing_i
     assert "-A" not in waiting.rules()
 
 
-def test_until_then_the_schedule_fails_with_the_same_sentence(waiting: Machine) -> None:
+def test_until_then_the_schedule_fails_with_the_same_sentence(waiting: ElDroplet) -> None:
     """It installs nothing twice, and changes no rule."""
     done = waiting.droplet.run([REFRESH], check=False, timeout=100)
 
@@ -59,7 +59,7 @@ def test_until_then_the_schedule_fails_with_the_same_sentence(waiting: Machine) 
     assert "-A" not in waiting.rules()
 
 
-def test_after_the_reboot_the_schedule_ends_the_installation(waiting: Machine) -> None:
+def test_after_the_reboot_the_schedule_ends_the_installation(waiting: ElDroplet) -> None:
     """Nobody needs to touch the Droplet again."""
     waiting.kernel(NEXT)
     waiting.reboot()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.bed.cache import CHECKOUT
 from tests.el.conftest import Make
-from tests.lab.cache import CHECKOUT
 
 # bootstrap.py does its work when it is __main__; here its own function is asked for.
 ASK = """
@@ -28,11 +28,11 @@ def test_the_newest_python_that_the_distribution_offers_is_installed(
     make: Make, release: str, python: str, words: str
 ) -> None:
     """What runs where there is none is in tests/stage0."""
-    machine = make(release)
-    machine.write("/srv/bootstrap.py", (CHECKOUT / "cloud-init/bootstrap.py").read_text())
+    el = make(release)
+    el.write("/srv/bootstrap.py", (CHECKOUT / "cloud-init/bootstrap.py").read_text())
 
-    done = machine.droplet.run(["/usr/bin/python3", "-c", ASK])
+    done = el.droplet.run(["/usr/bin/python3", "-c", ASK])
 
     assert done.stdout.strip() == python
     assert words in done.stderr
-    assert machine.installed("python3.12") == (["python3.12"] if python.startswith("/") else [])
+    assert el.installed("python3.12") == (["python3.12"] if python.startswith("/") else [])

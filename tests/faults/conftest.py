@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.harm import Patient
-from tests.lab import Lab
+from tests.bed import Lab
+from tests.bed.harm import Patient
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.harm import NEW, OTHER_TOKEN, Case, Outcome, Patient, harmless
-from tests.lab import GONE, Fault, Lab
+from tests.bed import GONE, Fault, Lab
+from tests.bed.harm import NEW, OTHER_TOKEN, Aftermath, Case, Patient, harmless
 
 LIST = r"^/v2/droplets\?per_page=200$"
 PAGE = r"/v2/droplets\?per_page=200&page="
@@ -237,14 +237,14 @@ def test_what_no_second_try_would_mend_changes_nothing(case: Case, patient: Pati
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> Mapping[str, Outcome]:
+def outcomes() -> Mapping[str, Aftermath]:
     with ThreadPoolExecutor(10) as pool:
         waiting = {case.name: pool.submit(_alone, case) for case in (*HANGING, *PASSING)}
         return {name: outcome.result() for name, outcome in waiting.items()}
 
 
 @pytest.mark.parametrize("case", PASSING, ids=lambda case: case.name)
-def test_what_may_pass_is_tried_again_and_changes_nothing(case: Case, outcomes: Mapping[str, Outcome]) -> None:
+def test_what_may_pass_is_tried_again_and_changes_nothing(case: Case, outcomes: Mapping[str, Aftermath]) -> None:
     outcome = outcomes[case.name]
     harmless(outcome, case)
     asked = [request.target for request in outcome.requests]
@@ -253,11 +253,13 @@ def test_what_may_pass_is_tried_again_and_changes_nothing(case: Case, outcomes: 
 
 
 @pytest.mark.parametrize("case", HANGING, ids=lambda case: case.name)
-def test_a_refresh_never_takes_a_minute_whoever_keeps_it_waiting(case: Case, outcomes: Mapping[str, Outcome]) -> None:
+def test_a_refresh_never_takes_a_minute_whoever_keeps_it_waiting(
+    case: Case, outcomes: Mapping[str, Aftermath]
+) -> None:
     harmless(outcomes[case.name], case, limit=60)
 
 
-def _alone(case: Case) -> Outcome:
+def _alone(case: Case) -> Aftermath:
     with Lab("nft") as lab:
         patient = Patient(lab)
         if case.name == "DNS is a black hole":
@@ -265,7 +267,7 @@ def _alone(case: Case) -> Outcome:
         return patient.meet(case)
 
 
-def _astray(outcome: Outcome) -> list[str]:
+def _astray(outcome: Aftermath) -> list[str]:
     """Return the requests that only a run that is led astray makes; the token would have gone with them."""
     return [request.target for request in outcome.requests if request.target in ("/x", "/v2/account")]
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.lab.cache import CHECKOUT
+from tests.bed.cache import CHECKOUT
 
 PAGE = (CHECKOUT / "docs" / "security.md").read_text()
 NAMED = sorted(set(re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)))

@@ -9,17 +9,17 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.faults.harm import Patient
-from tests.lab import Host, Lab
-from tests.lab.program import DOWNLOADED, PROGRAM
+from tests.bed import Host, Lab
+from tests.bed.cache import CHECKOUT
+from tests.bed.harm import Patient
+from tests.bed.program import DOWNLOADED, PROGRAM
 
 PORT = 2222
-SSHD = Path(__file__).with_name("sshd.py").read_text()
+SSHD = (CHECKOUT / "tests/bed/sshd.py").read_text()
 
 
 class Told(NamedTuple):

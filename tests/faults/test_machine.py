@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.harm import NEW, Patient
-from tests.lab import Lab, fleet, probe
-from tests.lab.account import Droplet
-from tests.lab.program import (
+from tests.bed import Lab, fleet, probe
+from tests.bed.account import ListedDroplet
+from tests.bed.harm import NEW, Patient
+from tests.bed.program import (
     DOWNLOADED,
     LOG,
     PROGRAM,
@@ -351,7 +351,7 @@ class TestClock:
         assert "Added 1 peer" in installed.refresh().stdout
 
 
-def at(shift: str, program: Program, *peers: Droplet) -> Done:
+def at(shift: str, program: Program, *peers: ListedDroplet) -> Done:
     """Refresh while the Droplet's clock is ``shift`` off."""
     program.list_droplets(*program.lab.peer_droplets, *peers)
     clock = ["faketime", "-f", shift]

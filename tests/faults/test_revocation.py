@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.harm import Patient
-from tests.lab import Connection, Lab, fleet, probe
+from tests.bed import Connection, Lab, fleet, probe
+from tests.bed.harm import Patient
 
 
 @pytest.fixture(scope="module", params=["iptables-nft", "iptables-legacy", "nftables"])

@@ -20,8 +20,8 @@ from droplan_boot.host.doors import Host
 from droplan_boot.host.http import Http
 from droplan_boot.settings import Settings
 from droplan_boot.sources.digitalocean.api import Account
-from tests.lab import Fault, Lab, fleet
-from tests.lab.program import (
+from tests.bed import Fault, Lab, fleet
+from tests.bed.program import (
     CRON,
     LOG,
     PROGRAM,

@@ -1,4 +1,4 @@
-"""The ways to hand over the token that we recommend leave it in no log and no process list; sudo's own log is judge."""
+"""The ways to hand over the token that we recommend leave it in no log and no process list; sudo's log is judge."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import Lab
-from tests.lab.program import DOWNLOADED, LOG, PROGRAM, SETTINGS, Program
+from tests.bed import Lab
+from tests.bed.program import DOWNLOADED, LOG, PROGRAM, SETTINGS, Program
 
 CHECKOUT = Path(__file__).parents[2]
 SUDO_LOG = "/var/log/sudo.log"

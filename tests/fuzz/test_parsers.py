@@ -20,21 +20,23 @@ from droplan_boot.access import policy
 from droplan_boot.access.allow import Allow
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall import edits, nft_table, ruleset
+from droplan_boot.firewall import edits, nft_table, ruleset, saved
 from droplan_boot.host import http
 from droplan_boot.host.files import Files
 from droplan_boot.host.sessions import ssh_sessions
-from droplan_boot.setup import persistence, schedule
+from droplan_boot.setup import schedule
 from droplan_boot.sources.digitalocean import metadata, model
 from droplan_boot.sources.digitalocean.api import Account
 from droplan_boot.state import report, snapshot
+from tests.bed import account
 from tests.fuzz import mutate
-from tests.lab import account
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "5"))
 SEED = int(os.environ.get("FUZZ_SEED", random.randrange(1 << 32)))
-OWN = account.Droplet(7, "own", "10.132.0.2", "104.236.32.2", "2604:a880::2", tags=("web",))
-PEERS = [account.Droplet(n, f"peer-{n}", f"10.132.0.{n}", f"104.236.32.{n}", tags=("web",)) for n in range(8, 11)]
+OWN = account.ListedDroplet(7, "own", "10.132.0.2", "104.236.32.2", "2604:a880::2", tags=("web",))
+PEERS = [
+    account.ListedDroplet(n, f"peer-{n}", f"10.132.0.{n}", f"104.236.32.{n}", tags=("web",)) for n in range(8, 11)
+]
 PAGE = {"droplets": [one.listing() for one in (OWN, *PEERS)], "links": {"pages": {}}, "meta": {"total": 4}}
 NIC = account.Nic("02:00:00:00:00:01", "10.132.0.2", "255.255.0.0", "nil", "2604:a880::2")
 DOCUMENT = account.metadata(OWN, NIC, NIC, anchor="10.17.0.5")
@@ -49,7 +51,7 @@ POLICY = Policy(
     )
 )
 WANTED = ruleset.build(POLICY, 4)
-SAVED = persistence.splice(
+SAVED = saved.splice(
     "*nat\n-A POSTROUTING -o eth9 -j MASQUERADE\nCOMMIT\n"
     "*filter\n:INPUT ACCEPT [1:2]\n[1:2] -A INPUT -j LOG\nCOMMIT\n",
     WANTED,
@@ -137,8 +139,8 @@ def iptables_save(chance: random.Random) -> None:
 
 def saved_rules(chance: random.Random) -> None:
     text = mutate.text(SAVED, chance).decode(errors="surrogateescape")
-    once = persistence.splice(text, WANTED)
-    assert persistence.splice(once, WANTED) == once
+    once = saved.splice(text, WANTED)
+    assert saved.splice(once, WANTED) == once
 
 
 def nft_listing(chance: random.Random) -> None:

@@ -1,21 +1,19 @@
-"""The rules of each scenario, as iptables-save prints them on a machine that has no others: tests/golden/iptables.
-
-    .cache/venv/bin/python -m tests.golden.scenarios
-
-writes them anew, after a change that is meant; ``git diff`` then shows what it does to users' rules.
-"""
+"""The scenarios whose rules docs/rules.md shows: one table, for every backend and every test that needs a policy."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
-from pathlib import Path
+from typing import Final, NamedTuple
 
 from droplan_boot import settings
 from droplan_boot.access.policy import Policy, Segment
-from tests.bed.memory.netfilter import Kernel
 
-FOLDER = Path(__file__).parents[1] / "golden" / "iptables"
+
+class Scenario(NamedTuple):
+    """A policy, and what its rules show: what was set or found, then what to look at, a sentence each."""
+
+    words: str
+    policy: Policy
 
 
 def segment(*peers: str, public: bool = False, on: tuple[str, ...] = ("eth1",), allow: str = "") -> Segment:
@@ -24,15 +22,25 @@ def segment(*peers: str, public: bool = False, on: tuple[str, ...] = ("eth1",), 
     return Segment(public, on, tuple(ipaddress.ip_address(peer) for peer in peers), entries)
 
 
-SCENARIOS: dict[str, tuple[str, Policy]] = {
-    "no-peers": ("The account has no other Droplet here: closed to all.", Policy((segment(),))),
-    "two-peers": ("Two peers.", Policy((segment("10.132.0.2", "10.132.0.3"),))),
-    "tutorial": (
-        "The three Droplets of the Go droplan's tutorial, less this one.",
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "no-peers": Scenario(
+        "The account has no other Droplet here. Replies and what finds neighbours come in, nobody else.",
+        Policy((segment(),)),
+    ),
+    "two-peers": Scenario(
+        "Two Droplets are peers. Each is one ACCEPT, or one element of a set.",
+        Policy((segment("10.132.0.2", "10.132.0.3"),)),
+    ),
+    "tutorial": Scenario(
+        "The three Droplets of the Go droplan's tutorial, less this one. The chain reads as the tutorial shows it.",
         Policy((segment("10.132.68.99", "10.132.71.50"),)),
     ),
-    "allow-list": (
-        "DROPLAN_ALLOW in its three forms, each family getting what is its own.",
+    "neighbouring-peers": Scenario(
+        "The peers' addresses follow each other. A set holds them as one interval; a short list names each.",
+        Policy((segment("10.132.0.3", "10.132.0.4", "10.132.0.5"),)),
+    ),
+    "allow-list": Scenario(
+        "DROPLAN_ALLOW has entries of all three forms. Each family gets what is its own.",
         Policy(
             (
                 segment(
@@ -42,8 +50,8 @@ SCENARIOS: dict[str, tuple[str, Policy]] = {
             )
         ),
     ),
-    "public": (
-        "PUBLIC=true: the public interface is closed likewise, IPv6 included.",
+    "public": Scenario(
+        "PUBLIC=true, and HTTPS is open to all. The public interface is closed likewise, IPv6 included.",
         Policy(
             (
                 segment("10.132.0.2"),
@@ -51,38 +59,16 @@ SCENARIOS: dict[str, tuple[str, Policy]] = {
             )
         ),
     ),
-    "65-peers": (
-        "One peer more than a flat list holds: a tree of chains.",
+    "65-peers": Scenario(
+        "One peer more than a flat list holds. iptables gets a tree of chains; a set stays a set.",
         Policy((segment(*(f"10.132.{one % 5}.{one * 3 % 251}" for one in range(1, 66))),)),
     ),
-    "lock-metadata": (
-        "DROPLAN_LOCK_METADATA=true: only root reaches the service that shows the token.",
+    "lock-metadata": Scenario(
+        "DROPLAN_LOCK_METADATA=true. Only root reaches the service that shows the token, and no container does.",
         Policy((segment("10.132.0.2"),), metadata="169.254.169.254"),
     ),
-    "two-interfaces": (
-        "Two private interfaces share the peers' chain.",
+    "two-interfaces": Scenario(
+        "Two interfaces are on the private network. They share the peers' chain.",
         Policy((segment("10.132.0.2", on=("eth1", "ens5")),)),
     ),
 }
-
-
-def rendered() -> Iterator[tuple[Path, str]]:
-    """Yield the file and the text of each scenario and family."""
-    for name, (words, policy) in SCENARIOS.items():
-        kernel = Kernel()
-        kernel.backend().apply(policy)
-        for version, table in kernel.tables.items():
-            yield FOLDER / f"{name}.v{version}", f"# {words}\n{table.save()}"
-
-
-def main() -> None:
-    """Write all of them, and remove those of scenarios that are no more."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for stale in FOLDER.iterdir():
-        stale.unlink()
-    for path, text in rendered():
-        path.write_text(text)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Lab
+from tests.bed import Lab
 
 
 @pytest.fixture(params=["nft", "legacy"])

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import GONE, Fault, Lab, connects, fleet, probe
-from tests.lab.account import Droplet
-from tests.lab.program import SNAPSHOT, Program, scattered, sentence
-from tests.lab.reach import ECHO_PORT
+from tests.bed import GONE, Fault, Lab, connects, fleet, probe
+from tests.bed.account import ListedDroplet
+from tests.bed.program import SNAPSHOT, Program, scattered, sentence
+from tests.bed.reach import ECHO_PORT
 
 DROPLETS = r"/v2/droplets\?"
 
@@ -58,13 +58,13 @@ class TestAsking:
         assert [request.authorized for request in lab.do.requests("metadata")] == [False]
 
     def test_gpu_droplets_are_peers_though_the_plain_list_omits_them(self, program: Program, lab: Lab) -> None:
-        program.list_droplets(Droplet(80, "gpu", lab.stranger.address, gpu=True))
+        program.list_droplets(ListedDroplet(80, "gpu", lab.stranger.address, gpu=True))
         program.refresh()
         assert connects(lab.stranger, lab.droplet, ECHO_PORT)
         assert not connects(lab.peers[0], lab.droplet, ECHO_PORT, patience=0.7)
 
     def test_droplets_without_an_address_yet_are_no_peers_and_no_trouble(self, program: Program) -> None:
-        program.list_droplets(Droplet(81, "new", status="new"), *fleet(2))
+        program.list_droplets(ListedDroplet(81, "new", status="new"), *fleet(2))
         program.refresh()
         assert program.report()["peers"] == 2
 
@@ -131,7 +131,7 @@ class TestNoAnswer:
     )
     def test_the_rules_stay_as_they_are(self, program: Program, lab: Lab, fault: Fault, says: str) -> None:
         before = program.rules(), program.read(SNAPSHOT)
-        lab.do.add(Droplet(77, "new", lab.stranger.address))
+        lab.do.add(ListedDroplet(77, "new", lab.stranger.address))
         lab.do.fault(dataclasses.replace(fault, path=DROPLETS) if fault.of_requests else fault)
 
         done = program.run("refresh")

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.lab import Host, Lab, fleet
-from tests.lab.program import Program, succeeded
+from tests.bed import Host, Lab, fleet
+from tests.bed.program import Program, succeeded
 
 SEED = 20261125
 QUESTIONS = 40

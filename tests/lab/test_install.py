@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Fault, Lab, fleet, probe
-from tests.lab.program import (
+from tests.bed import Fault, Lab, fleet, probe
+from tests.bed.program import (
     CRON,
     DOWNLOADED,
     LOG,

@@ -12,8 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import GONE, PUBLISHED_PORT, Connection, Droplet, Fault, Flows, Lab, connects, fleet, probe, probe_all
-from tests.lab.cache import CHECKOUT
+from tests.bed import (
+    GONE,
+    PUBLISHED_PORT,
+    Connection,
+    Fault,
+    Flows,
+    Lab,
+    ListedDroplet,
+    connects,
+    fleet,
+    probe,
+    probe_all,
+)
+from tests.bed.cache import CHECKOUT
 
 CURL = ["curl", "--silent", "--show-error", "--max-time", "5"]
 SIZE = ["--write-out", "%{size_download}"]
@@ -152,7 +164,7 @@ class TestStandIn:
         assert json.loads(answer.stdout[:-3])["id"] == "Unauthorized"
 
     def test_it_pages_and_leaves_gpu_droplets_out(self, api_lab: Lab) -> None:
-        api_lab.do.set_droplets([*fleet(450), Droplet(7, "gpu", gpu=True)])
+        api_lab.do.set_droplets([*fleet(450), ListedDroplet(7, "gpu", gpu=True)])
         first = json.loads(ask(api_lab, "/v2/droplets?per_page=200").stdout)
         assert (len(first["droplets"]), first["meta"]["total"]) == (200, 450)
         assert first["links"]["pages"]["next"] == f"{API}/v2/droplets?per_page=200&page=2"
@@ -277,7 +289,7 @@ class TestLeavesNothing:
         # A shell has its background jobs ignore SIGINT, and whoever they start inherits that.
         program = """
 import signal
-from tests.lab import Lab
+from tests.bed import Lab
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with Lab() as lab:
     print("up", flush=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import pytest
 from _pytest.mark import ParameterSet  # pytest.param() returns it, and pytest names it nowhere else
 
-from tests.lab import GONE, Fault, Lab
-from tests.lab.program import DOWNLOADED, PROGRAM, SETTINGS, SNAPSHOT, Done, Program, sentence
+from tests.bed import GONE, Fault, Lab
+from tests.bed.program import DOWNLOADED, PROGRAM, SETTINGS, SNAPSHOT, Done, Program, sentence
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 METADATA = "/metadata/v1.json"

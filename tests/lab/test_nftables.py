@@ -14,9 +14,9 @@ from droplan_boot.errors import CommandError
 from droplan_boot.firewall.backend import drift
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.command import Completed
-from tests.lab import PUBLISHED_PORT, Connection, Flows, Host, Lab, connects, probe
-from tests.lab.reach import ECHO_PORT
-from tests.lab.world import METADATA_ADDRESS
+from tests.bed import PUBLISHED_PORT, Connection, Flows, Host, Lab, connects, probe
+from tests.bed.reach import ECHO_PORT
+from tests.bed.world import METADATA_ADDRESS
 
 PATIENCE = 0.5
 METADATA = [

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Lab, fleet, probe
-from tests.lab.program import (
+from tests.bed import Lab, fleet, probe
+from tests.bed.program import (
     PROGRAM,
     PROTECTED_FORWARD,
     PROTECTED_INPUT,

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import PUBLISHED_PORT, Connection, Flows, Host, Lab, Reach, connects, fleet, probe, probe_all
-from tests.lab.account import Droplet
-from tests.lab.program import PROTECTED_INPUT, SAVED, Program, scattered
-from tests.lab.reach import ECHO_PORT
+from tests.bed import PUBLISHED_PORT, Connection, Flows, Host, Lab, Reach, connects, fleet, probe, probe_all
+from tests.bed.account import ListedDroplet
+from tests.bed.program import PROTECTED_INPUT, SAVED, Program, scattered
+from tests.bed.reach import ECHO_PORT
 
 IPV4 = Reach(tcp=True, udp=True, icmp=True)
 """All of IPv4 and nothing of IPv6, which nobody needs in a VPC."""
@@ -108,7 +108,7 @@ class TestPeersComeAndGo:
 
     def test_a_new_peer_gets_in_at_the_next_refresh(self, program: Program, lab: Lab) -> None:
         assert closed(lab.stranger, lab.droplet)
-        lab.do.add(Droplet(77, "new", lab.stranger.address))
+        lab.do.add(ListedDroplet(77, "new", lab.stranger.address))
         done = program.refresh()
         assert "Added 1 peer to droplan-peers: " in done.stdout
         assert probe(lab.stranger, lab.droplet) == IPV4
@@ -209,7 +209,7 @@ class TestSettings:
                 lab.own_droplet,
                 near,
                 dataclasses.replace(apart, vpc="22222222-dc84-11e8-981e-3cfdfeaae000"),
-                Droplet(78, "far", lab.stranger.address, region="sfo3", vpc=OTHER_VPC),
+                ListedDroplet(78, "far", lab.stranger.address, region="sfo3", vpc=OTHER_VPC),
             ]
         )
         peering = {"id": "p", "name": "p", "vpc_ids": [lab.own_droplet.vpc, OTHER_VPC], "status": status}

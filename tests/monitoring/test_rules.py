@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab import Fault, Lab
-from tests.lab.program import Program
+from tests.bed import Fault, Lab
+from tests.bed.program import Program
 
 RULES = Path(__file__).parents[2] / "docs" / "monitoring" / "droplan.rules.yml"
 METRICS = "/var/lib/droplan/metrics.prom"

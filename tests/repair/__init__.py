@@ -1,1 +1,1 @@
-"""`install` from any broken state, `uninstall` from any installed one: whole machines are compared, not spots."""
+"""`install` from any broken state, `uninstall` from any installed one: whole Droplets are compared, not spots."""

@@ -6,22 +6,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.repair.machine import Machine
+from tests.bed.installed import InstalledLab
 
 
 class Pool:
-    """Machines by variant of iptables, made when they are first asked for."""
+    """Labs by variant of iptables, made when they are first asked for."""
 
     def __init__(self) -> None:
-        self.made: dict[str, Machine] = {}
+        self.made: dict[str, InstalledLab] = {}
 
-    def take(self, iptables: str) -> Machine:
-        """Return a machine in the right state; one that a failed test left in another is thrown away."""
-        machine = self.made.pop(iptables, None)
-        if machine and machine.wrong():
-            machine.close()
-            machine = None
-        self.made[iptables] = machine or Machine(iptables)
+    def take(self, iptables: str) -> InstalledLab:
+        """Return a lab in the right state; one that a failed test left in another is thrown away."""
+        installed = self.made.pop(iptables, None)
+        if installed and installed.wrong():
+            installed.close()
+            installed = None
+        self.made[iptables] = installed or InstalledLab(iptables)
         return self.made[iptables]
 
 
@@ -29,17 +29,17 @@ class Pool:
 def pool() -> Iterator[Pool]:
     pool = Pool()
     yield pool
-    for machine in pool.made.values():
-        machine.close()
+    for installed in pool.made.values():
+        installed.close()
 
 
 @pytest.fixture
-def nft(pool: Pool) -> Machine:
+def nft(pool: Pool) -> InstalledLab:
     """With the nf_tables variant of iptables, for what no variant changes."""
     return pool.take("nft")
 
 
 @pytest.fixture(params=["nft", "legacy"])
-def machine(request: pytest.FixtureRequest, pool: Pool) -> Machine:
+def installed(request: pytest.FixtureRequest, pool: Pool) -> InstalledLab:
     """With each variant of iptables."""
     return pool.take(request.param)

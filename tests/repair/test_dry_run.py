@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from tests.lab import Lab
-from tests.lab.program import CRON, SAVED, SETTINGS, Done, Program, commits, succeeded
-from tests.repair.machine import Machine
-from tests.repair.picture import picture
+from tests.bed import Lab
+from tests.bed.installed import InstalledLab
+from tests.bed.picture import picture
+from tests.bed.program import CRON, SAVED, SETTINGS, Done, Program, commits, succeeded
 
 STEP = re.compile(
     r"^\S+ \S+ (.+): ((?:would be (?:created|fixed|installed|tried).*|created|fixed.*|installed.*|unchanged))$",
@@ -39,21 +39,21 @@ def test_on_a_fresh_machine_nothing_is_touched_not_even_the_package_lists() -> N
         assert list(foretold) == list(real)
 
 
-def test_on_a_broken_machine_it_says_what_would_be_mended(machine: Machine) -> None:
-    machine.sh(f"rm {CRON}; chmod 600 /opt/droplan/refresh.sh; rm {SAVED[4]}")
-    machine.program.edit("-F INPUT")
-    before = machine.state(exact=True)
-    done = succeeded(machine.program.download("install", "--dry-run", DO_KEY=machine.lab.token))
-    assert machine.state(exact=True) == before
+def test_on_a_broken_machine_it_says_what_would_be_mended(installed: InstalledLab) -> None:
+    installed.sh(f"rm {CRON}; chmod 600 /opt/droplan/refresh.sh; rm {SAVED[4]}")
+    installed.program.edit("-F INPUT")
+    before = installed.state(exact=True)
+    done = succeeded(installed.program.download("install", "--dry-run", DO_KEY=installed.lab.token))
+    assert installed.state(exact=True) == before
     foretold = steps(done)
     assert foretold[f"schedule {CRON}"] == "would be created"
     assert foretold["refresh script /opt/droplan/refresh.sh"] == "would be fixed (was mode 0600)"
-    real = steps(machine.install())
+    real = steps(installed.install())
     assert list(foretold) == list(real)
-    assert machine.wrong() == {}
+    assert installed.wrong() == {}
 
 
-def test_a_setting_is_shown_to_differ_and_not_kept(nft: Machine) -> None:
+def test_a_setting_is_shown_to_differ_and_not_kept(nft: InstalledLab) -> None:
     done = succeeded(nft.program.run("install", "--dry-run", DO_TAG="web"))
     assert steps(done)[f"settings {SETTINGS}"] == "would be fixed (was altered)"
     assert nft.wrong() == {}

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Lab, probe
-from tests.lab.program import PROTECTED_FORWARD, PROTECTED_INPUT, SAVED, Program, succeeded
-from tests.repair.machine import Machine
+from tests.bed import Lab, probe
+from tests.bed.installed import InstalledLab
+from tests.bed.program import PROTECTED_FORWARD, PROTECTED_INPUT, SAVED, Program, succeeded
 
 # As these programs write them, in the filter table.
 PROGRAMS = {
@@ -123,7 +123,7 @@ class TestSavedFile:
     @pytest.mark.parametrize(
         "chain", ["DOCKER-ISOLATION-STAGE-1", "f2b-nginx", "KUBE-SERVICES", "cali-INPUT", "mine"]
     )
-    def test_such_programs_are_told_by_their_chains(self, nft: Machine, chain: str, tool: str) -> None:
+    def test_such_programs_are_told_by_their_chains(self, nft: InstalledLab, chain: str, tool: str) -> None:
         nft.program.edit(f"-N {chain}", tool=tool)
         assert nft.program.status()["saved_only_ours"] == (chain != "mine")
         nft.program.edit(f"-X {chain}", tool=tool)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from tests.lab import Lab, probe
-from tests.lab.hosts import Link
-from tests.lab.program import CRON, SNAPSHOT, Program
-from tests.repair.picture import difference, picture
+from tests.bed import Lab, probe
+from tests.bed.hosts import Link
+from tests.bed.picture import difference, picture
+from tests.bed.program import CRON, SNAPSHOT, Program
 
 LINKS = (
     Link("eth0", "0a:00:68:ec:20:4d", ("104.236.32.77/20", "2604:a880:0:1010::4d/64")),

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tests.lab.program import CRON, PROGRAM, REFRESH, SAVED, SETTINGS, SNAPSHOT, STATUS, sentence
-from tests.repair.machine import Machine
+from tests.bed.installed import InstalledLab
+from tests.bed.program import CRON, PROGRAM, REFRESH, SAVED, SETTINGS, SNAPSHOT, STATUS, sentence
 
 FILES = (PROGRAM, REFRESH, CRON, SETTINGS, SNAPSHOT, STATUS, SAVED[4], SAVED[6])
 
@@ -73,7 +73,7 @@ MACHINE = {
 
 class TestFiles:
     @pytest.mark.parametrize("harm", HARM)
-    def test_all_of_them_are_mended_at_once(self, nft: Machine, harm: str) -> None:
+    def test_all_of_them_are_mended_at_once(self, nft: InstalledLab, harm: str) -> None:
         files = [file for file in FILES if file != SETTINGS or harm not in NOT_SETTINGS]
         for file in files:
             nft.sh(f"file={file}; {HARM[harm]}")
@@ -83,13 +83,13 @@ class TestFiles:
         assert nft.wrong() == {}
 
     @pytest.mark.parametrize("file", FILES)
-    def test_each_is_mended_when_the_others_are_well(self, nft: Machine, file: str) -> None:
+    def test_each_is_mended_when_the_others_are_well(self, nft: InstalledLab, file: str) -> None:
         nft.sh(f"rm {file}")
         nft.install()
         assert nft.wrong() == {}
 
     @pytest.mark.parametrize("file", [PROGRAM, CRON, SETTINGS, SAVED[4]])
-    def test_a_directory_with_something_in_it_is_not_removed_but_named(self, nft: Machine, file: str) -> None:
+    def test_a_directory_with_something_in_it_is_not_removed_but_named(self, nft: InstalledLab, file: str) -> None:
         nft.sh(f"mv {file} /tmp/there; mkdir -p {file}/precious")
         done = nft.program.download("install", DO_KEY=nft.lab.token)
         assert done.returncode == 1
@@ -100,7 +100,9 @@ class TestFiles:
         assert nft.wrong() == {}
 
     @pytest.mark.parametrize("harm", ["writable by all", "somebody else's"])
-    def test_settings_that_others_may_have_written_are_not_believed_and_named(self, nft: Machine, harm: str) -> None:
+    def test_settings_that_others_may_have_written_are_not_believed_and_named(
+        self, nft: InstalledLab, harm: str
+    ) -> None:
         nft.sh(f"file={SETTINGS}; {HARM[harm]}")
         done = nft.program.download("install", DO_KEY=nft.lab.token)
         assert done.returncode == 1
@@ -109,7 +111,7 @@ class TestFiles:
         assert nft.wrong() == {}
 
     @pytest.mark.parametrize("folder", ["/opt/droplan", "/etc/droplan", "/etc/iptables"])
-    def test_a_folder_that_others_may_write_is_not_trusted_and_named(self, nft: Machine, folder: str) -> None:
+    def test_a_folder_that_others_may_write_is_not_trusted_and_named(self, nft: InstalledLab, folder: str) -> None:
         nft.sh(f"chmod 0777 {folder}; rm {folder}/*")
         done = nft.program.download("install", DO_KEY=nft.lab.token)
         assert done.returncode == 1
@@ -121,34 +123,34 @@ class TestFiles:
 
 class TestRules:
     @pytest.mark.parametrize("harm", RULES)
-    def test_they_are_mended_and_saved(self, machine: Machine, harm: str) -> None:
+    def test_they_are_mended_and_saved(self, installed: InstalledLab, harm: str) -> None:
         for tool in ("iptables", "ip6tables"):
-            machine.program.edit(*RULES[harm], tool=tool)
-        assert {"iptables", "ip6tables"} <= {*machine.wrong()}, "they are broken"
-        machine.install()
+            installed.program.edit(*RULES[harm], tool=tool)
+        assert {"iptables", "ip6tables"} <= {*installed.wrong()}, "they are broken"
+        installed.install()
         for tool in ("iptables", "ip6tables"):
-            machine.program.edit(*NOT_OURS.get(harm, ()), tool=tool)
-        machine.program.refresh()  # saves them without what was not ours
-        assert machine.wrong() == {}
+            installed.program.edit(*NOT_OURS.get(harm, ()), tool=tool)
+        installed.program.refresh()  # saves them without what was not ours
+        assert installed.wrong() == {}
 
-    def test_a_policy_that_somebody_else_set_stays(self, machine: Machine) -> None:
-        machine.program.edit("-P FORWARD DROP", "-F INPUT")
-        machine.install()
-        assert ":FORWARD DROP [0:0]\n" in machine.state()["iptables"]
-        assert ":FORWARD DROP [0:0]\n" in machine.program.read(SAVED[4])
-        machine.program.edit("-P FORWARD ACCEPT")
-        machine.program.refresh()
-        assert machine.wrong() == {}
+    def test_a_policy_that_somebody_else_set_stays(self, installed: InstalledLab) -> None:
+        installed.program.edit("-P FORWARD DROP", "-F INPUT")
+        installed.install()
+        assert ":FORWARD DROP [0:0]\n" in installed.state()["iptables"]
+        assert ":FORWARD DROP [0:0]\n" in installed.program.read(SAVED[4])
+        installed.program.edit("-P FORWARD ACCEPT")
+        installed.program.refresh()
+        assert installed.wrong() == {}
 
 
 class TestMachine:
     @pytest.mark.parametrize("harm", MACHINE)
-    def test_it_is_mended(self, nft: Machine, harm: str) -> None:
+    def test_it_is_mended(self, nft: InstalledLab, harm: str) -> None:
         nft.sh(f"snapshot={SNAPSHOT} status={STATUS}; {MACHINE[harm]}")
         nft.install()
         assert {path: what for path, what in nft.wrong().items() if not is_aptitude(path)} == {}
 
-    def test_cron_that_was_stopped_runs_again(self, nft: Machine) -> None:
+    def test_cron_that_was_stopped_runs_again(self, nft: InstalledLab) -> None:
         nft.stop_cron()
         assert not nft.cron_runs()
         assert "service cron: fixed (was stopped)" in nft.install().stdout
@@ -157,18 +159,18 @@ class TestMachine:
 
 
 class TestAgain:
-    def test_nothing_changes_no_file_is_touched_and_no_rule_has_another_number(self, machine: Machine) -> None:
-        machine.install()  # the files as this very run leaves them
-        before = machine.state(exact=True)
-        done = machine.install()
+    def test_nothing_changes_no_file_is_touched_and_no_rule_has_another_number(self, installed: InstalledLab) -> None:
+        installed.install()  # the files as this very run leaves them
+        before = installed.state(exact=True)
+        done = installed.install()
         assert not re.search(": (created|fixed|installed)", done.stdout)
-        assert machine.state(exact=True) == before
+        assert installed.state(exact=True) == before
 
-    def test_neither_does_the_schedule(self, machine: Machine) -> None:
-        machine.install()
-        before = machine.state(exact=True)
-        machine.scheduled()
-        assert machine.state(exact=True) == before
+    def test_neither_does_the_schedule(self, installed: InstalledLab) -> None:
+        installed.install()
+        before = installed.state(exact=True)
+        installed.scheduled()
+        assert installed.state(exact=True) == before
 
 
 def is_aptitude(path: str) -> bool:

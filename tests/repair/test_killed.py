@@ -2,41 +2,43 @@
 
 from __future__ import annotations
 
-from tests.lab import Lab
-from tests.lab.program import Program, succeeded
-from tests.repair.machine import Machine
-from tests.repair.picture import difference
+from tests.bed import Lab
+from tests.bed.installed import InstalledLab
+from tests.bed.picture import difference
+from tests.bed.program import Program, succeeded
 
 POLICY = "/usr/sbin/policy-rc.d"  # asked by each package whether its service may start
 
 
-def rules(machine: Machine, tool: str) -> list[str]:
+def rules(installed: InstalledLab, tool: str) -> list[str]:
     """Return a family's rules."""
-    saved = machine.droplet.run([f"{tool}-save"]).stdout.splitlines()
+    saved = installed.droplet.run([f"{tool}-save"]).stdout.splitlines()
     return [line for line in saved if line.startswith("-A ")]
 
 
 class TestInstall:
-    def test_killed_at_any_step_the_schedule_or_the_next_install_goes_on_with_it(self, machine: Machine) -> None:
-        right = {tool: rules(machine, tool) for tool in ("iptables", "ip6tables")}
-        machine.clean()
-        steps = machine.steps("install")
+    def test_killed_at_any_step_the_schedule_or_the_next_install_goes_on_with_it(
+        self, installed: InstalledLab
+    ) -> None:
+        right = {tool: rules(installed, tool) for tool in ("iptables", "ip6tables")}
+        installed.clean()
+        steps = installed.steps("install")
         assert len(steps) > 20
-        if machine.lab.iptables == "legacy":  # what writes rules; the rest is no different from nft
+        if installed.lab.iptables == "legacy":  # what writes rules; the rest is no different from nft
             steps = [step for step in steps if step[0] == "setsockopt"]
             assert steps
         bad = {}
         for number, step in enumerate(steps):
-            machine.clean()
-            machine.killed(step, "install")
+            installed.clean()
+            installed.killed(step, "install")
             for tool in ("iptables", "ip6tables"):
-                assert rules(machine, tool) in ([], right[tool]), f"half of a family's rules after {step}"
-            if number % 2 and machine.is_scheduled():
-                machine.scheduled()
+                assert rules(installed, tool) in ([], right[tool]), f"half of a family's rules after {step}"
+            if number % 2 and installed.is_scheduled():
+                installed.scheduled()
             else:
-                machine.install()
-            if machine.wrong():
-                bad[step] = machine.wrong()
+                installed.install()
+            if installed.wrong():
+                bad[step] = installed.wrong()
         assert bad == {}
 
     def test_a_power_loss_while_packages_are_installed_is_no_obstacle(self) -> None:
@@ -57,7 +59,7 @@ class TestInstall:
 
 
 class TestUninstall:
-    def test_what_a_killed_install_began_to_write_goes_too(self, nft: Machine) -> None:
+    def test_what_a_killed_install_began_to_write_goes_too(self, nft: InstalledLab) -> None:
         nft.uninstall()
         clean = nft.state()
         for number in (2, 3, 5):
@@ -69,7 +71,7 @@ class TestUninstall:
         nft.install()
         assert nft.wrong() == {}
 
-    def test_killed_half_way_install_mends_it(self, nft: Machine) -> None:
+    def test_killed_half_way_install_mends_it(self, nft: InstalledLab) -> None:
         for step in (("unlink", 1), ("vfork", 3), ("unlinkat", 100)):
             nft.killed(step, "uninstall")
             nft.install()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.lab.program import CRON, SETTINGS
-from tests.repair.machine import Machine
+from tests.bed.installed import InstalledLab
+from tests.bed.program import CRON, SETTINGS
 
 GIVEN = {
     "DO_TAG": "web",
@@ -17,15 +17,15 @@ GIVEN = {
 }
 
 
-def stored(machine: Machine) -> dict[str, str]:
+def stored(installed: InstalledLab) -> dict[str, str]:
     """Return what the settings file holds, without the token."""
-    lines = [line for line in machine.program.read(SETTINGS).splitlines() if not line.startswith("#")]
+    lines = [line for line in installed.program.read(SETTINGS).splitlines() if not line.startswith("#")]
     values = dict(line.split("=", 1) for line in lines)
-    assert values.pop("DO_KEY") == machine.lab.token
+    assert values.pop("DO_KEY") == installed.lab.token
     return values
 
 
-def test_all_are_kept_one_is_replaced_and_empty_ones_go_back_to_their_defaults(nft: Machine) -> None:
+def test_all_are_kept_one_is_replaced_and_empty_ones_go_back_to_their_defaults(nft: InstalledLab) -> None:
     nft.install(**GIVEN)
     assert stored(nft) == GIVEN
     given = nft.state()
@@ -43,7 +43,7 @@ def test_all_are_kept_one_is_replaced_and_empty_ones_go_back_to_their_defaults(n
     assert nft.wrong() == {}
 
 
-def test_the_token_goes_by_three_names_and_is_stored_under_one(nft: Machine) -> None:
+def test_the_token_goes_by_three_names_and_is_stored_under_one(nft: InstalledLab) -> None:
     before = nft.program.read(SETTINGS)
     for name in ("DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN"):
         nft.sh(f"rm {SETTINGS}")
@@ -52,7 +52,7 @@ def test_the_token_goes_by_three_names_and_is_stored_under_one(nft: Machine) -> 
     assert nft.wrong() == {}
 
 
-def test_settings_that_a_person_wrote_by_hand_count(nft: Machine) -> None:
+def test_settings_that_a_person_wrote_by_hand_count(nft: InstalledLab) -> None:
     nft.sh(f"""printf "export DO_TAG='web'\\n\\n# a comment\\nDO_KEY={nft.lab.token}\\n" > {SETTINGS}""")
     assert nft.program.download("install").returncode == 0
     assert stored(nft) == {"DO_TAG": "web"}

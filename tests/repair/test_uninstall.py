@@ -1,4 +1,4 @@
-"""Uninstall puts the machine back: every file and every rule, whoever else's rules are there."""
+"""Uninstall puts the Droplet back: every file and every rule, whoever else's rules are there."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.lab import Lab
-from tests.lab.program import SAVED, Program, succeeded
-from tests.repair.machine import CRON_IN_NAME, killed, steps
-from tests.repair.picture import Picture, difference, picture
+from tests.bed import Lab
+from tests.bed.installed import CRON_IN_NAME, killed, steps
+from tests.bed.picture import Picture, difference, picture
+from tests.bed.program import SAVED, Program, succeeded
 
 # Made by iptables itself, once and for all.
 LEFT = {"/run/xtables.lock"}

@@ -8,9 +8,9 @@ import zipfile
 
 import pytest
 
-from tests.lab import Flows, probe
-from tests.lab.program import ARCHIVE, DOWNLOADED, SETTINGS, succeeded
-from tests.repair.machine import Machine
+from tests.bed import Flows, probe
+from tests.bed.installed import InstalledLab
+from tests.bed.program import ARCHIVE, DOWNLOADED, SETTINGS, succeeded
 
 OLDER = "0.9.0"
 VERSION = "site-packages/droplan_boot/__init__.py"
@@ -33,22 +33,22 @@ def older() -> bytes:
     return shebang + b"\n" + made.getvalue()
 
 
-def version(machine: Machine) -> str:
-    return succeeded(machine.program.run("--version")).stdout.split()[1]
+def version(installed: InstalledLab) -> str:
+    return succeeded(installed.program.run("--version")).stdout.split()[1]
 
 
 @pytest.fixture
-def outdated(machine: Machine) -> Machine:
-    """A machine on which an older version is installed, with settings; the current one is downloaded."""
-    download = machine.droplet.path(DOWNLOADED)
+def outdated(installed: InstalledLab) -> InstalledLab:
+    """A Droplet on which an older version is installed, with settings; the current one is downloaded."""
+    download = installed.droplet.path(DOWNLOADED)
     download.write_bytes(older())
-    machine.install(DROPLAN_ALLOW="tcp/22@192.0.2.0/24")
-    assert version(machine) == OLDER
+    installed.install(DROPLAN_ALLOW="tcp/22@192.0.2.0/24")
+    assert version(installed) == OLDER
     download.write_bytes(ARCHIVE.read_bytes())
-    return machine
+    return installed
 
 
-def test_an_upgrade_keeps_settings_and_loses_and_admits_no_packet(outdated: Machine) -> None:
+def test_an_upgrade_keeps_settings_and_loses_and_admits_no_packet(outdated: InstalledLab) -> None:
     lab = outdated.lab
     settings = outdated.program.read(SETTINGS)
     assert "DROPLAN_ALLOW=tcp/22@192.0.2.0/24\n" in settings
@@ -64,7 +64,7 @@ def test_an_upgrade_keeps_settings_and_loses_and_admits_no_packet(outdated: Mach
     assert outdated.wrong() == {}, "nothing of the older version is left"
 
 
-def test_a_downgrade_does_too(outdated: Machine) -> None:
+def test_a_downgrade_does_too(outdated: InstalledLab) -> None:
     lab = outdated.lab
     outdated.install()
     outdated.droplet.path(DOWNLOADED).write_bytes(older())
@@ -78,7 +78,7 @@ def test_a_downgrade_does_too(outdated: Machine) -> None:
     assert outdated.wrong() == {}
 
 
-def test_an_upgrade_that_is_killed_leaves_one_of_the_two_whole(nft: Machine) -> None:
+def test_an_upgrade_that_is_killed_leaves_one_of_the_two_whole(nft: InstalledLab) -> None:
     download = nft.droplet.path(DOWNLOADED)
     for unpacked, step in ((False, ("rename", 1)), (True, ("rename", 2))):  # while it unpacks itself, and after
         download.write_bytes(older())

@@ -14,8 +14,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.stage0.machine import BOOTSTRAP, SYSTEM_PYTHON, Machine
-from tests.stage0.server import Certificates, Reply, Server
+from tests.bed.stage0.droplet import BOOTSTRAP, SYSTEM_PYTHON, Stage0Droplet
+from tests.bed.stage0.server import LoopbackCertificates, LoopbackServer, Reply
 
 RECORDER = """\
 import json, os, sys
@@ -59,24 +59,24 @@ def python(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    return Machine(tmp_path)
+def droplet(tmp_path: Path) -> Stage0Droplet:
+    return Stage0Droplet(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    return Certificates.make(tmp_path_factory.mktemp("certificates"))
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> LoopbackCertificates:
+    return LoopbackCertificates.make(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture
-def server(certificates: Certificates) -> Iterator[Server]:
-    server = Server(certificates.valid)
+def server(certificates: LoopbackCertificates) -> Iterator[LoopbackServer]:
+    server = LoopbackServer(certificates.valid)
     yield server
     server.close()
 
 
 @dataclass(frozen=True)
-class Release:
+class Published:
     """A droplan.pyz that says what it saw, where it is offered, and how stage-0 is told to fetch it."""
 
     body: bytes
@@ -90,19 +90,19 @@ class Release:
 
 
 @pytest.fixture
-def release(server: Server, certificates: Certificates) -> Release:
+def published(server: LoopbackServer, certificates: LoopbackCertificates) -> Published:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("__main__.py", RECORDER)
         archive.writestr("padding", bytes(300_000))
     body = packed.getvalue()
     url = server.offer("/droplan.pyz", Reply(body))
-    return Release(body, url, hashlib.sha256(body).hexdigest(), {"SSL_CERT_FILE": str(certificates.authority)})
+    return Published(body, url, hashlib.sha256(body).hexdigest(), {"SSL_CERT_FILE": str(certificates.authority)})
 
 
 @pytest.fixture
 def stage0() -> ModuleType:
-    """bootstrap.py as a module, for what can be tested without a machine."""
+    """bootstrap.py as a module, for what can be tested without a Droplet."""
     spec = importlib.util.spec_from_file_location("stage0_bootstrap", BOOTSTRAP)
     assert spec
     assert spec.loader

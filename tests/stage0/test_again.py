@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.stage0.conftest import Release
-from tests.stage0.machine import SYSTEM_PYTHON, Machine, finish
-from tests.stage0.server import Pause, Reply, Server
+from tests.bed.stage0.droplet import SYSTEM_PYTHON, Stage0Droplet, finish
+from tests.bed.stage0.server import LoopbackServer, Pause, Reply
+from tests.stage0.conftest import Published
 
 
 def test_runs_side_by_side_fetch_once_and_both_install(
-    python: str, machine: Machine, release: Release, server: Server
+    python: str, droplet: Stage0Droplet, published: Published, server: LoopbackServer
 ) -> None:
-    pause = Pause(release.body)
+    pause = Pause(published.body)
     server.offer("/droplan.pyz", pause)
-    first = machine.start(python, *release.arguments, environment=release.trust, wait=True)
+    first = droplet.start(python, *published.arguments, environment=published.trust, wait=True)
     assert pause.reached.wait(60)
 
-    second = machine.start(python, *release.arguments, environment=release.trust, wait=True)
+    second = droplet.start(python, *published.arguments, environment=published.trust, wait=True)
     assert second.stderr
     assert "waiting for another bootstrap to finish" in second.stderr.readline()
     pause.released.set()
@@ -31,45 +31,47 @@ def test_runs_side_by_side_fetch_once_and_both_install(
     assert server.requests == ["/droplan.pyz"]
 
 
-def test_a_run_that_waits_in_vain_says_so(python: str, machine: Machine, release: Release, server: Server) -> None:
-    machine.directory.mkdir()
-    with (machine.directory / ".bootstrap.lock").open("w") as lock:
+def test_a_run_that_waits_in_vain_says_so(
+    python: str, droplet: Stage0Droplet, published: Published, server: LoopbackServer
+) -> None:
+    droplet.directory.mkdir()
+    with (droplet.directory / ".bootstrap.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        outcome = machine.run(python, *release.arguments, environment=release.trust)
+        outcome = droplet.run(python, *published.arguments, environment=published.trust)
 
     assert outcome.code == 19, outcome.stderr
     assert "another bootstrap holds /opt/droplan/.bootstrap.lock" in outcome.last_line
-    assert sum(machine.waited) == 600
+    assert sum(droplet.waited) == 600
     assert server.requests == []
 
 
 def test_a_run_killed_in_the_middle_of_a_download_is_made_good_by_the_next(
-    python: str, machine: Machine, release: Release, server: Server
+    python: str, droplet: Stage0Droplet, published: Published, server: LoopbackServer
 ) -> None:
-    pause = Pause(release.body)
-    server.offer("/droplan.pyz", pause, Reply(release.body))
-    run = machine.start(python, *release.arguments, environment=release.trust)
+    pause = Pause(published.body)
+    server.offer("/droplan.pyz", pause, Reply(published.body))
+    run = droplet.start(python, *published.arguments, environment=published.trust)
     assert pause.reached.wait(60)
     run.kill()
 
     assert finish(run).code == -9
-    assert machine.left_behind in ([], [machine.pyz.name + ".part"])
-    assert machine.run(python, *release.arguments, environment=release.trust).installed
-    assert machine.left_behind == [machine.pyz.name]
+    assert droplet.left_behind in ([], [droplet.pyz.name + ".part"])
+    assert droplet.run(python, *published.arguments, environment=published.trust).installed
+    assert droplet.left_behind == [droplet.pyz.name]
 
 
 def test_an_interrupted_run_removes_what_it_began(
-    python: str, machine: Machine, release: Release, server: Server
+    python: str, droplet: Stage0Droplet, published: Published, server: LoopbackServer
 ) -> None:
-    pause = Pause(release.body)
+    pause = Pause(published.body)
     server.offer("/droplan.pyz", pause)
-    run = machine.start(python, *release.arguments, environment=release.trust)
+    run = droplet.start(python, *published.arguments, environment=published.trust)
     assert pause.reached.wait(60)
     run.send_signal(signal.SIGINT)
 
     outcome = finish(run)
     assert (outcome.code, outcome.stdout) == (130, "")
-    assert machine.left_behind == []
+    assert droplet.left_behind == []
 
 
 @pytest.mark.parametrize(
@@ -82,11 +84,11 @@ def test_an_interrupted_run_removes_what_it_began(
         ".python.replaced/bin/python3",
     ],
 )
-def test_what_a_killed_run_left_is_removed(leftover: str, machine: Machine, release: Release) -> None:
-    left = machine.directory / Path(leftover)
+def test_what_a_killed_run_left_is_removed(leftover: str, droplet: Stage0Droplet, published: Published) -> None:
+    left = droplet.directory / Path(leftover)
     left.parent.mkdir(parents=True)
     left.touch()
 
-    assert machine.run(SYSTEM_PYTHON, *release.arguments, environment=release.trust).installed
+    assert droplet.run(SYSTEM_PYTHON, *published.arguments, environment=published.trust).installed
 
-    assert machine.left_behind == [machine.pyz.name]
+    assert droplet.left_behind == [droplet.pyz.name]

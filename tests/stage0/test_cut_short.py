@@ -8,9 +8,9 @@ import warnings
 
 import pytest
 
-from tests.stage0.conftest import Release
-from tests.stage0.machine import BOOTSTRAP, SYSTEM_PYTHON, Machine
-from tests.stage0.server import Server
+from tests.bed.stage0.droplet import BOOTSTRAP, SYSTEM_PYTHON, Stage0Droplet
+from tests.bed.stage0.server import LoopbackServer
+from tests.stage0.conftest import Published
 
 SOURCE = BOOTSTRAP.read_bytes()
 LINE_ENDS = [at + 1 for at, byte in enumerate(SOURCE) if byte == ord("\n")]
@@ -62,18 +62,18 @@ def test_no_part_of_the_file_compiles_on_any_python(python: str) -> None:
 
 @pytest.mark.parametrize("length", [1, 2, 3, 1000, LINE_ENDS[40], len(SOURCE) // 2, LINE_ENDS[-3], len(SOURCE) - 2])
 def test_a_part_that_is_run_does_nothing_and_fails(
-    length: int, python: str, machine: Machine, release: Release, server: Server
+    length: int, python: str, droplet: Stage0Droplet, published: Published, server: LoopbackServer
 ) -> None:
-    outcome = machine.run(python, *release.arguments, environment=release.trust, script=SOURCE[:length])
+    outcome = droplet.run(python, *published.arguments, environment=published.trust, script=SOURCE[:length])
 
     assert outcome.code == 1
     assert outcome.stdout == ""
     assert server.requests == []
-    assert not machine.directory.exists()
+    assert not droplet.directory.exists()
 
 
-def test_only_the_last_line_break_may_be_missing(machine: Machine, release: Release) -> None:
+def test_only_the_last_line_break_may_be_missing(droplet: Stage0Droplet, published: Published) -> None:
     whole = SOURCE.rstrip(b"\n")
     assert len(SOURCE) - len(whole) == len(os.linesep)
 
-    assert machine.run(SYSTEM_PYTHON, *release.arguments, environment=release.trust, script=whole).installed
+    assert droplet.run(SYSTEM_PYTHON, *published.arguments, environment=published.trust, script=whole).installed

@@ -10,53 +10,53 @@ from types import ModuleType
 
 import pytest
 
-from tests.stage0.conftest import Release
-from tests.stage0.machine import SYSTEM_PYTHON, Machine
-from tests.stage0.server import Server
+from tests.bed.stage0.droplet import SYSTEM_PYTHON, Stage0Droplet
+from tests.bed.stage0.server import LoopbackServer
+from tests.stage0.conftest import Published
 
 NOBODY = 65534
 
 
-def world_writable(machine: Machine) -> None:
-    machine.directory.mkdir()
-    machine.directory.chmod(0o777)
+def world_writable(droplet: Stage0Droplet) -> None:
+    droplet.directory.mkdir()
+    droplet.directory.chmod(0o777)
 
 
-def group_writable(machine: Machine) -> None:
-    machine.directory.mkdir()
-    machine.directory.chmod(0o775)
+def group_writable(droplet: Stage0Droplet) -> None:
+    droplet.directory.mkdir()
+    droplet.directory.chmod(0o775)
 
 
-def sticky(machine: Machine) -> None:
-    machine.directory.mkdir()
-    machine.directory.chmod(0o1777)
+def sticky(droplet: Stage0Droplet) -> None:
+    droplet.directory.mkdir()
+    droplet.directory.chmod(0o1777)
 
 
-def of_another_user(machine: Machine) -> None:
-    machine.directory.mkdir()
-    os.chown(machine.directory, NOBODY, NOBODY)
+def of_another_user(droplet: Stage0Droplet) -> None:
+    droplet.directory.mkdir()
+    os.chown(droplet.directory, NOBODY, NOBODY)
 
 
-def below_a_writable_directory(machine: Machine) -> None:
-    machine.directory.mkdir()
-    machine.opt.chmod(0o777)
+def below_a_writable_directory(droplet: Stage0Droplet) -> None:
+    droplet.directory.mkdir()
+    droplet.opt.chmod(0o777)
 
 
-def absent_below_a_writable_directory(machine: Machine) -> None:
-    machine.opt.chmod(0o777)
+def absent_below_a_writable_directory(droplet: Stage0Droplet) -> None:
+    droplet.opt.chmod(0o777)
 
 
-def a_link(machine: Machine) -> None:
-    (machine.opt / "elsewhere").mkdir()
-    machine.directory.symlink_to("elsewhere")
+def a_link(droplet: Stage0Droplet) -> None:
+    (droplet.opt / "elsewhere").mkdir()
+    droplet.directory.symlink_to("elsewhere")
 
 
-def a_dangling_link(machine: Machine) -> None:
-    machine.directory.symlink_to("/nowhere")
+def a_dangling_link(droplet: Stage0Droplet) -> None:
+    droplet.directory.symlink_to("/nowhere")
 
 
-def a_file(machine: Machine) -> None:
-    machine.directory.touch()
+def a_file(droplet: Stage0Droplet) -> None:
+    droplet.directory.touch()
 
 
 @pytest.mark.parametrize(
@@ -74,21 +74,21 @@ def a_file(machine: Machine) -> None:
     ],
 )
 def test_a_directory_that_is_not_safe_is_refused_before_anything_is_fetched(
-    arrange: Callable[[Machine], None],
+    arrange: Callable[[Stage0Droplet], None],
     sentence: str,
     python: str,
-    machine: Machine,
-    release: Release,
-    server: Server,
+    droplet: Stage0Droplet,
+    published: Published,
+    server: LoopbackServer,
 ) -> None:
-    arrange(machine)
+    arrange(droplet)
 
-    outcome = machine.run(python, *release.arguments, environment=release.trust)
+    outcome = droplet.run(python, *published.arguments, environment=published.trust)
 
     assert outcome.code == 16, outcome.stderr
     assert sentence in outcome.last_line
     assert server.requests == []
-    assert not machine.pyz.exists()
+    assert not droplet.pyz.exists()
 
 
 def link_in_a_writable_directory(tree: Path) -> None:
@@ -123,10 +123,10 @@ def target_that_is_writable(tree: Path) -> None:
     ],
 )
 def test_a_python_that_others_could_replace_is_passed_over(
-    arrange: Callable[[Path], None] | None, culprit: str | None, machine: Machine, release: Release
+    arrange: Callable[[Path], None] | None, culprit: str | None, droplet: Stage0Droplet, published: Published
 ) -> None:
     """Cron would run it as root from now on."""
-    tree = machine.opt / "tree"
+    tree = droplet.opt / "tree"
     for name in ("bin", "lib"):
         (tree / name).mkdir(parents=True)
     shutil.copy(SYSTEM_PYTHON, tree / "lib" / "python3")
@@ -134,7 +134,7 @@ def test_a_python_that_others_could_replace_is_passed_over(
     if arrange:
         arrange(tree)
 
-    outcome = machine.run("/opt/tree/bin/python3", *release.arguments, environment=release.trust)
+    outcome = droplet.run("/opt/tree/bin/python3", *published.arguments, environment=published.trust)
 
     assert outcome.installed["python"] == (SYSTEM_PYTHON if culprit else "/opt/tree/bin/python3")
     if culprit:

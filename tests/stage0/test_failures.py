@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.stage0.conftest import Release
-from tests.stage0.machine import BOOTSTRAP, SYSTEM_PYTHON, Machine
-from tests.stage0.server import Certificates, Pause, Reply, Server
+from tests.bed.stage0.droplet import BOOTSTRAP, SYSTEM_PYTHON, Stage0Droplet
+from tests.bed.stage0.server import LoopbackCertificates, LoopbackServer, Pause, Reply
+from tests.stage0.conftest import Published
 
 WRONG = hashlib.sha256(b"another version").hexdigest()
 
@@ -20,7 +20,7 @@ class Scenario:
     """How the download goes wrong, and how that must end."""
 
     name: str
-    answer: Callable[[Release], Reply]
+    answer: Callable[[Published], Reply]
     code: int
     sentence: str
     requests: int = 1
@@ -61,44 +61,44 @@ SCENARIOS = [
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_download_that_goes_wrong(
-    scenario: Scenario, python: str, machine: Machine, release: Release, server: Server
+    scenario: Scenario, python: str, droplet: Stage0Droplet, published: Published, server: LoopbackServer
 ) -> None:
-    server.offer("/droplan.pyz", scenario.answer(release))
+    server.offer("/droplan.pyz", scenario.answer(published))
 
-    outcome = machine.run(
-        *(python, "--url", release.url, "--sha256", scenario.sha256 or release.sha256),
-        environment=release.trust,
+    outcome = droplet.run(
+        *(python, "--url", published.url, "--sha256", scenario.sha256 or published.sha256),
+        environment=published.trust,
     )
 
     assert (outcome.code, outcome.stdout) == (scenario.code, ""), outcome.stderr
     assert scenario.sentence in outcome.last_line
     assert "Traceback" not in outcome.stderr
     assert len(server.requests) == scenario.requests
-    assert machine.left_behind == []
+    assert droplet.left_behind == []
 
 
 @pytest.mark.parametrize("certificate", ["expired", "misnamed", "untrusted"])
 def test_a_certificate_that_is_not_valid_is_refused_at_once(
-    certificate: str, python: str, machine: Machine, release: Release, certificates: Certificates
+    certificate: str, python: str, droplet: Stage0Droplet, published: Published, certificates: LoopbackCertificates
 ) -> None:
-    other = Server(getattr(certificates, certificate, certificates.valid))
+    other = LoopbackServer(getattr(certificates, certificate, certificates.valid))
     try:
-        url = other.offer("/droplan.pyz", Reply(release.body))
-        trust = {} if certificate == "untrusted" else release.trust
-        outcome = machine.run(python, "--url", url, "--sha256", release.sha256, environment=trust)
+        url = other.offer("/droplan.pyz", Reply(published.body))
+        trust = {} if certificate == "untrusted" else published.trust
+        outcome = droplet.run(python, "--url", url, "--sha256", published.sha256, environment=trust)
     finally:
         other.close()
 
     assert outcome.code == 11, outcome.stderr
     assert "has no valid certificate" in outcome.last_line
-    assert (machine.waited, other.requests, machine.left_behind) == ([], [], [])
+    assert (droplet.waited, other.requests, droplet.left_behind) == ([], [], [])
 
 
-def test_a_server_that_speaks_no_tls(python: str, machine: Machine, release: Release) -> None:
-    plain = Server(None)
+def test_a_server_that_speaks_no_tls(python: str, droplet: Stage0Droplet, published: Published) -> None:
+    plain = LoopbackServer(None)
     try:
         url = plain.address.replace("http:", "https:") + "/droplan.pyz"
-        outcome = machine.run(python, "--url", url, "--sha256", release.sha256, environment=release.trust)
+        outcome = droplet.run(python, "--url", url, "--sha256", published.sha256, environment=published.trust)
     finally:
         plain.close()
 
@@ -107,43 +107,45 @@ def test_a_server_that_speaks_no_tls(python: str, machine: Machine, release: Rel
 
 
 def test_a_server_that_cannot_be_reached_is_tried_six_times(
-    python: str, machine: Machine, release: Release, server: Server
+    python: str, droplet: Stage0Droplet, published: Published, server: LoopbackServer
 ) -> None:
     server.close()
 
-    outcome = machine.run(python, *release.arguments, environment=release.trust)
+    outcome = droplet.run(python, *published.arguments, environment=published.trust)
 
     assert outcome.code == 10, outcome.stderr
     assert "cannot be reached" in outcome.last_line
-    assert machine.waited == [1, 2, 4, 8, 16]
+    assert droplet.waited == [1, 2, 4, 8, 16]
 
 
-def test_a_server_that_stops_answering(python: str, machine: Machine, release: Release, server: Server) -> None:
-    server.offer("/droplan.pyz", Pause(release.body))
+def test_a_server_that_stops_answering(
+    python: str, droplet: Stage0Droplet, published: Published, server: LoopbackServer
+) -> None:
+    server.offer("/droplan.pyz", Pause(published.body))
     impatient = BOOTSTRAP.read_bytes().replace(b"TIMEOUT = 30", b"TIMEOUT = 0.3")
 
-    outcome = machine.run(python, *release.arguments, environment=release.trust, script=impatient)
+    outcome = droplet.run(python, *published.arguments, environment=published.trust, script=impatient)
 
     assert outcome.code == 10, outcome.stderr
     assert "timed out" in outcome.last_line
     assert len(server.requests) == 6
-    assert machine.left_behind == []
+    assert droplet.left_behind == []
 
 
-def test_a_name_that_cannot_be_one(python: str, machine: Machine, release: Release) -> None:
-    outcome = machine.run(
-        *(python, "--url", "https://two..dots/droplan.pyz", "--sha256", release.sha256),
-        environment=release.trust,
+def test_a_name_that_cannot_be_one(python: str, droplet: Stage0Droplet, published: Published) -> None:
+    outcome = droplet.run(
+        *(python, "--url", "https://two..dots/droplan.pyz", "--sha256", published.sha256),
+        environment=published.trust,
     )
 
     assert outcome.code == 10, outcome.stderr
     assert "https://two..dots/droplan.pyz cannot be reached" in outcome.last_line
 
 
-def test_a_full_disk(python: str, machine: Machine, release: Release) -> None:
-    machine.give("64k")
+def test_a_full_disk(python: str, droplet: Stage0Droplet, published: Published) -> None:
+    droplet.give("64k")
 
-    outcome = machine.run(python, *release.arguments, environment=release.trust)
+    outcome = droplet.run(python, *published.arguments, environment=published.trust)
 
     assert outcome.code == 15, outcome.stderr
     assert outcome.last_line == (
@@ -151,19 +153,19 @@ def test_a_full_disk(python: str, machine: Machine, release: Release) -> None:
     )
 
 
-def test_a_disk_that_cannot_be_written_to(machine: Machine, release: Release) -> None:
-    machine.mounts.append("mount -o remount,bind,ro /opt")
+def test_a_disk_that_cannot_be_written_to(droplet: Stage0Droplet, published: Published) -> None:
+    droplet.mounts.append("mount -o remount,bind,ro /opt")
 
-    outcome = machine.run(SYSTEM_PYTHON, *release.arguments, environment=release.trust)
+    outcome = droplet.run(SYSTEM_PYTHON, *published.arguments, environment=published.trust)
 
     assert outcome.code == 18, outcome.stderr
     assert "Read-only file system" in outcome.last_line
 
 
-def test_somebody_other_than_root(machine: Machine, release: Release) -> None:
+def test_somebody_other_than_root(droplet: Stage0Droplet, published: Published) -> None:
     as_nobody = b"import os; os.setuid(65534)\n" + BOOTSTRAP.read_bytes()
 
-    outcome = machine.run(SYSTEM_PYTHON, *release.arguments, script=as_nobody)
+    outcome = droplet.run(SYSTEM_PYTHON, *published.arguments, script=as_nobody)
 
     assert outcome.code == 17, outcome.stderr
     assert outcome.last_line == "droplan bootstrap: this must run as root: use sudo."
@@ -194,17 +196,17 @@ COMMAND_LINES = {
 
 @pytest.mark.parametrize(("arguments", "sentence"), COMMAND_LINES.values(), ids=COMMAND_LINES.keys())
 def test_a_command_line_that_is_wrong(
-    arguments: tuple[str, ...], sentence: str, python: str, machine: Machine
+    arguments: tuple[str, ...], sentence: str, python: str, droplet: Stage0Droplet
 ) -> None:
-    outcome = machine.run(python, *arguments)
+    outcome = droplet.run(python, *arguments)
 
     assert outcome.code == 2, outcome.stderr
     assert sentence in outcome.last_line
-    assert not machine.directory.exists()
+    assert not droplet.directory.exists()
 
 
-def test_help_lists_every_exit_code(machine: Machine, python: str) -> None:
-    outcome = machine.run(python, "--help")
+def test_help_lists_every_exit_code(droplet: Stage0Droplet, python: str) -> None:
+    outcome = droplet.run(python, "--help")
 
     assert outcome.code == 0
     for code in (2, *range(10, 21)):

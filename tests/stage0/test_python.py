@@ -12,9 +12,9 @@ from types import ModuleType
 
 import pytest
 
-from tests.stage0.conftest import INTERPRETERS, Release
-from tests.stage0.machine import SYSTEM_PYTHON, Machine
-from tests.stage0.server import Pause, Reply, Server
+from tests.bed.stage0.droplet import SYSTEM_PYTHON, Stage0Droplet
+from tests.bed.stage0.server import LoopbackServer, Pause, Reply
+from tests.stage0.conftest import INTERPRETERS, Published
 
 # Each of these runs stage-0 but cannot run droplan; "" stands for one that is not safe, and is always at hand.
 TOO_OLD = [*(INTERPRETERS[version] for version in ("2.7", "3.6", "3.7", "3.8") if version in INTERPRETERS), ""]
@@ -38,12 +38,12 @@ python3.9 - Interactive high-level object-oriented language (version 3.9)
 
 
 class Distribution:
-    """A machine whose Python cannot be chosen, with package tools that log how they are called."""
+    """A Droplet whose Python cannot be chosen, with package tools that log how they are called."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
-        self.python = machine.take_python_away()
-        self.log = machine.folder / "packages"
+    def __init__(self, droplet: Stage0Droplet) -> None:
+        self.droplet = droplet
+        self.python = droplet.take_python_away()
+        self.log = droplet.folder / "packages"
 
     @property
     def calls(self) -> list[str]:
@@ -64,9 +64,9 @@ class Distribution:
             else "echo Error: Unable to find a match >&2; exit 1"
         )
         cases = f'case "$*" in\n*" install "*|install*) {install} ;;\n*update*) {update} ;;\n*) {show};;\nesac\n'
-        self.machine.add_command(tool, log + cases)
+        self.droplet.add_command(tool, log + cases)
         if tool == "apt-get":
-            self.machine.add_command("apt-cache", log + show)
+            self.droplet.add_command("apt-cache", log + show)
 
     def python_archive(self) -> bytes:
         """A tarball like python-build-standalone's, of a Python that runs the one of this machine."""
@@ -96,8 +96,8 @@ def add(
 
 
 @pytest.fixture
-def distribution(machine: Machine) -> Distribution:
-    return Distribution(machine)
+def distribution(droplet: Stage0Droplet) -> Distribution:
+    return Distribution(droplet)
 
 
 @dataclass(frozen=True)
@@ -107,15 +107,17 @@ class PrivatePython:
 
 
 @pytest.fixture
-def private_python(distribution: Distribution, server: Server) -> PrivatePython:
+def private_python(distribution: Distribution, server: LoopbackServer) -> PrivatePython:
     body = distribution.python_archive()
     url = server.offer("/cpython.tar.gz", Reply(body))
     return PrivatePython(body, ("--python-url", url, "--python-sha256", hashlib.sha256(body).hexdigest()))
 
 
 @pytest.mark.parametrize("python", TOO_OLD[:-1])
-def test_an_old_python_hands_over_to_the_one_of_the_system(python: str, machine: Machine, release: Release) -> None:
-    assert machine.run(python, *release.arguments, environment=release.trust).installed["python"] == SYSTEM_PYTHON
+def test_an_old_python_hands_over_to_the_one_of_the_system(
+    python: str, droplet: Stage0Droplet, published: Published
+) -> None:
+    assert droplet.run(python, *published.arguments, environment=published.trust).installed["python"] == SYSTEM_PYTHON
 
 
 @pytest.mark.parametrize(
@@ -127,13 +129,13 @@ def test_an_old_python_hands_over_to_the_one_of_the_system(python: str, machine:
     ],
 )
 def test_the_newest_python_that_the_distribution_offers_is_installed(
-    tool: str, listing: str, installed: str, options: str, distribution: Distribution, release: Release
+    tool: str, listing: str, installed: str, options: str, distribution: Distribution, published: Published
 ) -> None:
     distribution.offers(tool, listing)
     secrets = dict.fromkeys(TOKENS, "secret")
 
-    outcome = distribution.machine.run(
-        distribution.python, *release.arguments, environment={**release.trust, **secrets}
+    outcome = distribution.droplet.run(
+        distribution.python, *published.arguments, environment={**published.trust, **secrets}
     )
 
     assert outcome.installed["environment"].items() >= secrets.items()
@@ -142,36 +144,36 @@ def test_the_newest_python_that_the_distribution_offers_is_installed(
     assert call.startswith(f"{tool} install ")
     assert call.endswith(f" {installed}")
     assert options in call
-    environment = (distribution.machine.folder / "packages.env").read_text()
+    environment = (distribution.droplet.folder / "packages.env").read_text()
     assert "DEBIAN_FRONTEND=noninteractive" in environment
     assert "secret" not in environment, "the token is in no child's environment"
 
 
-def test_package_lists_that_are_locked_are_waited_for(distribution: Distribution, release: Release) -> None:
-    held = distribution.machine.folder / "held"
+def test_package_lists_that_are_locked_are_waited_for(distribution: Distribution, published: Published) -> None:
+    held = distribution.droplet.folder / "held"
     held.touch()
     update = f"if [ -e {held} ]; then rm {held}; echo E: Could not get lock; exit 100; fi"
     distribution.offers("apt-get", APT_SEARCH, update=update)
 
-    outcome = distribution.machine.run(distribution.python, *release.arguments, environment=release.trust)
+    outcome = distribution.droplet.run(distribution.python, *published.arguments, environment=published.trust)
 
     assert outcome.installed
-    assert distribution.machine.waited == [5]
+    assert distribution.droplet.waited == [5]
 
 
-def test_lists_that_cannot_be_updated_are_used_as_they_are(distribution: Distribution, release: Release) -> None:
+def test_lists_that_cannot_be_updated_are_used_as_they_are(distribution: Distribution, published: Published) -> None:
     distribution.offers("apt-get", APT_SEARCH, update="echo E: The repository is not signed; exit 100")
 
-    outcome = distribution.machine.run(distribution.python, *release.arguments, environment=release.trust)
+    outcome = distribution.droplet.run(distribution.python, *published.arguments, environment=published.trust)
 
     assert outcome.installed
-    assert distribution.machine.waited == []
+    assert distribution.droplet.waited == []
 
 
 @pytest.mark.parametrize("python", TOO_OLD)
 @pytest.mark.parametrize("offer", ["nothing", "only-old-ones", "one-that-fails", "no-tool"])
 def test_else_a_private_python_is_unpacked(
-    offer: str, python: str, distribution: Distribution, release: Release, private_python: PrivatePython
+    offer: str, python: str, distribution: Distribution, published: Published, private_python: PrivatePython
 ) -> None:
     if offer == "nothing":
         distribution.offers("yum", "")
@@ -179,35 +181,35 @@ def test_else_a_private_python_is_unpacked(
         distribution.offers("apt-get", "python3.8 - Interactive\n")
     elif offer == "one-that-fails":
         distribution.offers("dnf", DNF_LIST, installs=False)
-    machine = distribution.machine
-    arguments = (*release.arguments, *private_python.arguments, "--dry-run")
+    droplet = distribution.droplet
+    arguments = (*published.arguments, *private_python.arguments, "--dry-run")
 
-    outcome = machine.run(python or distribution.python, *arguments, environment=release.trust)
+    outcome = droplet.run(python or distribution.python, *arguments, environment=published.trust)
 
     assert outcome.installed["arguments"] == ["install", "--dry-run"]
     assert "running droplan install with /opt/droplan/python/bin/python3" in outcome.last_line
-    assert machine.left_behind == [machine.pyz.name, "python"]
+    assert droplet.left_behind == [droplet.pyz.name, "python"]
 
 
 def test_the_private_python_belongs_to_root_alone_and_is_used_again(
-    distribution: Distribution, release: Release, private_python: PrivatePython, server: Server
+    distribution: Distribution, published: Published, private_python: PrivatePython, server: LoopbackServer
 ) -> None:
-    machine = distribution.machine
+    droplet = distribution.droplet
     for _ in range(2):
-        assert machine.run(
-            distribution.python, *release.arguments, *private_python.arguments, environment=release.trust
+        assert droplet.run(
+            distribution.python, *published.arguments, *private_python.arguments, environment=published.trust
         ).installed
 
-    tree = [path.lstat() for path in (machine.directory / "python").rglob("*") if not path.is_symlink()]
+    tree = [path.lstat() for path in (droplet.directory / "python").rglob("*") if not path.is_symlink()]
     assert len(tree) == 5
     assert {found.st_uid for found in tree} == {0}
     assert not any(found.st_mode & 0o022 for found in tree)
-    assert (machine.directory / "python/lib/same").read_bytes() == b"data"
+    assert (droplet.directory / "python/lib/same").read_bytes() == b"data"
     assert server.requests == ["/droplan.pyz", "/cpython.tar.gz"]
 
 
 def test_a_whole_python_is_unpacked_and_runs_from_where_it_is_put(
-    distribution: Distribution, release: Release, server: Server
+    distribution: Distribution, published: Published, server: LoopbackServer
 ) -> None:
     """With a copy of this machine's own: thousands of files, as in a real build."""
     packed = io.BytesIO()
@@ -221,9 +223,9 @@ def test_a_whole_python_is_unpacked_and_runs_from_where_it_is_put(
     url = server.offer("/whole.tar.gz", Reply(packed.getvalue()))
     digest = hashlib.sha256(packed.getvalue()).hexdigest()
 
-    outcome = distribution.machine.run(
-        *(distribution.python, *release.arguments, "--python-url", url, "--python-sha256", digest),
-        environment=release.trust,
+    outcome = distribution.droplet.run(
+        *(distribution.python, *published.arguments, "--python-url", url, "--python-sha256", digest),
+        environment=published.trust,
     )
 
     assert outcome.installed["python"] == "/opt/droplan/python/bin/python3"
@@ -238,18 +240,18 @@ def only_the_standard_library(member: tarfile.TarInfo) -> tarfile.TarInfo | None
 
 
 def test_a_disk_that_is_full_of_the_private_python(
-    distribution: Distribution, release: Release, server: Server
+    distribution: Distribution, published: Published, server: LoopbackServer
 ) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         add(tar, "python/bin/python3", bytes(1_000_000), mode=0o755)
     url = server.offer("/large.tar.gz", Reply(packed.getvalue()))
-    distribution.machine.give("600k")
+    distribution.droplet.give("600k")
 
-    outcome = distribution.machine.run(
-        *(distribution.python, *release.arguments, "--python-url", url),
+    outcome = distribution.droplet.run(
+        *(distribution.python, *published.arguments, "--python-url", url),
         *("--python-sha256", hashlib.sha256(packed.getvalue()).hexdigest()),
-        environment=release.trust,
+        environment=published.trust,
     )
 
     assert outcome.code == 15, outcome.stderr
@@ -257,31 +259,31 @@ def test_a_disk_that_is_full_of_the_private_python(
 
 
 def test_a_private_python_that_is_broken_is_replaced(
-    distribution: Distribution, release: Release, private_python: PrivatePython
+    distribution: Distribution, published: Published, private_python: PrivatePython
 ) -> None:
-    broken = distribution.machine.directory / "python/bin/python3"
+    broken = distribution.droplet.directory / "python/bin/python3"
     broken.parent.mkdir(parents=True)
     broken.touch(mode=0o755)
 
-    assert distribution.machine.run(
-        distribution.python, *release.arguments, *private_python.arguments, environment=release.trust
+    assert distribution.droplet.run(
+        distribution.python, *published.arguments, *private_python.arguments, environment=published.trust
     ).installed
 
 
 def test_a_run_killed_while_it_fetches_python_is_made_good_by_the_next(
-    distribution: Distribution, release: Release, private_python: PrivatePython, server: Server
+    distribution: Distribution, published: Published, private_python: PrivatePython, server: LoopbackServer
 ) -> None:
     pause = Pause(private_python.body)
     server.offer("/cpython.tar.gz", pause, Reply(private_python.body))
-    machine = distribution.machine
-    arguments = (distribution.python, *release.arguments, *private_python.arguments)
-    run = machine.start(*arguments, environment=release.trust)
+    droplet = distribution.droplet
+    arguments = (distribution.python, *published.arguments, *private_python.arguments)
+    run = droplet.start(*arguments, environment=published.trust)
     assert pause.reached.wait(60)
     run.kill()
     run.communicate()
 
-    assert machine.run(*arguments, environment=release.trust).installed
-    assert machine.left_behind == [machine.pyz.name, "python"]
+    assert droplet.run(*arguments, environment=published.trust).installed
+    assert droplet.left_behind == [droplet.pyz.name, "python"]
 
 
 @pytest.mark.parametrize(
@@ -294,23 +296,23 @@ def test_a_private_python_that_cannot_be_had(
     code: int,
     sentence: str,
     distribution: Distribution,
-    release: Release,
+    published: Published,
     private_python: PrivatePython,
-    server: Server,
+    server: LoopbackServer,
 ) -> None:
     server.offer("/cpython.tar.gz", Reply(private_python.body, status=status))
-    arguments = [*release.arguments, *private_python.arguments]
+    arguments = [*published.arguments, *private_python.arguments]
     arguments[-1] = sha256 or arguments[-1]
 
-    outcome = distribution.machine.run(distribution.python, *arguments, environment=release.trust)
+    outcome = distribution.droplet.run(distribution.python, *arguments, environment=published.trust)
 
     assert outcome.code == code, outcome.stderr
     assert sentence in outcome.last_line
-    assert distribution.machine.left_behind == [distribution.machine.pyz.name]
+    assert distribution.droplet.left_behind == [distribution.droplet.pyz.name]
 
 
 def test_a_private_python_that_does_not_run_is_not_put_in_place(
-    distribution: Distribution, release: Release, server: Server
+    distribution: Distribution, published: Published, server: LoopbackServer
 ) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
@@ -318,14 +320,14 @@ def test_a_private_python_that_does_not_run_is_not_put_in_place(
     url = server.offer("/other.tar.gz", Reply(packed.getvalue()))
     sha256 = hashlib.sha256(packed.getvalue()).hexdigest()
 
-    outcome = distribution.machine.run(
-        *(distribution.python, *release.arguments, "--python-url", url, "--python-sha256", sha256),
-        environment=release.trust,
+    outcome = distribution.droplet.run(
+        *(distribution.python, *published.arguments, "--python-url", url, "--python-sha256", sha256),
+        environment=published.trust,
     )
 
     assert outcome.code == 14, outcome.stderr
     assert "does not run here" in outcome.last_line
-    assert distribution.machine.left_behind == [distribution.machine.pyz.name]
+    assert distribution.droplet.left_behind == [distribution.droplet.pyz.name]
 
 
 def test_an_architecture_without_a_known_build(stage0: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,34 +387,38 @@ ATTACKS = {
 @pytest.mark.parametrize("python", TOO_OLD)
 @pytest.mark.parametrize("body", ATTACKS.values(), ids=ATTACKS.keys())
 def test_an_archive_that_would_write_elsewhere_is_refused(
-    body: bytes, python: str, distribution: Distribution, release: Release, server: Server
+    body: bytes, python: str, distribution: Distribution, published: Published, server: LoopbackServer
 ) -> None:
-    machine = distribution.machine
+    droplet = distribution.droplet
     url = server.offer("/attack.tar.gz", Reply(body))
     sha256 = hashlib.sha256(body).hexdigest()
 
-    outcome = machine.run(
-        *(python or distribution.python, *release.arguments, "--python-url", url, "--python-sha256", sha256),
-        environment=release.trust,
+    outcome = droplet.run(
+        *(python or distribution.python, *published.arguments, "--python-url", url, "--python-sha256", sha256),
+        environment=published.trust,
     )
 
     assert outcome.code == 20, outcome.stderr
     assert "would write outside its directory" in outcome.last_line
-    assert machine.left_behind == [machine.pyz.name]
-    assert list(machine.opt.iterdir()) == [machine.directory]
+    assert droplet.left_behind == [droplet.pyz.name]
+    assert list(droplet.opt.iterdir()) == [droplet.directory]
 
 
 @pytest.mark.parametrize("percent", [5, 50, 99])
 def test_an_archive_that_is_damaged_is_refused(
-    percent: int, distribution: Distribution, release: Release, private_python: PrivatePython, server: Server
+    percent: int,
+    distribution: Distribution,
+    published: Published,
+    private_python: PrivatePython,
+    server: LoopbackServer,
 ) -> None:
     body = private_python.body[: len(private_python.body) * percent // 100]
     url = server.offer("/damaged.tar.gz", Reply(body))
 
-    outcome = distribution.machine.run(
-        *(distribution.python, *release.arguments, "--python-url", url),
+    outcome = distribution.droplet.run(
+        *(distribution.python, *published.arguments, "--python-url", url),
         *("--python-sha256", hashlib.sha256(body).hexdigest()),
-        environment=release.trust,
+        environment=published.trust,
     )
 
     assert outcome.code == 20, outcome.stderr

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from tests.lab.cache import CHECKOUT
+from tests.bed.cache import CHECKOUT
 
 
 @pytest.fixture(scope="session")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import ca
-from tests.lab.booted import BootedDroplet
-from tests.lab.booted_probe import CLOSED, OPEN, Knocking, door
-from tests.lab.booted_region import Region
-from tests.lab.droplet import API_ADDRESS
+from tests.bed import ca
+from tests.bed.booted.droplet import BootedDroplet
+from tests.bed.booted.probe import CLOSED, OPEN, Knocking, knock
+from tests.bed.booted.region import Region
+from tests.bed.droplet import API_ADDRESS
 
 DROP = "iptables -I INPUT -i eth1 -j DROP; ip6tables -I INPUT -i eth1 -j DROP"
 
@@ -56,15 +56,15 @@ def test_knocking_sees_a_door_that_is_open_while_it_boots(region: Region, drople
         droplet.wait_cloud_init()
     assert knocking.answered > 20
     assert knocking.answered6 > 20
-    assert door(region.stranger, droplet) == OPEN
+    assert knock(region.stranger, droplet) == OPEN
 
 
 def test_rules_do_not_outlive_a_reboot_by_themselves(region: Region, droplet: BootedDroplet) -> None:
     droplet.run(["sh", "-c", DROP])
-    assert door(region.stranger, droplet, patience=0.5) == CLOSED
+    assert knock(region.stranger, droplet, patience=0.5) == CLOSED
     droplet.reboot()
     droplet.wait_cloud_init()
-    assert door(region.stranger, droplet) == OPEN
+    assert knock(region.stranger, droplet) == OPEN
 
 
 def test_files_outlive_a_power_cut(droplet: BootedDroplet) -> None:
@@ -106,7 +106,7 @@ def test_a_droplet_created_through_the_api_boots_with_the_user_data_it_was_creat
     assert droplet.wait_cloud_init()["errors"] == []
     assert droplet.path("/root/created").exists()
     assert droplet.run(["hostname"]).stdout == "created\n"
-    assert door(region.stranger, droplet) == OPEN
+    assert knock(region.stranger, droplet) == OPEN
 
 
 def test_nothing_is_left_of_a_region(roots: None) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.lab.booted import BootedDroplet
-from tests.lab.booted_container import poll
-from tests.lab.booted_probe import CLOSED, PEERS_ONLY, Door, Knocking, door
-from tests.lab.booted_region import Region
-from tests.lab.faults import Fault
-from tests.lab.hosts import Host
+from tests.bed.booted.container import poll
+from tests.bed.booted.droplet import BootedDroplet
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock
+from tests.bed.booted.region import Region
+from tests.bed.faults import Fault
+from tests.bed.hosts import Host
 from tests.system.conftest import user_data
 
 # The next try is a minute after the last one ended, which may have waited for an answer for some time.
@@ -60,9 +60,9 @@ class Story:
 
     cloud_init: dict[str, Any]
     console: str
-    failed: dict[str, Door]
+    failed: dict[str, Answered]
     answered_over_a_reboot: int
-    healed: dict[str, Door]
+    healed: dict[str, Answered]
     status: int
     left_of_the_bootstrap: str
 
@@ -80,19 +80,19 @@ def tell(cause: Cause, pyz: bytes) -> Story:
 
 
 def _story(region: Region, peer: Host, droplet: BootedDroplet, mend: Callable[[], None]) -> Story:
-    def doors() -> dict[str, Door]:
-        return {"peer": door(peer, droplet), "stranger": door(region.stranger, droplet)}
+    def knock_all() -> dict[str, Answered]:
+        return {"peer": knock(peer, droplet), "stranger": knock(region.stranger, droplet)}
 
     droplet.boot()
     report = droplet.wait_cloud_init()
-    failed = doors()
+    failed = knock_all()
     with Knocking(region.stranger, droplet) as stranger:
         droplet.reboot()
         droplet.wait_cloud_init()
     assert stranger.sent > 100
     mend()
     poll(
-        lambda: door(peer, droplet) == PEERS_ONLY,
+        lambda: knock(peer, droplet) == PEERS_ONLY,
         HEALED_WITHIN,
         lambda: f"it does not heal: {droplet.journal()[-4000:]}",
     )
@@ -103,7 +103,7 @@ def _story(region: Region, peer: Host, droplet: BootedDroplet, mend: Callable[[]
         console=droplet.console(),
         failed=failed,
         answered_over_a_reboot=stranger.answered + stranger.answered6,
-        healed=doors(),
+        healed=knock_all(),
         status=droplet.run(["/opt/droplan/droplan", "status"], check=False).returncode,
         left_of_the_bootstrap=droplet.run(
             [

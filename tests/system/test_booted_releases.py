@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.lab.booted import RELEASES, BootedDroplet
-from tests.lab.booted_container import poll
-from tests.lab.booted_probe import CLOSED, OPEN, PEERS_ONLY, Door, Knocking, door
-from tests.lab.booted_region import Region
-from tests.lab.faults import Fault
-from tests.lab.hosts import Host
+from tests.bed.booted.container import poll
+from tests.bed.booted.droplet import RELEASES, BootedDroplet
+from tests.bed.booted.probe import CLOSED, OPEN, PEERS_ONLY, Answered, Knocking, knock
+from tests.bed.booted.region import Region
+from tests.bed.faults import Fault
+from tests.bed.hosts import Host
 from tests.system.conftest import user_data
 
 # cron starts the refresh at a minute of its own and each Droplet then sleeps for up to a minute of its own; the third
@@ -65,9 +65,9 @@ class Observers:
     def first_boot(self, life: Life) -> None:
         life.droplet.boot()
         life.seen["first cloud-init"] = life.droplet.wait_cloud_init()
-        life.seen["installed doors"] = self._doors(life)
+        life.seen["answered when installed"] = self._knock_all(life)
         life.seen["status"] = life.droplet.run([PROGRAM, "status"], check=False)
-        life.seen["late peer before"] = door(life.late_peer, life.droplet)
+        life.seen["late peer before"] = knock(life.late_peer, life.droplet)
         life.seen["readable"] = life.droplet.run(
             [
                 "grep",
@@ -87,13 +87,13 @@ class Observers:
     def a_peer_is_added(self, life: Life) -> None:
         self.region.do.add(self.region.listing(life.late_peer))
         poll(
-            lambda: door(life.late_peer, life.droplet) == PEERS_ONLY,
+            lambda: knock(life.late_peer, life.droplet) == PEERS_ONLY,
             ONE_INTERVAL,
             lambda: (
                 f"the new peer stays out; {life.droplet.run(['tail', '-n5', '/var/log/droplan.log'], check=False)}"
             ),
         )
-        life.seen["late peer after"] = door(life.late_peer, life.droplet)
+        life.seen["late peer after"] = knock(life.late_peer, life.droplet)
 
     def repair(self, life: Life) -> None:
         life.droplet.run(["systemctl", "disable", "--quiet", *SERVICES])
@@ -111,13 +111,13 @@ class Observers:
     def reboot_without_api(self, life: Life) -> None:
         life.seen["reboot without API"] = self._reboot(life)
         life.seen["refresh without API"] = life.droplet.run([PROGRAM, "refresh"], check=False)
-        life.seen["doors without API"] = self._doors(life)
+        life.seen["answered without API"] = self._knock_all(life)
 
     def uninstall(self, life: Life) -> None:
         life.seen["uninstall"] = life.droplet.run([PROGRAM, "uninstall"], check=False)
         life.seen["rules after uninstall"] = _rules(life.droplet)
         life.seen["left behind"] = life.droplet.run(["find", *PLACES], check=False).stdout.split()
-        life.seen["stranger after uninstall"] = door(self.region.stranger, life.droplet)
+        life.seen["stranger after uninstall"] = knock(self.region.stranger, life.droplet)
         life.seen["packages"] = life.droplet.run(
             ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ", "iptables-persistent", "cron"]
         ).stdout.split()
@@ -125,8 +125,8 @@ class Observers:
         life.seen["cloud-init after uninstall"] = life.droplet.wait_cloud_init()
         life.seen["rules after uninstall and reboot"] = _rules(life.droplet)
 
-    def _doors(self, life: Life) -> dict[str, Door]:
-        return {"peer": door(self.peer, life.droplet), "stranger": door(self.region.stranger, life.droplet)}
+    def _knock_all(self, life: Life) -> dict[str, Answered]:
+        return {"peer": knock(self.peer, life.droplet), "stranger": knock(self.region.stranger, life.droplet)}
 
     def _reboot(self, life: Life) -> Boot:
         droplet = life.droplet
@@ -204,7 +204,7 @@ def test_cloud_init_is_content(life: Life) -> None:
 
 
 def test_a_first_boot_leaves_the_door_open_to_peers_only(life: Life) -> None:
-    assert life.seen["installed doors"] == {"peer": PEERS_ONLY, "stranger": CLOSED}
+    assert life.seen["answered when installed"] == {"peer": PEERS_ONLY, "stranger": CLOSED}
 
 
 def test_status_finds_nothing_to_complain_about(life: Life) -> None:
@@ -251,7 +251,7 @@ class TestReboot:
 
 def test_a_refresh_without_the_api_fails_and_changes_nothing(life: Life) -> None:
     assert life.seen["refresh without API"].returncode == 1
-    assert life.seen["doors without API"] == {"peer": PEERS_ONLY, "stranger": CLOSED}
+    assert life.seen["answered without API"] == {"peer": PEERS_ONLY, "stranger": CLOSED}
 
 
 class TestUninstall:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.lab.booted import RELEASES, BootedDroplet
-from tests.lab.booted_container import poll
-from tests.lab.booted_probe import CLOSED, PEERS_ONLY, Door, Knocking, door
-from tests.lab.booted_region import Region
-from tests.lab.cache import CHECKOUT
-from tests.lab.hosts import Host
+from tests.bed.booted.container import poll
+from tests.bed.booted.droplet import RELEASES, BootedDroplet
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock
+from tests.bed.booted.region import Region
+from tests.bed.cache import CHECKOUT
+from tests.bed.hosts import Host
 
 PROGRAM = "/opt/droplan/droplan"
 # Everyone may reach SSH, says the user; ufw itself lets everyone ping.
@@ -34,8 +34,8 @@ FIRST_RULES = [
 class Look:
     """How things stood at one moment."""
 
-    stranger: Door
-    peer: Door
+    stranger: Answered
+    peer: Answered
     ufw: str
     ufw_package: str
     rules: str
@@ -64,8 +64,8 @@ class Story:
 def look(region: Region, peer: Host, droplet: BootedDroplet) -> Look:
     """See how things stand."""
     return Look(
-        stranger=door(region.stranger, droplet),
-        peer=door(peer, droplet),
+        stranger=knock(region.stranger, droplet),
+        peer=knock(peer, droplet),
         ufw=droplet.run(["ufw", "status"]).stdout.splitlines()[0],
         ufw_package=droplet.run(["dpkg-query", "--show", "--showformat", "${db:Status-Status}", "ufw"]).stdout,
         rules=droplet.run(["sh", "-c", "iptables -S; ip6tables -S"]).stdout,

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from tests.lab.booted_container import poll
-from tests.lab.booted_probe import CLOSED, PEERS_ONLY, Door, door
-from tests.lab.booted_region import Region
-from tests.lab.faults import Fault
-from tests.terraform import tf
+from tests.bed.booted.container import poll
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, knock
+from tests.bed.booted.region import Region
+from tests.bed.faults import Fault
+from tests.bed.terraform import tf
 
 THEIRS = """\
 #cloud-config
@@ -39,9 +39,9 @@ class Story:
     cloud_init: dict[str, Any]
     motd: str
     theirs_ran: bool
-    failed: dict[str, Door]
+    failed: dict[str, Answered]
     status_when_failed: subprocess.CompletedProcess[str]
-    healed: dict[str, Door]
+    healed: dict[str, Answered]
     status_when_healed: subprocess.CompletedProcess[str]
 
 
@@ -61,16 +61,16 @@ def story(roots: None, pyz: bytes, tmp_path_factory: pytest.TempPathFactory) -> 
         )
         droplet = region.droplet("bookworm", "unlucky", user_data=combined)
 
-        def doors() -> dict[str, Door]:
-            return {"peer": door(peer, droplet), "stranger": door(region.stranger, droplet)}
+        def knock_all() -> dict[str, Answered]:
+            return {"peer": knock(peer, droplet), "stranger": knock(region.stranger, droplet)}
 
         region.do.fault(Fault(service="api", refuse=True))
         droplet.boot()
         report = droplet.wait_cloud_init()
-        failed, status_when_failed = doors(), droplet.run(["/opt/droplan/droplan", "status"], check=False)
+        failed, status_when_failed = knock_all(), droplet.run(["/opt/droplan/droplan", "status"], check=False)
         region.do.clear_faults()
         poll(
-            lambda: door(peer, droplet) == PEERS_ONLY,
+            lambda: knock(peer, droplet) == PEERS_ONLY,
             HEALED_WITHIN,
             lambda: f"it does not heal: {droplet.journal()[-4000:]}",
         )
@@ -81,7 +81,7 @@ def story(roots: None, pyz: bytes, tmp_path_factory: pytest.TempPathFactory) -> 
             theirs_ran=droplet.path("/root/theirs-ran").exists(),
             failed=failed,
             status_when_failed=status_when_failed,
-            healed=doors(),
+            healed=knock_all(),
             status_when_healed=droplet.run(["/opt/droplan/droplan", "status"], check=False),
         )
 

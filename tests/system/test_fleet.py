@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.lab.booted_container import poll
-from tests.lab.booted_probe import CLOSED, PEERS_ONLY, Knocking
-from tests.lab.booted_region import Region
-from tests.system.fleet import ONE_INTERVAL, Fleet, doors
+from tests.bed.booted.container import poll
+from tests.bed.booted.fleet import ONE_INTERVAL, Fleet, knock_all
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Knocking
+from tests.bed.booted.region import Region
 
 
 def test_terraform_makes_a_fleet_that_only_its_droplets_reach(roots: None, pyz: bytes) -> None:
@@ -17,28 +17,28 @@ def test_terraform_makes_a_fleet_that_only_its_droplets_reach(roots: None, pyz: 
         for droplet in (one, two):
             report = droplet.wait_cloud_init()
             assert (report["status"], report["errors"]) == ("done", [])
-        assert set(doors([one, two], [one, two]).values()) == {PEERS_ONLY}
-        assert set(doors([stranger], [one, two]).values()) == {CLOSED}
+        assert set(knock_all([one, two], [one, two]).values()) == {PEERS_ONLY}
+        assert set(knock_all([stranger], [one, two]).values()) == {CLOSED}
 
         # A third one is accepted by those that run already.
         (three,) = fleet.apply(3)
         assert three.wait_cloud_init()["status"] == "done"
         everyone = [one, two, three]
         poll(
-            lambda: set(doors(everyone, everyone).values()) == {PEERS_ONLY},
+            lambda: set(knock_all(everyone, everyone).values()) == {PEERS_ONLY},
             ONE_INTERVAL,
-            lambda: f"the third is not let in: {doors(everyone, everyone)}",
+            lambda: f"the third is not let in: {knock_all(everyone, everyone)}",
         )
-        assert set(doors([stranger], everyone).values()) == {CLOSED}
+        assert set(knock_all([stranger], everyone).values()) == {CLOSED}
 
         # It is removed; here it runs on, as whoever is given its address next.
         assert fleet.apply(2) == []
         poll(
-            lambda: set(doors([three], [one, two]).values()) == {CLOSED},
+            lambda: set(knock_all([three], [one, two]).values()) == {CLOSED},
             ONE_INTERVAL,
-            lambda: f"the removed one is not shut out: {doors([three], [one, two])}",
+            lambda: f"the removed one is not shut out: {knock_all([three], [one, two])}",
         )
-        assert set(doors([one, two], [one, two]).values()) == {PEERS_ONLY}
+        assert set(knock_all([one, two], [one, two]).values()) == {PEERS_ONLY}
 
         # A reboot opens the door to nobody, not even for a moment.
         with Knocking(stranger, one) as first, Knocking(three, one) as second, Knocking(two, one) as peer:

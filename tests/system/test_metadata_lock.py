@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.booted import BootedDroplet
-from tests.lab.booted_region import Region
+from tests.bed.booted.droplet import BootedDroplet
+from tests.bed.booted.region import Region
 from tests.system.conftest import user_data
 
 PROGRAM = "/opt/droplan/droplan"

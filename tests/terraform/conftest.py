@@ -17,8 +17,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.lab import account
-from tests.terraform import tf
+from tests.bed import account
+from tests.bed.cache import CHECKOUT
+from tests.bed.terraform import tf
 
 Json = dict[str, Any]
 
@@ -50,7 +51,7 @@ def module(tmp_path: Path, inputs: dict[str, str]) -> tf.Terraform:
 @pytest.fixture(scope="session")
 def renderer() -> ModuleType:
     """Return cloud-init/render.py, which is a script and in no package."""
-    spec = importlib.util.spec_from_file_location("render", tf.ROOT / "cloud-init" / "render.py")
+    spec = importlib.util.spec_from_file_location("render", CHECKOUT / "cloud-init" / "render.py")
     assert spec
     assert spec.loader
     loaded = importlib.util.module_from_spec(spec)
@@ -165,8 +166,8 @@ def reattach(api: FakeApi, spaces: Path) -> Iterator[str]:
         "STUB_SPACES": str(spaces),
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.terraform.stubprovider"],
-        cwd=tf.ROOT,
+        [sys.executable, "-m", "tests.bed.terraform.stubprovider"],
+        cwd=CHECKOUT,
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

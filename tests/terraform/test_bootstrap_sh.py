@@ -1,4 +1,4 @@
-"""What user data does on a machine, whatever stage-0 comes to: run in a sandbox, with a stage-0 that ends as told."""
+"""What user data does on a Droplet, whatever stage-0 comes to: run in a sandbox, with a stage-0 that ends as told."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.terraform import sandbox, tf
+from tests.bed.cache import CHECKOUT
+from tests.bed.terraform import sandbox
 
 STAGE0 = """
 import sys
@@ -39,8 +40,8 @@ IPV4 = "/usr/sbin/iptables -S"
 
 
 @dataclass
-class Machine:
-    """A machine whose disk outlives its boots; each ``boot`` is a fresh kernel as far as rules go."""
+class SandboxDroplet:
+    """A Droplet whose disk outlives its boots; each ``boot`` is a fresh kernel as far as rules go."""
 
     root: Path
     hidden: list[str] = field(default_factory=list)
@@ -72,10 +73,10 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, renderer: ModuleType, token: str) -> Machine:
-    """Return a machine with systemd, a metadata service, and the filled-in user-data.sh at /user-data.sh."""
+def droplet(tmp_path: Path, renderer: ModuleType, token: str) -> SandboxDroplet:
+    """Return a Droplet with systemd, a metadata service, and the filled-in user-data.sh at /user-data.sh."""
     programs = tmp_path / "programs"
-    shutil.copytree(tf.ROOT / "cloud-init", programs)
+    shutil.copytree(CHECKOUT / "cloud-init", programs)
     (programs / "bootstrap.py").write_text(STAGE0)
     text = renderer.render((programs / "user-data.sh.in").read_text(), programs)
     for value in (token, URL, HASH):
@@ -87,71 +88,77 @@ def machine(tmp_path: Path, renderer: ModuleType, token: str) -> Machine:
     (root / "fakes" / "systemctl").chmod(0o755)
     (root / "user-data.sh").write_text(text)
     (root / "metadata.json").write_text(json.dumps(METADATA))
-    return Machine(root)
+    return SandboxDroplet(root)
 
 
 class TestWhenStage0Succeeds:
     @pytest.fixture
-    def done(self, machine: Machine) -> list[tuple[int, str]]:
-        machine.stage0_ends_with(0)
-        return machine.boot(RUN, RULES)
+    def done(self, droplet: SandboxDroplet) -> list[tuple[int, str]]:
+        droplet.stage0_ends_with(0)
+        return droplet.boot(RUN, RULES)
 
     def test_the_status_is_its_own(self, done: list[tuple[int, str]]) -> None:
         assert done[0] == (0, "")
 
-    def test_it_was_told_where_and_what_to_fetch(self, machine: Machine, done: list[tuple[int, str]]) -> None:
-        assert machine.read("/arguments") == f"--url {URL} --sha256 {HASH} --unattended"
+    def test_it_was_told_where_and_what_to_fetch(self, droplet: SandboxDroplet, done: list[tuple[int, str]]) -> None:
+        assert droplet.read("/arguments") == f"--url {URL} --sha256 {HASH} --unattended"
 
-    def test_the_settings_are_roots_alone(self, machine: Machine, done: list[tuple[int, str]], token: str) -> None:
-        assert machine.mode("/etc/droplan/droplan.env") == 0o600
-        assert machine.read("/etc/droplan/droplan.env").splitlines() == [
+    def test_the_settings_are_roots_alone(
+        self, droplet: SandboxDroplet, done: list[tuple[int, str]], token: str
+    ) -> None:
+        assert droplet.mode("/etc/droplan/droplan.env") == 0o600
+        assert droplet.read("/etc/droplan/droplan.env").splitlines() == [
             f"DO_KEY={token}",
             "DROPLAN_FAIL_CLOSED=true",
             "DROPLAN_LOCK_METADATA=true",
         ]
 
-    def test_nothing_of_the_bootstrap_stays(self, machine: Machine, done: list[tuple[int, str]]) -> None:
-        assert machine.files("/opt/droplan") == []
-        assert machine.files("/var/lib/droplan") == []
-        assert machine.files("/etc/systemd/system") == []
-        assert machine.read("/dev/console") == ""
+    def test_nothing_of_the_bootstrap_stays(self, droplet: SandboxDroplet, done: list[tuple[int, str]]) -> None:
+        assert droplet.files("/opt/droplan") == []
+        assert droplet.files("/var/lib/droplan") == []
+        assert droplet.files("/etc/systemd/system") == []
+        assert droplet.read("/dev/console") == ""
 
-    def test_the_folders_are_as_the_program_wants_them(self, machine: Machine, done: list[tuple[int, str]]) -> None:
-        assert machine.mode("/opt/droplan") == machine.mode("/etc/droplan") == 0o755
+    def test_the_folders_are_as_the_program_wants_them(
+        self, droplet: SandboxDroplet, done: list[tuple[int, str]]
+    ) -> None:
+        assert droplet.mode("/opt/droplan") == droplet.mode("/etc/droplan") == 0o755
 
 
 class TestWhenStage0Fails:
     @pytest.fixture
-    def done(self, machine: Machine) -> list[tuple[int, str]]:
-        machine.stage0_ends_with(13)
-        return machine.boot(RUN, RULES)
+    def done(self, droplet: SandboxDroplet) -> list[tuple[int, str]]:
+        droplet.stage0_ends_with(13)
+        return droplet.boot(RUN, RULES)
 
     def test_the_status_is_its_own(self, done: list[tuple[int, str]]) -> None:
         assert done[0][0] == 13
 
-    def test_the_console_gets_one_loud_line(self, machine: Machine, done: list[tuple[int, str]]) -> None:
-        assert machine.read("/dev/console").strip() == (
+    def test_the_console_gets_one_loud_line(self, droplet: SandboxDroplet, done: list[tuple[int, str]]) -> None:
+        assert droplet.read("/dev/console").strip() == (
             "*** droplan BOOTSTRAP FAILED on this Droplet, exit 13: The SHA-256 is wrong: use the one that was "
             "published. The private interface ens4 is closed. The next try is in 5 min. ***"
         )
 
-    def test_the_program_to_come_is_told_in_one_line(self, machine: Machine, done: list[tuple[int, str]]) -> None:
-        assert machine.read("/var/lib/droplan/bootstrap.failed") == (
+    def test_the_program_to_come_is_told_in_one_line(
+        self, droplet: SandboxDroplet, done: list[tuple[int, str]]
+    ) -> None:
+        assert droplet.read("/var/lib/droplan/bootstrap.failed") == (
             "exit 13: The SHA-256 is wrong: use the one that was published. "
             "The private interface ens4 is closed. The next try is in 5 min.\n"
         )
 
-    def test_a_timer_tries_again(self, machine: Machine, done: list[tuple[int, str]]) -> None:
-        assert machine.files("/etc/systemd/system") == list(RETRY_UNITS)
-        assert "OnUnitInactiveSec=5min" in machine.read("/etc/systemd/system/droplan-bootstrap.timer")
-        assert machine.read("/systemctl.log").splitlines() == [
+    def test_a_timer_tries_again(self, droplet: SandboxDroplet, done: list[tuple[int, str]]) -> None:
+        assert droplet.files("/etc/systemd/system") == list(RETRY_UNITS)
+        assert "OnUnitInactiveSec=5min" in droplet.read("/etc/systemd/system/droplan-bootstrap.timer")
+        assert droplet.read("/systemctl.log").splitlines() == [
             "systemctl daemon-reload",
             "systemctl enable droplan-bootstrap.timer droplan-closed.service",
             "systemctl --no-block start droplan-bootstrap.timer",
         ]
 
-    def test_systemd_takes_the_units(self, machine: Machine, done: list[tuple[int, str]]) -> None:
-        units = [str(machine.root / "etc/systemd/system" / name) for name in RETRY_UNITS]
+    def test_systemd_takes_the_units(self, droplet: SandboxDroplet, done: list[tuple[int, str]]) -> None:
+        units = [str(droplet.root / "etc/systemd/system" / name) for name in RETRY_UNITS]
         for unit in units:
             # The programs it starts are in the sandbox only.
             text = re.sub("^ExecStart=.*$", "ExecStart=/bin/true", Path(unit).read_text(), flags=re.MULTILINE)
@@ -177,144 +184,144 @@ class TestWhenStage0Fails:
             *("chain forward {", replies, drop),
         ]
 
-    def test_what_it_left_is_roots_alone(self, machine: Machine, done: list[tuple[int, str]]) -> None:
-        for name in machine.files("/opt/droplan"):
-            assert machine.mode(f"/opt/droplan/{name}") & 0o077 == 0
-        assert machine.mode("/var/lib/droplan/bootstrap.failed") == 0o600
+    def test_what_it_left_is_roots_alone(self, droplet: SandboxDroplet, done: list[tuple[int, str]]) -> None:
+        for name in droplet.files("/opt/droplan"):
+            assert droplet.mode(f"/opt/droplan/{name}") & 0o077 == 0
+        assert droplet.mode("/var/lib/droplan/bootstrap.failed") == 0o600
 
     def test_the_token_is_nowhere_but_in_the_settings(
-        self, machine: Machine, done: list[tuple[int, str]], token: str
+        self, droplet: SandboxDroplet, done: list[tuple[int, str]], token: str
     ) -> None:
         holding = [
-            path.relative_to(machine.root).as_posix()
-            for path in machine.root.rglob("*")
+            path.relative_to(droplet.root).as_posix()
+            for path in droplet.root.rglob("*")
             if path.is_file() and token.encode() in path.read_bytes()
         ]
         assert sorted(holding) == ["etc/droplan/droplan.env", "user-data.sh"]
         assert token not in done[0][1]
 
 
-def test_the_timer_keeps_the_interval_that_was_set(machine: Machine) -> None:
-    machine.stage0_ends_with(10)
-    text = machine.read("/user-data.sh").replace("DROPLAN_LOCK_METADATA=true", "DROPLAN_INTERVAL=1")
-    (machine.root / "user-data.sh").write_text(text)
+def test_the_timer_keeps_the_interval_that_was_set(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(10)
+    text = droplet.read("/user-data.sh").replace("DROPLAN_LOCK_METADATA=true", "DROPLAN_INTERVAL=1")
+    (droplet.root / "user-data.sh").write_text(text)
 
-    machine.boot(RUN)
+    droplet.boot(RUN)
 
-    assert "OnActiveSec=1min" in machine.read("/etc/systemd/system/droplan-bootstrap.timer")
+    assert "OnActiveSec=1min" in droplet.read("/etc/systemd/system/droplan-bootstrap.timer")
 
 
-def test_without_fail_closed_the_interface_stays_open_and_that_is_said(machine: Machine) -> None:
-    machine.stage0_ends_with(10)
-    text = machine.read("/user-data.sh").replace("DROPLAN_FAIL_CLOSED=true", "DROPLAN_FAIL_CLOSED=false")
-    (machine.root / "user-data.sh").write_text(text)
+def test_without_fail_closed_the_interface_stays_open_and_that_is_said(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(10)
+    text = droplet.read("/user-data.sh").replace("DROPLAN_FAIL_CLOSED=true", "DROPLAN_FAIL_CLOSED=false")
+    (droplet.root / "user-data.sh").write_text(text)
 
-    _, rules = machine.boot(RUN, RULES)
+    _, rules = droplet.boot(RUN, RULES)
 
     assert rules == (0, "")
-    assert "The private interface is OPEN" in machine.read("/dev/console")
+    assert "The private interface is OPEN" in droplet.read("/dev/console")
 
 
-def test_without_systemd_the_line_says_how_to_try_again(machine: Machine) -> None:
-    machine.stage0_ends_with(10)
-    (machine.root / "run/systemd/system").rmdir()
+def test_without_systemd_the_line_says_how_to_try_again(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(10)
+    (droplet.root / "run/systemd/system").rmdir()
 
-    machine.boot(RUN)
+    droplet.boot(RUN)
 
-    assert "run sh /opt/droplan/bootstrap.sh." in machine.read("/dev/console")
-    assert machine.files("/etc/systemd/system") == []
+    assert "run sh /opt/droplan/bootstrap.sh." in droplet.read("/dev/console")
+    assert droplet.files("/etc/systemd/system") == []
 
 
-def test_a_later_try_that_succeeds_opens_and_clears_up(machine: Machine) -> None:
-    machine.stage0_ends_with(10)
+def test_a_later_try_that_succeeds_opens_and_clears_up(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(10)
     succeed = "printf 0 >/ends-with"
 
-    *_, again, rules = machine.boot(RUN, succeed, AGAIN, RULES)
+    *_, again, rules = droplet.boot(RUN, succeed, AGAIN, RULES)
 
     assert again[0] == 0
     assert rules == (0, "")
-    assert machine.files("/opt/droplan") == machine.files("/var/lib/droplan") == []
-    assert machine.files("/etc/systemd/system") == []
-    assert "systemctl disable droplan-bootstrap.timer droplan-closed.service" in machine.read("/systemctl.log")
+    assert droplet.files("/opt/droplan") == droplet.files("/var/lib/droplan") == []
+    assert droplet.files("/etc/systemd/system") == []
+    assert "systemctl disable droplan-bootstrap.timer droplan-closed.service" in droplet.read("/systemctl.log")
 
 
-def test_a_later_try_that_fails_changes_nothing(machine: Machine) -> None:
-    machine.stage0_ends_with(10)
+def test_a_later_try_that_fails_changes_nothing(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(10)
 
-    _, rules, again, same_rules = machine.boot(RUN, RULES, AGAIN, RULES)
+    _, rules, again, same_rules = droplet.boot(RUN, RULES, AGAIN, RULES)
 
     assert again[0] == 10
     assert same_rules == rules
 
 
-def test_an_installation_by_other_means_ends_the_tries(machine: Machine) -> None:
-    machine.stage0_ends_with(13)
+def test_an_installation_by_other_means_ends_the_tries(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(13)
     install = "touch /opt/droplan/droplan; chmod 755 /opt/droplan/droplan"
 
-    *_, again, rules = machine.boot(RUN, install, AGAIN, RULES)
+    *_, again, rules = droplet.boot(RUN, install, AGAIN, RULES)
 
     assert again[0] == 0
     assert rules == (0, "")
-    assert machine.files("/opt/droplan") == ["droplan"]
+    assert droplet.files("/opt/droplan") == ["droplan"]
 
 
-def test_an_installation_that_is_unfinished_is_tried_again(machine: Machine) -> None:
-    machine.stage0_ends_with(1)
+def test_an_installation_that_is_unfinished_is_tried_again(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(1)
     install = "touch /opt/droplan/droplan /var/lib/droplan/unfinished; chmod 755 /opt/droplan/droplan"
 
-    *_, again = machine.boot(RUN, install, AGAIN)
+    *_, again = droplet.boot(RUN, install, AGAIN)
 
     assert again[0] == 1
 
 
-def test_rules_that_droplan_has_already_are_left_alone(machine: Machine) -> None:
-    machine.stage0_ends_with(1)
+def test_rules_that_droplan_has_already_are_left_alone(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(1)
 
-    *_, rules = machine.boot("/usr/sbin/iptables -N droplan-peers", RUN, "/usr/sbin/nft list tables")
+    *_, rules = droplet.boot("/usr/sbin/iptables -N droplan-peers", RUN, "/usr/sbin/nft list tables")
 
     assert "droplan-bootstrap" not in rules[1]
-    assert "guarded by the rules that droplan has" in machine.read("/dev/console")
+    assert "guarded by the rules that droplan has" in droplet.read("/dev/console")
 
 
-def test_a_refusal_for_safety_closes_nothing(machine: Machine) -> None:
-    machine.stage0_ends_with(4)
+def test_a_refusal_for_safety_closes_nothing(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(4)
 
-    _, rules = machine.boot(RUN, RULES)
+    _, rules = droplet.boot(RUN, RULES)
 
     assert rules == (0, "")
-    assert "left as it is" in machine.read("/dev/console")
+    assert "left as it is" in droplet.read("/dev/console")
 
 
-def test_the_next_boot_closes_again_before_there_is_a_network(machine: Machine) -> None:
-    machine.stage0_ends_with(13)
-    machine.boot(RUN)
-    (machine.root / "metadata.json").unlink()
-    unit = machine.read("/etc/systemd/system/droplan-closed.service")
+def test_the_next_boot_closes_again_before_there_is_a_network(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(13)
+    droplet.boot(RUN)
+    (droplet.root / "metadata.json").unlink()
+    unit = droplet.read("/etc/systemd/system/droplan-closed.service")
     (command,) = re.findall("^ExecStart=(.*)$", unit, re.MULTILINE)
 
-    closed, rules = machine.boot(command, RULES)
+    closed, rules = droplet.boot(command, RULES)
 
     assert closed == (0, "The private interface ens4 is closed.\n")
     assert 'iifname "ens4" drop' in rules[1]
 
 
-def test_an_interface_that_cannot_be_told_is_said_to_be_open(machine: Machine) -> None:
-    machine.stage0_ends_with(13)
-    (machine.root / "metadata.json").write_text("{}")
+def test_an_interface_that_cannot_be_told_is_said_to_be_open(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(13)
+    (droplet.root / "metadata.json").write_text("{}")
 
-    machine.boot(RUN)
+    droplet.boot(RUN)
 
-    assert "The private interface is OPEN: the metadata service does not say" in machine.read("/dev/console")
+    assert "The private interface is OPEN: the metadata service does not say" in droplet.read("/dev/console")
 
 
 class TestWithoutNft:
     @pytest.fixture
-    def bare(self, machine: Machine) -> Machine:
-        machine.hidden = ["/usr/sbin/nft"]
-        machine.stage0_ends_with(13)
-        return machine
+    def bare(self, droplet: SandboxDroplet) -> SandboxDroplet:
+        droplet.hidden = ["/usr/sbin/nft"]
+        droplet.stage0_ends_with(13)
+        return droplet
 
-    def test_the_rules_are_droplans_own_without_peers(self, bare: Machine) -> None:
+    def test_the_rules_are_droplans_own_without_peers(self, bare: SandboxDroplet) -> None:
         _, ipv4 = bare.boot(RUN, IPV4)
 
         assert ipv4[1].splitlines() == [
@@ -331,7 +338,7 @@ class TestWithoutNft:
             "-A droplan-forward -j DROP",
         ]
 
-    def test_ipv6_keeps_neighbour_discovery(self, bare: Machine) -> None:
+    def test_ipv6_keeps_neighbour_discovery(self, bare: SandboxDroplet) -> None:
         _, ipv6 = bare.boot(RUN, "/usr/sbin/ip6tables -S droplan-peers; /usr/sbin/ip6tables -S INPUT")
 
         assert ipv6[1].splitlines() == [
@@ -344,7 +351,7 @@ class TestWithoutNft:
             "-A INPUT -i ens4 -j DROP",
         ]
 
-    def test_a_second_failure_does_not_double_them(self, bare: Machine) -> None:
+    def test_a_second_failure_does_not_double_them(self, bare: SandboxDroplet) -> None:
         _, before, _, after = bare.boot(RUN, IPV4, AGAIN, IPV4)
 
         assert after == before
@@ -352,31 +359,31 @@ class TestWithoutNft:
 
 class TestWithoutNftAndIptables:
     @pytest.fixture
-    def minimal(self, machine: Machine) -> Machine:
-        machine.hidden = [
+    def minimal(self, droplet: SandboxDroplet) -> SandboxDroplet:
+        droplet.hidden = [
             "/usr/sbin/nft",
             "/usr/sbin/xtables-nft-multi",
         ]  # iptables' programs are links to the latter
-        machine.stage0_ends_with(13)
-        return machine
+        droplet.stage0_ends_with(13)
+        return droplet
 
-    def test_traffic_control_closes(self, minimal: Machine) -> None:
+    def test_traffic_control_closes(self, minimal: SandboxDroplet) -> None:
         _, filters = minimal.boot(RUN, FILTERS)
 
         assert "direct-action" in filters[1]
         assert "The private interface ens4 is closed." in minimal.read("/dev/console")
 
-    def test_a_second_failure_does_not_double_it(self, minimal: Machine) -> None:
+    def test_a_second_failure_does_not_double_it(self, minimal: SandboxDroplet) -> None:
         _, before, _, after = minimal.boot(RUN, FILTERS, AGAIN, FILTERS)
 
         assert after == before
 
-    def test_a_later_try_that_succeeds_leaves_nothing_of_it(self, minimal: Machine) -> None:
+    def test_a_later_try_that_succeeds_leaves_nothing_of_it(self, minimal: SandboxDroplet) -> None:
         *_, qdiscs = minimal.boot(RUN, "printf 0 >/ends-with", AGAIN, "/usr/sbin/tc qdisc show dev ens4")
 
         assert "ingress" not in qdiscs[1]
 
-    def test_somebody_elses_filters_stay(self, minimal: Machine) -> None:
+    def test_somebody_elses_filters_stay(self, minimal: SandboxDroplet) -> None:
         theirs = (
             "/usr/sbin/tc qdisc add dev ens4 ingress",
             "/usr/sbin/tc filter add dev ens4 ingress pref 5 protocol ip u32 match u32 0 0 flowid 1:1",
@@ -387,7 +394,7 @@ class TestWithoutNftAndIptables:
         assert "pref 5 u32" in filters[1]
         assert "47101" not in filters[1]
 
-    def test_without_tc_either_it_says_that_it_is_open(self, minimal: Machine) -> None:
+    def test_without_tc_either_it_says_that_it_is_open(self, minimal: SandboxDroplet) -> None:
         minimal.hidden.append("/usr/sbin/tc")
 
         minimal.boot(RUN)
@@ -395,13 +402,13 @@ class TestWithoutNftAndIptables:
         assert "The private interface is OPEN: nothing here can close it" in minimal.read("/dev/console")
 
 
-def test_a_script_that_was_cut_short_does_nothing(machine: Machine) -> None:
-    machine.stage0_ends_with(0)
-    whole = machine.read("/user-data.sh")
+def test_a_script_that_was_cut_short_does_nothing(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(0)
+    whole = droplet.read("/user-data.sh")
     cuts = [whole[: len(whole) * part // 10] for part in range(1, 10)] + [whole[: whole.rindex("main")]]
     for number, cut in enumerate(cuts):
-        (machine.root / f"cut-{number}.sh").write_text(cut)
+        (droplet.root / f"cut-{number}.sh").write_text(cut)
 
-    machine.boot(*(f"sh /cut-{number}.sh" for number in range(len(cuts))))
+    droplet.boot(*(f"sh /cut-{number}.sh" for number in range(len(cuts))))
 
-    assert machine.files("/etc/droplan") == machine.files("/opt/droplan") == []
+    assert droplet.files("/etc/droplan") == droplet.files("/opt/droplan") == []

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.terraform import tf
+from tests.bed.cache import CHECKOUT
+from tests.bed.terraform import tf
 from tests.terraform.conftest import FakeApi
 
 PYZ = b"not quite a zipapp"
@@ -154,7 +155,7 @@ def test_verbose_logs_hold_the_token_as_the_readme_warns(minimal: tf.Terraform, 
     apply(verbose)
 
     assert token in log.read_text()
-    readme = (tf.ROOT / "terraform" / "examples" / "fleet" / "README.md").read_text()
+    readme = (CHECKOUT / "terraform" / "examples" / "fleet" / "README.md").read_text()
     assert "TF_LOG" in readme
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.terraform import tf
+from tests.bed.cache import CHECKOUT
+from tests.bed.terraform import tf
 
 
 def test_every_file_is_formatted() -> None:
-    assert tf.Terraform(tf.ROOT / "terraform").run("fmt", "-check", "-recursive") == ""
+    assert tf.Terraform(CHECKOUT / "terraform").run("fmt", "-check", "-recursive") == ""
 
 
 def test_the_module_is_valid(module: tf.Terraform) -> None:

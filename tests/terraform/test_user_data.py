@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.terraform import real_cloud_init, tf
+from tests.bed.cache import CHECKOUT
+from tests.bed.terraform import real_cloud_init
 from tests.terraform.conftest import Render
 
-FOLDER = tf.ROOT / "cloud-init"
+FOLDER = CHECKOUT / "cloud-init"
 EMBEDDED = ("bootstrap.sh", "bootstrap.py", "close.py")
 LIMIT = 64 * 1024
 SCRIPT = "#!/bin/sh\necho grüezi\n"

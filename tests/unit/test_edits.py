@@ -62,7 +62,7 @@ class TestParse:
     @pytest.mark.parametrize("name", SCENARIOS)
     def test_what_was_saved_is_what_is_read(self, name: str) -> None:
         for version in (4, 6):
-            wanted = ruleset.build(SCENARIOS[name][1], version)
+            wanted = ruleset.build(SCENARIOS[name].policy, version)
             table = Table({**{hook: list(rules) for hook, rules in wanted.heads.items()}}, Table().policies)
             table.chains.update({chain: list(rules) for chain, rules in wanted.chains.items()})
             assert edits.parse(table.save()) == table.chains

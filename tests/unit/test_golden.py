@@ -1,29 +1,21 @@
-"""The rules we write are the ones that tests/golden shows, and they let in whom they should."""
+"""The rules we write are the ones that docs/rules.md shows, and they let in whom they should."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from tests.bed.memory.netfilter import Kernel, Packet, Table
-from tests.golden import scenarios as golden
-
-RENDERED = dict(golden.rendered())
-
-
-@pytest.mark.parametrize("path", RENDERED, ids=lambda path: path.name)
-def test_the_rules_of_each_scenario_are_as_shown(path: Path) -> None:
-    assert path.read_text() == RENDERED[path]
+from tests.golden import page
+from tests.golden.scenarios import SCENARIOS
 
 
-def test_nothing_is_shown_that_no_scenario_makes() -> None:
-    assert set(golden.FOLDER.iterdir()) == set(RENDERED)
+def test_the_rules_of_each_scenario_are_as_the_page_shows_them() -> None:
+    assert page.PAGE.read_text() == page.render(), "if the change is meant: python -m tests.golden.page"
 
 
 def tables(scenario: str) -> dict[int, Table]:
     kernel = Kernel()
-    kernel.backend().apply(golden.SCENARIOS[scenario][1])
+    kernel.backend().apply(SCENARIOS[scenario].policy)
     return kernel.tables
 
 
@@ -119,7 +111,7 @@ def test_public_closes_the_public_interface_too_with_peers_of_its_own() -> None:
 
 @pytest.mark.parametrize("hook", ["INPUT", "FORWARD"])
 def test_a_tree_lets_in_the_same_as_a_list(hook: str) -> None:
-    peers = {str(peer) for peer in golden.SCENARIOS["65-peers"][1].segments[0].peers}
+    peers = {str(peer) for peer in SCENARIOS["65-peers"].policy.segments[0].peers}
     table = tables("65-peers")[4]
     for number in range(5 * 256):
         source = f"10.132.{number // 256}.{number % 256}"
@@ -133,3 +125,29 @@ def test_only_root_reaches_the_metadata_service_when_it_is_locked() -> None:
     assert table.verdict(Packet("10.132.0.1", "", service, owner=1000), "OUTPUT") == "REJECT"
     assert table.verdict(Packet("10.132.0.1", "", "10.132.0.2", owner=1000), "OUTPUT") == "ACCEPT"
     assert table.verdict(Packet("172.17.0.2", "docker0", service), "FORWARD") == "REJECT"
+
+
+ANYTHING = [
+    Packet(source, interface, protocol=protocol, port=port, related=related, reply=reply, kind=kind)
+    for source in (PEER, STRANGER)
+    for interface in ("eth0", "eth1", "ens5")
+    for protocol, port, kind in (("tcp", 22, 0), ("udp", 53, 0), ("icmp", 0, 8))
+    for related, reply in ((False, False), (True, False), (True, True))
+]
+
+
+@pytest.mark.parametrize("packet", ANYTHING, ids=str)
+@pytest.mark.parametrize("hook", ["INPUT", "FORWARD"])
+def test_what_the_bootstrap_closes_is_closed_as_droplan_would_close_it_to_everyone(packet: Packet, hook: str) -> None:
+    table = Table()
+    table.restore(page.close_script().restore_input(["eth1"], []))
+    assert table.verdict(packet, hook) == tables("no-peers")[4].verdict(packet, hook)
+
+
+@pytest.mark.parametrize("kind", range(256))
+def test_the_bootstrap_lets_in_the_same_kinds_of_icmpv6(kind: int) -> None:
+    close = page.close_script()
+    table = Table()
+    table.restore(close.restore_input(["eth1"], [close.NEIGHBOURS % 135, close.NEIGHBOURS % 136]))
+    packet = Packet("fe80::66", protocol="ipv6-icmp", kind=kind)
+    assert table.verdict(packet) == tables("no-peers")[6].verdict(packet)

@@ -15,7 +15,7 @@ from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
 from droplan_boot.firewall import choose
 from droplan_boot.host.files import Files
-from droplan_boot.setup import persistence
+from droplan_boot.setup import persistence, program
 from droplan_boot.state import report, snapshot
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import install, refresh, restore, status
@@ -62,7 +62,7 @@ class TestFirst:
             V4: 0o640,
         }
         assert {path: files.real(path).stat().st_mode & 0o777 for path in modes} == modes
-        assert files.read(paths.PROGRAM) == PYZ
+        assert files.read(paths.PROGRAM) == PYZ.replace(b"/usr/bin/python3", program.interpreter().encode())
         assert {"iptables-persistent", "cron"} <= droplet.packages
         assert {"cron", "netfilter-persistent"} <= droplet.enabled
         assert "cron" in droplet.active
@@ -160,6 +160,7 @@ def test_a_dry_run_touches_nothing(droplet: MemoryDroplet) -> None:
     assert droplet.tables == tables
     assert droplet.changed() == []
     assert any(line.endswith(": would be created") for line in droplet.lines.said)
+    assert "rules: would be written (IPv4: droplan-peers is missing)" in droplet.lines.said
 
 
 def test_a_dry_run_after_an_install_finds_all_in_place(installed: MemoryDroplet) -> None:
@@ -271,6 +272,15 @@ class TestNoAnswer:
                 droplet.host(DROPLAN_FAIL_CLOSED="true", scheduled=False, SSH_CONNECTION="fe80::2 40000 fe80::1 22")
             )
         assert droplet.everything() == before
+
+
+def test_restore_closes_where_a_later_droplan_wrote_the_snapshot(droplet: MemoryDroplet) -> None:
+    droplet.files.write(paths.SNAPSHOT, b'{"version": 99}', 0o600)
+    with pytest.raises(DroplanError, match=r"^closed to all until the next refresh: .* is of version 99"):
+        restore.run(droplet.host())
+    assert closed(droplet)
+    assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "DROP"
+    assert "unknown-snapshot" in [one.code for one in status.look(droplet.host()).problems]
 
 
 class TestRefresh:

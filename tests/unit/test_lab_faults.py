@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.lab.faults import GONE, Armed, Fault, patched
+from tests.bed.faults import GONE, Armed, Fault, patched
 
 TRUTH = {"droplets": [{"id": 1}, {"id": 2}], "meta": {"total": 2}}
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot.access.policy import Policy
-from droplan_boot.firewall import edits, ruleset
+from droplan_boot.firewall import edits, ruleset, saved
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.files import Files
 from droplan_boot.setup import persistence
@@ -55,30 +55,30 @@ class TestSplice:
     @pytest.mark.parametrize("scenario", SCENARIOS)
     def test_ours_come_first_and_the_rest_stays(self, text: str, scenario: str) -> None:
         for version in (4, 6):
-            wanted = ruleset.build(SCENARIOS[scenario][1], version)
-            done = persistence.splice(text, wanted)
+            wanted = ruleset.build(SCENARIOS[scenario].policy, version)
+            done = saved.splice(text, wanted)
             table = loaded(done)
             assert edits.needed(table.chains, wanted) == ()
             assert [line for line in text.splitlines() if line not in done.splitlines()] == []
-            assert persistence.splice(done, wanted) == done
+            assert saved.splice(done, wanted) == done
 
     @given(st.sampled_from(sorted(SCENARIOS)), st.sampled_from(sorted(SCENARIOS)))
     def test_a_file_that_held_other_rules_of_ours_holds_these(self, first: str, then: str) -> None:
-        wanted = ruleset.build(SCENARIOS[then][1], 4)
-        before = persistence.splice(OTHERS, ruleset.build(SCENARIOS[first][1], 4))
-        assert edits.needed(loaded(persistence.splice(before, wanted)).chains, wanted) == ()
+        wanted = ruleset.build(SCENARIOS[then].policy, 4)
+        before = saved.splice(OTHERS, ruleset.build(SCENARIOS[first].policy, 4))
+        assert edits.needed(loaded(saved.splice(before, wanted)).chains, wanted) == ()
 
     def test_taking_ours_out_leaves_what_was_there(self) -> None:
-        done = persistence.splice(OTHERS, ruleset.build(TWO, 4))
-        assert persistence.splice(done, ruleset.nothing(TWO, 4)) == OTHERS
+        done = saved.splice(OTHERS, ruleset.build(TWO, 4))
+        assert saved.splice(done, ruleset.nothing(TWO, 4)) == OTHERS
 
     def test_a_file_saved_with_counters_is_understood_and_they_stay(self) -> None:
-        counted = persistence.splice(OTHERS, ruleset.build(TWO, 4)).replace("\n-A", "\n[3:180] -A")
-        assert persistence.splice(counted, ruleset.nothing(None, 4)) == OTHERS.replace("\n-A", "\n[3:180] -A")
+        counted = saved.splice(OTHERS, ruleset.build(TWO, 4)).replace("\n-A", "\n[3:180] -A")
+        assert saved.splice(counted, ruleset.nothing(None, 4)) == OTHERS.replace("\n-A", "\n[3:180] -A")
 
     def test_a_comment_may_hold_what_python_takes_for_the_end_of_a_line(self) -> None:
         text = OTHERS.replace("*filter\n", "*filter\n# one\x0b\x85\u2028line\n")
-        assert "# one\x0b\x85\u2028line\n" in persistence.splice(text, ruleset.build(TWO, 4))
+        assert "# one\x0b\x85\u2028line\n" in saved.splice(text, ruleset.build(TWO, 4))
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ class TestSave:
         list(persistence.save(host, backend, TWO))
         text = (host.files.read(V4) or b"").decode()
         assert "f2b" not in text
-        assert text == persistence.splice(OTHERS, ruleset.build(TWO, 4))
+        assert text == saved.splice(OTHERS, ruleset.build(TWO, 4))
 
     def test_a_file_that_was_altered_is_mended(self, kept: tuple[Host, Kernel]) -> None:
         host, machine = kept
@@ -249,7 +249,7 @@ class TestForgetWhatWeEnabled:
     [("f2b-sshd", True), ("DOCKER-USER", True), ("KUBE-FORWARD", True), ("ufw-user-input", True), ("mine", False)],
 )
 def test_programs_that_write_as_they_run_are_told_by_their_chains(chain: str, dynamic: bool) -> None:
-    assert persistence.only_ours(f"*filter\n:{chain} - [0:0]\nCOMMIT\n") is dynamic
+    assert saved.only_ours(f"*filter\n:{chain} - [0:0]\nCOMMIT\n") is dynamic
 
 
 def test_the_unit_restores_before_the_network_comes_up() -> None:

@@ -27,7 +27,7 @@ PEERS = (
     Droplet(8, "web-41", "nyc3", ("web",), "v-own", (ipaddress.IPv4Address("10.132.1.41"),), ()),
     Droplet(9, "db-1", "nyc3", None, None, (), (ipaddress.ip_address("2604::2"),)),
 )
-TAKEN = Snapshot(7, 1_800_000_000.25, SCENARIOS["public"][1], PEERS)
+TAKEN = Snapshot(7, 1_800_000_000.25, SCENARIOS["public"].policy, PEERS)
 # As droplan 1.0.0 wrote it, from a Droplet.
 OF_1_0_0 = b"""{"droplet_id": 2756294, "written": 1795600000.5, "policy": {"guards": [{"public": false, \
 "interfaces": ["eth1"], "peers": ["10.132.0.2", "10.132.0.3"], \
@@ -75,6 +75,18 @@ class TestSnapshot:
         files.write(paths.SNAPSHOT, json.dumps({**value, "version": version}).encode(), 0o600)
         assert snapshot.load(files) is None
         assert snapshot.unknown(files) == version
+        assert snapshot.closed(files) == Policy(
+            (segment(), segment(public=True, on=("eth0",))),
+        )
+
+    def test_where_its_interfaces_cannot_be_read_either_the_usual_one_is_closed(self, files: Files) -> None:
+        files.write(paths.SNAPSHOT, b'{"version": 99, "policy": "another shape"}', 0o600)
+        assert snapshot.closed(files) == Policy((segment(),))
+
+    def test_what_this_droplan_wrote_is_not_unknown(self, files: Files) -> None:
+        assert snapshot.unknown(files) is None
+        snapshot.store(files, TAKEN)
+        assert snapshot.unknown(files) is None
 
     @given(st.lists(SEGMENT, min_size=1, max_size=2).map(tuple), st.sampled_from(["", "169.254.169.254"]))
     def test_any_policy_comes_back_as_it_was(self, segments: tuple[Segment, ...], metadata: str) -> None:

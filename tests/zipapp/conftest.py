@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.zipapp.machine import Machine, machine
+from tests.bed.cache import CHECKOUT
+from tests.bed.zipapp import ZipappDroplet, fresh_droplet
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("droplan_boot", "pyz", "script", "requirements", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 
 
@@ -20,16 +20,16 @@ def copy_sources(target: Path) -> Path:
     """Lay what script/build reads at ``target``, as a source archive would: without git."""
     target.mkdir(parents=True)
     for name in SOURCES:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        if (CHECKOUT / name).is_dir():
+            shutil.copytree(CHECKOUT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            shutil.copy(ROOT / name, target / name)
+            shutil.copy(CHECKOUT / name, target / name)
     return target
 
 
 def build(checkout: Path, cache: Path | None = None, umask: int = 0o022, **variables: str) -> Path:
     """Run a checkout's script/build and return its dist directory."""
-    kept = cache or Path(os.environ.get("DROPLAN_CACHE", ROOT / ".cache"))
+    kept = cache or Path(os.environ.get("DROPLAN_CACHE", CHECKOUT / ".cache"))
     subprocess.run(
         ["sh", "-c", f"umask {umask:04o}; exec script/build"],
         cwd=checkout,
@@ -53,14 +53,14 @@ def pyz(dist: Path) -> Path:
 
 
 @pytest.fixture
-def fresh(pyz: Path) -> Iterator[Machine]:
-    """A machine on which droplan has never run."""
-    with machine(pyz) as made:
+def fresh(pyz: Path) -> Iterator[ZipappDroplet]:
+    """A Droplet on which droplan has never run."""
+    with fresh_droplet(pyz) as made:
         yield made
 
 
 @pytest.fixture
-def used(fresh: Machine) -> Machine:
-    """A machine on which droplan has run, and so is unpacked."""
+def used(fresh: ZipappDroplet) -> ZipappDroplet:
+    """A Droplet on which droplan has run, and so is unpacked."""
     assert fresh.start().returncode == 0
     return fresh

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from droplan_boot import __version__
-from tests.zipapp.conftest import ROOT
+from tests.bed.cache import CHECKOUT
 
 IMPORTABLE = {"certifi", "charset_normalizer", "distro", "droplan_boot", "idna", "iptc", "requests", "urllib3"}
 
@@ -22,7 +22,7 @@ def names(pyz: Path) -> list[str]:
 
 
 def locked_versions() -> dict[str, str]:
-    text = (ROOT / "requirements/runtime.txt").read_text()
+    text = (CHECKOUT / "requirements/runtime.txt").read_text()
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, re.MULTILINE))
 
 
@@ -68,7 +68,7 @@ class TestArchive:
         with zipfile.ZipFile(pyz) as archive:
             everything = b"\n".join(archive.read(n) for n in archive.namelist())
         assert str(dist.parent).encode() not in everything
-        assert str(ROOT).encode() not in everything
+        assert str(CHECKOUT).encode() not in everything
 
     def test_starts_python_isolated_and_without_the_hosts_packages(self, pyz: Path) -> None:
         assert pyz.read_bytes().split(b"\n")[0] == b"#!/usr/bin/python3 -IS"

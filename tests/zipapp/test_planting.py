@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.zipapp.machine import NOBODY, STATE, STORE, SYSTEM_PYTHON, Machine
+from tests.bed.zipapp import NOBODY, STATE, STORE, SYSTEM_PYTHON, ZipappDroplet
 
 MODULES = [
     "os",
@@ -35,7 +35,7 @@ MODULES = [
 MARK = Path("/tmp/executed")
 
 
-def plant(machine: Machine, directory: str) -> None:
+def plant(droplet: ZipappDroplet, directory: str) -> None:
     """Put modules with likely names into a directory, as nobody, that leave MARK when they are imported."""
     payload = f"open({str(MARK)!r}, 'w').close()"
     lines = [f"mkdir -p {directory}/.local/lib/python3.11/site-packages {directory}/.shiv"]
@@ -43,13 +43,13 @@ def plant(machine: Machine, directory: str) -> None:
         lines.append(f'echo "{payload}" > {directory}/{name}.py')
     lines.append(f'echo "import os; {payload}" > {directory}/x.pth')
     lines.append(f"cp {directory}/*.py {directory}/*.pth {directory}/.local/lib/python3.11/site-packages/")
-    planted = machine.run("sh", "-ec", "\n".join(lines), user=NOBODY)
+    planted = droplet.run("sh", "-ec", "\n".join(lines), user=NOBODY)
     assert planted.returncode == 0, planted.stderr
 
 
-def executed(machine: Machine) -> bool:
+def executed(droplet: ZipappDroplet) -> bool:
     """Whether what was planted has run."""
-    return machine.real(MARK).exists()
+    return droplet.real(MARK).exists()
 
 
 def refusal(started: subprocess.CompletedProcess[str]) -> str:
@@ -62,16 +62,16 @@ def refusal(started: subprocess.CompletedProcess[str]) -> str:
 
 class TestStartedByRoot:
     @pytest.fixture
-    def planted(self, fresh: Machine) -> Machine:
+    def planted(self, fresh: ZipappDroplet) -> ZipappDroplet:
         plant(fresh, "/tmp/plant")
         return fresh
 
-    def test_in_a_strangers_directory(self, planted: Machine) -> None:
+    def test_in_a_strangers_directory(self, planted: ZipappDroplet) -> None:
         assert planted.run(planted.archive, "--version", cwd="/tmp/plant").returncode == 0
         assert not executed(planted)
 
     @pytest.mark.parametrize("variable", ["PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "HOME", "SHIV_ROOT"])
-    def test_with_a_variable_that_names_a_strangers_directory(self, planted: Machine, variable: str) -> None:
+    def test_with_a_variable_that_names_a_strangers_directory(self, planted: ZipappDroplet, variable: str) -> None:
         assert planted.run(planted.archive, "--version", env={variable: "/tmp/plant"}).returncode == 0
         assert not executed(planted)
         assert [tree.parent for tree in planted.trees()] == [planted.real(STORE)]
@@ -90,14 +90,16 @@ class TestStartedByRoot:
         ],
         ids=lambda variables: next(iter(variables)),
     )
-    def test_with_a_variable_that_redirects_shiv_or_python(self, planted: Machine, variables: dict[str, str]) -> None:
+    def test_with_a_variable_that_redirects_shiv_or_python(
+        self, planted: ZipappDroplet, variables: dict[str, str]
+    ) -> None:
         environment = {"PYTHONPATH": "/tmp/plant", **variables}
         started = planted.run(planted.archive, "--version", env=environment)
         assert started.returncode == 0
         assert "droplan" in started.stdout
         assert not executed(planted)
 
-    def test_by_a_python_that_was_not_told_to_be_isolated(self, planted: Machine) -> None:
+    def test_by_a_python_that_was_not_told_to_be_isolated(self, planted: ZipappDroplet) -> None:
         # Python itself runs sitecustomize before any program can refuse; what droplan imports is our matter.
         assert (
             planted.run(
@@ -111,7 +113,7 @@ class TestStartedByRoot:
 
 
 class TestPlantedModulesWork:
-    def test_or_the_tests_above_would_show_nothing(self, fresh: Machine) -> None:
+    def test_or_the_tests_above_would_show_nothing(self, fresh: ZipappDroplet) -> None:
         plant(fresh, "/tmp/plant")
         fresh.run(SYSTEM_PYTHON, "-c", "import requests", cwd="/tmp/plant")
         assert executed(fresh)
@@ -122,26 +124,26 @@ class TestCarelessDirectories:
 
     @pytest.mark.parametrize("path", [STATE, STORE])
     @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775])
-    def test_writable_by_others_is_refused_with_its_mode(self, used: Machine, path: Path, mode: int) -> None:
+    def test_writable_by_others_is_refused_with_its_mode(self, used: ZipappDroplet, path: Path, mode: int) -> None:
         used.real(path).chmod(mode)
         said = refusal(used.start())
         assert f"{path} can be written by others" in said
         assert f"{mode:04o}" in said
 
     @pytest.mark.parametrize("path", [STATE, STORE])
-    def test_a_strangers_is_refused(self, used: Machine, path: Path) -> None:
+    def test_a_strangers_is_refused(self, used: ZipappDroplet, path: Path) -> None:
         assert used.run("chown", str(NOBODY), str(path)).returncode == 0
         assert f"owner {NOBODY}" in refusal(used.start())
 
     @pytest.mark.parametrize("path", [STATE, STORE])
-    def test_a_link_is_refused(self, fresh: Machine, path: Path) -> None:
+    def test_a_link_is_refused(self, fresh: ZipappDroplet, path: Path) -> None:
         plant(fresh, "/tmp/plant")
         fresh.real(path).parent.mkdir(exist_ok=True)
         fresh.real(path).symlink_to("/tmp/plant")
         assert f"{path} is not a directory" in refusal(fresh.start())
         assert not executed(fresh)
 
-    def test_a_tree_that_a_stranger_made_is_never_run(self, used: Machine) -> None:
+    def test_a_tree_that_a_stranger_made_is_never_run(self, used: ZipappDroplet) -> None:
         (tree,) = used.trees()
         inside = STORE / tree.name
         cli = inside / "site-packages/droplan_boot/cli.py"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.bed.zipapp import STATE, STORE, SYSTEM_PYTHON, ZipappDroplet, fresh_droplet
 from tests.zipapp.conftest import build, copy_sources
-from tests.zipapp.machine import STATE, STORE, SYSTEM_PYTHON, Machine, machine
 
 UNFINISHED = STORE / ".unfinished"
 
@@ -46,7 +46,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestParallelFirstStarts:
-    def test_twenty_all_succeed_and_leave_one_tree(self, fresh: Machine) -> None:
+    def test_twenty_all_succeed_and_leave_one_tree(self, fresh: ZipappDroplet) -> None:
         command = fresh.command(SYSTEM_PYTHON, "-IS", fresh.archive, "--version")
         starts = [
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(20)
@@ -59,7 +59,7 @@ class TestParallelFirstStarts:
 
 class TestKilledWhileUnpacking:
     @pytest.mark.parametrize("reached", ["", "site-packages/charset_normalizer", "site-packages/urllib3/util"])
-    def test_the_next_start_begins_again_and_leaves_no_rest(self, fresh: Machine, reached: str) -> None:
+    def test_the_next_start_begins_again_and_leaves_no_rest(self, fresh: ZipappDroplet, reached: str) -> None:
         command = fresh.command(SYSTEM_PYTHON, "-IS", fresh.archive, "--version")
         start = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
         until((fresh.real(UNFINISHED) / reached).exists)
@@ -149,7 +149,7 @@ DAMAGE = [
 
 class TestDamagedTree:
     @pytest.mark.parametrize("damage", DAMAGE)
-    def test_is_made_again(self, used: Machine, damage: Callable[[Path], None]) -> None:
+    def test_is_made_again(self, used: ZipappDroplet, damage: Callable[[Path], None]) -> None:
         (tree,) = used.trees()
         before = contents(tree)
         damage(tree)
@@ -161,7 +161,7 @@ class TestDamagedTree:
 
 class TestPowerLoss:
     def test_every_file_and_directory_is_written_through_before_the_tree_gets_its_name(
-        self, fresh: Machine, tmp_path: Path
+        self, fresh: ZipappDroplet, tmp_path: Path
     ) -> None:
         trace = tmp_path / "trace"
         watched = ["strace", "-f", "-y", "-e", "trace=fsync,rename,renameat,renameat2", "-o", str(trace)]
@@ -180,7 +180,7 @@ class TestPowerLoss:
 
 class TestDisk:
     def test_a_full_disk_is_named_and_left_no_fuller(self, pyz: Path) -> None:
-        with machine(pyz, "size=1m") as made:
+        with fresh_droplet(pyz, "size=1m") as made:
             said = sentence(made.start())
             assert "full" in said
             assert "free 10 MB" in said
@@ -189,27 +189,27 @@ class TestDisk:
             assert made.start().returncode == 0
 
     def test_a_disk_without_inodes_is_named(self, pyz: Path) -> None:
-        with machine(pyz, "nr_inodes=50") as made:
+        with fresh_droplet(pyz, "nr_inodes=50") as made:
             assert "full" in sentence(made.start())
 
     def test_a_read_only_file_system_is_named(self, pyz: Path) -> None:
-        with machine(pyz) as made:
+        with fresh_droplet(pyz) as made:
             assert made.run("mount", "-o", "remount,ro", "/var/lib").returncode == 0
             assert "read-only" in sentence(made.start())
 
-    def test_on_a_read_only_file_system_what_is_unpacked_still_runs(self, used: Machine) -> None:
+    def test_on_a_read_only_file_system_what_is_unpacked_still_runs(self, used: ZipappDroplet) -> None:
         assert used.run("mount", "-o", "remount,ro", "/var/lib").returncode == 0
         assert used.start().returncode == 0
 
     def test_noexec_is_named_once_and_droplan_runs(self, pyz: Path) -> None:
-        with machine(pyz, "noexec") as made:
+        with fresh_droplet(pyz, "noexec") as made:
             first, second = made.start(), made.start()
             assert (first.returncode, second.returncode) == (0, 0)
             assert "noexec" in first.stderr
             assert len(first.stderr.splitlines()) == 1
             assert second.stderr == ""
 
-    def test_a_damaged_archive_is_named(self, fresh: Machine) -> None:
+    def test_a_damaged_archive_is_named(self, fresh: ZipappDroplet) -> None:
         archive = fresh.real(fresh.archive)
         data = bytearray(archive.read_bytes())
         place = data.index(b"site-packages/requests/sessions.py") + 200
@@ -220,14 +220,14 @@ class TestDisk:
 
 
 class TestOtherVersions:
-    def test_a_newer_version_removes_the_older_tree(self, used: Machine, newer: Path) -> None:
+    def test_a_newer_version_removes_the_older_tree(self, used: ZipappDroplet, newer: Path) -> None:
         (old,) = used.trees()
         used.real(used.archive).write_bytes(newer.read_bytes())
         assert "99.0.0" in used.start().stdout
         (new,) = used.trees()
         assert new != old
 
-    def test_a_tree_that_somebody_runs_from_stays_until_he_is_done(self, used: Machine, newer: Path) -> None:
+    def test_a_tree_that_somebody_runs_from_stays_until_he_is_done(self, used: ZipappDroplet, newer: Path) -> None:
         (old,) = used.trees()
         used.real(used.archive).write_bytes(newer.read_bytes())
         with (old / "manifest").open() as running:
@@ -239,7 +239,7 @@ class TestOtherVersions:
         assert used.start().returncode == 0
         assert used.trees() == [current]
 
-    def test_a_running_droplan_holds_its_tree(self, used: Machine) -> None:
+    def test_a_running_droplan_holds_its_tree(self, used: ZipappDroplet) -> None:
         (tree,) = used.trees()
         code = (
             "import fcntl, os, runpy, sys\n"
@@ -255,7 +255,7 @@ class TestOtherVersions:
         started = used.run(SYSTEM_PYTHON, "-IS", "-c", code)
         assert started.stdout.split()[-1] == "held", started.stderr
 
-    def test_trees_for_two_pythons_live_side_by_side(self, used: Machine) -> None:
+    def test_trees_for_two_pythons_live_side_by_side(self, used: ZipappDroplet) -> None:
         (tree,) = used.trees()
         other = tree.with_name(tree.name.rsplit("-", 1)[0] + "-cpython-399")
         other.mkdir()
@@ -263,7 +263,7 @@ class TestOtherVersions:
         assert used.start().returncode == 0
         assert used.trees() == sorted([tree, other])
 
-    def test_an_archive_replaced_while_it_starts_is_refused(self, fresh: Machine, newer: Path) -> None:
+    def test_an_archive_replaced_while_it_starts_is_refused(self, fresh: ZipappDroplet, newer: Path) -> None:
         # The start-up code of one version meets the contents of another.
         code = (
             "import sys, zipimport\n"

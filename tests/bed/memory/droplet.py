@@ -13,7 +13,7 @@ from tests.bed.memory.doors import Answer, Host, Lines, Script, ended, session
 from tests.bed.memory.netfilter import Kernel
 from tests.golden.scenarios import segment
 
-RELEASES = Path(__file__).parents[2] / "unit" / "os-release"
+RELEASES = Path(__file__).parents[1] / "os-release"
 TOKEN = "dop_v1_" + "0" * 64
 PYZ = b"#!/usr/bin/python3 -IS\nPK\x03\x04 and so on"
 MAC, ADDRESS, OWN_ID = "04:01:2a:0f:2a:02", "10.132.0.1", 7
@@ -68,6 +68,8 @@ class MemoryDroplet(Kernel):
             return "enabled\n" if name in self.enabled else ended(argv, 1, "disabled\n")
         if verb == "is-active":
             return ended(argv, 0 if name in self.active else 3)
+        if verb in ("start", "restart"):
+            self.active.add(name)
         if verb == "enable":
             self.enabled.add(name)
             self.active.update([name] if "--now" in argv else [])

@@ -1,0 +1,1 @@
+"""Droplets that really boot, and the region around them."""

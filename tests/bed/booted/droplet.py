@@ -1,0 +1,212 @@
+"""Droplets that really boot: systemd, cron, apt and cloud-init of a Debian release, in a network of namespaces.
+
+    with Region() as region:  # region.py
+        droplet = region.droplet("bookworm", "web-1", user_data="#cloud-config\\n…")
+        droplet.boot()
+        droplet.wait_cloud_init()
+        print(droplet.run(["iptables", "-S"]).stdout)
+        region.do.fault(Fault(service="api", refuse=True))
+        droplet.reboot()
+
+A Droplet is a systemd-nspawn container that takes itself for a machine. cloud-init runs its own DigitalOcean
+datasource: its name, network and user data come from the stand-in's metadata service. The kernel is this machine's,
+so kernel modules cannot be missing here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable
+
+from tests.bed import account
+from tests.bed.booted.container import REBOOTED, BootError, Container, poll
+from tests.bed.booted.root import BootedDisk
+from tests.bed.hosts import Host, Link
+
+__all__ = ["RELEASES", "BootError", "BootedDroplet", "Identity"]
+
+RELEASES = ("bullseye", "bookworm", "trixie", "forky")
+
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+}
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a Droplet is to others.
+
+    Attributes:
+        droplet: as the API lists it.
+        links: eth0 and eth1 as they will be once it has configured them.
+        hosts: host names that it knows, and their addresses.
+        nameservers: that it asks for all others.
+    """
+
+    droplet: account.ListedDroplet
+    links: tuple[Link, ...]
+    hosts: Mapping[str, str]
+    nameservers: tuple[str, ...]
+
+
+class BootedDroplet(Host):
+    """A Droplet of a Debian release; `Region.droplet` makes it. As a Host, `reach` and `Knocking` can aim at it.
+
+    Args:
+        release: One of RELEASES; `script/roots` has made its root.
+        identity: Who it is.
+        connect: Plugs the cards into a container's namespaces, before it is switched on; returns what unplugs them.
+    """
+
+    def __init__(self, release: str, identity: Identity, connect: Callable[[Host], Callable[[], None]]) -> None:
+        super().__init__(identity.droplet.name)
+        self.release = release
+        self.droplet = identity.droplet
+        self.links = identity.links
+        self._identity = identity
+        self._connect = connect
+        self._disk = BootedDisk(self.name, release)
+        self._container: Container | None = None
+        self._unplug: Callable[[], None] = lambda: None
+
+    # --- power
+
+    def boot(self) -> None:
+        """Switch it on, the first time with a fresh disk. Returns while it boots.
+
+        Raises:
+            BootError: It did not start; the message holds what its console showed.
+        """
+        assert self._container is None, f"{self.name} is on"
+        if not self._disk.pid:
+            self._disk.start()
+            identity = self._identity
+            self._disk.furnish(
+                name=self.name,
+                droplet_id=self.droplet.id,
+                hosts=identity.hosts,
+                nameservers=identity.nameservers,
+            )
+        self._container = Container(self.name, self._disk)
+        self._container.start()
+        self.pid = self._container.pid
+        self._unplug = self._connect(self._container)
+        self._container.switch_on()
+
+    def reboot(self, *, while_off: Callable[[], None] | None = None) -> None:
+        """Let it shut down and boot again, in a new network namespace. Returns while it boots.
+
+        Args:
+            while_off: Called in between, for a test to change its world.
+        """
+        self._go_down("reboot", REBOOTED)
+        if while_off:
+            while_off()
+        self.boot()
+
+    def power_off(self) -> None:
+        """Let it shut down; `boot` starts it again from its disk."""
+        self._go_down("poweroff", 0)
+
+    def power_cut(self) -> None:
+        """Stop it between two instructions; `boot` starts it again from its disk."""
+        if self._container:
+            # First, because the kernel takes a dying namespace's rules away before its cards.
+            self._unplug()
+            self._container.stop()
+        self._container = None
+        self.pid = 0
+
+    def destroy(self) -> None:
+        """Stop it and throw its disk away."""
+        self.power_cut()
+        self._disk.stop()
+
+    def _go_down(self, verb: str, expected: int) -> None:
+        self.run(["systemctl", "--no-block", verb], check=False)  # it may be gone before it can answer
+        code = self._running.wait(120)
+        assert code == expected, f"{self.name}: systemd-nspawn exited {code} at {verb}, not {expected}"
+        self.power_cut()
+
+    @property
+    def _running(self) -> Container:
+        assert self._container is not None, f"{self.name} is off: boot() it first"
+        return self._container
+
+    # --- what a test does with it
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        input: str | None = None,  # noqa: A002 (as in subprocess.run)
+        check: bool = True,
+        timeout: float = 300,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in it as root, and wait for it.
+
+        Args:
+            argv: the command.
+            env: added to a plain environment; the test's own is not passed on.
+            input: what the command reads on standard input.
+            check: whether an exit code other than 0 is an error.
+            timeout: in seconds.
+
+        Raises:
+            AssertionError: the command failed; it says command, exit code and both outputs.
+            subprocess.TimeoutExpired: it ran too long.
+        """
+        done = self._running.run_in_guest(argv, stdin=input, env={**_ENVIRONMENT, **(env or {})}, timeout=timeout)
+        if check and done.returncode:
+            raise AssertionError(f"{self.name}: {argv} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def path(self, path: str | Path) -> Path:
+        """Return where this machine finds a file of the Droplet, on or off; /run and /tmp are not on its disk."""
+        return self._disk.path(path)
+
+    def wait_until(self, argv: Sequence[str], *, timeout: float = 60) -> None:
+        """Wait until a command in it exits 0.
+
+        Raises:
+            TimeoutError: It does not within `timeout` seconds; the message shows what it said last.
+        """
+        last: list[subprocess.CompletedProcess[str]] = []
+
+        def holds() -> bool:
+            last[:] = [self.run(argv, check=False)]
+            return last[0].returncode == 0
+
+        poll(holds, timeout, lambda: f"{self.name} never came to this: {last[0]}", interval=0.25)
+
+    def wait_cloud_init(self, *, timeout: float = 300) -> dict[str, Any]:
+        """Wait until cloud-init has finished with this boot.
+
+        Returns:
+            What `cloud-init status --format json` says; Debian 11's only says the status and the errors.
+
+        Raises:
+            TimeoutError: It has not finished after `timeout` seconds.
+        """
+        # `cloud-init status --wait` exits at once if asked before this boot's generator has run.
+        self.wait_until(["test", "-e", "/run/cloud-init/result.json"], timeout=timeout)
+        result = json.loads(self.run(["cat", "/run/cloud-init/result.json"]).stdout)["v1"]
+        status = self.run(["cloud-init", "status", "--format", "json"], check=False)
+        if status.stdout.startswith("{"):
+            return dict(json.loads(status.stdout))
+        return {"status": "error" if result["errors"] else "done", "errors": result["errors"]}
+
+    def journal(self, *arguments: str) -> str:
+        """What its journal holds of this boot; `arguments` as journalctl takes them, such as "--unit=cron"."""
+        return self.run(["journalctl", "--boot", "--no-pager", "--output=short-monotonic", *arguments]).stdout
+
+    def console(self) -> str:
+        """What was shown on its console since the first boot."""
+        return self._disk.console.read_text(errors="replace")

@@ -1,0 +1,199 @@
+"""Refresh thousands of times while Droplets come and go and things go wrong; after each, compare with a model.
+
+    python3 -m tests.soak [ROUNDS [SEED]]
+
+The model is a set of addresses. Who may come in is read off the kernel's own listing by following its chains packet
+by packet, not with droplan's code. Every so often all that could pile up is counted: memory, files, processes,
+chains, the log.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+import re
+import sys
+import time
+from dataclasses import dataclass, field
+
+from tests.bed import Fault, Lab, fleet
+from tests.bed.account import ListedDroplet
+from tests.bed.program import LOG, PROTECTED_FORWARD, PROTECTED_INPUT, REFRESH, Program
+
+ROUNDS = 2000
+LOOK_EVERY = 50
+POOL = fleet(400)
+FAULTS = (
+    Fault(status=401),
+    Fault(status=404),
+    Fault(status=429),
+    Fault(status=503, times=1),
+    Fault(reset=True, times=1),
+    Fault(cut=500, times=1),
+    Fault(body="<html>"),
+    Fault(body="[]"),
+    Fault(patch={"/meta/total": 1}),
+    Fault(path="per_page=200$", patch={"/droplets/0/networks/v4": None}),
+    Fault(path="type=gpus", status=404),
+    Fault(service="metadata", status=404),
+    Fault(service="metadata", body="{}"),
+    Fault(service="metadata", status=500, times=1),
+)
+DAMAGE = (
+    ("-F",),
+    ("-D INPUT 1",),
+    ("-I INPUT 1 -s 192.0.2.1/32 -j ACCEPT", "-D INPUT 2"),
+    ("-F droplan-peers",),
+    ("-A droplan-peers -s 192.0.2.9/32 -j ACCEPT",),
+    ("-I FORWARD 1 -j ACCEPT",),
+)
+# Where droplan or what it calls might leave something behind.
+PLACES = "/etc /opt/droplan /run /tmp /var/lib/droplan /var/log /var/tmp"
+
+
+class WrongError(Exception):
+    """The Droplet is not what the model says."""
+
+
+@dataclass
+class Soak:
+    """One soak.
+
+    Args:
+        program: droplan on the lab's Droplet.
+        chance: makes the choices; its seed repeats a soak.
+    """
+
+    program: Program
+    chance: random.Random
+    listed: list[ListedDroplet] = field(default_factory=list)
+    known: frozenset[str] = frozenset()
+    ended: dict[str, int] = field(default_factory=dict)
+
+    def once(self) -> None:
+        """Let something change, perhaps something go wrong, refresh, and compare.
+
+        Raises:
+            WrongError: the rules are not what the model says.
+        """
+        self._churn()
+        kind = self.chance.choices(("well", "fault", "damage", "killed"), (6, 2, 1, 1))[0]
+        fault = self.chance.choice(FAULTS)
+        if kind == "fault":
+            self.program.lab.do.fault(fault)
+        elif kind == "damage":
+            self.program.edit(*self.chance.choice(DAMAGE))
+        self.ended[kind] = self.ended.get(kind, 0) + 1
+        wanted = frozenset(str(droplet.private) for droplet in self.listed)
+        after = self._refresh(killed=kind == "killed")
+        allowed = {wanted}
+        if kind == "fault":
+            self.program.lab.do.clear_faults()
+            allowed = {wanted} if fault.times else {self.known}
+        elif kind == "killed":
+            allowed = {wanted, self.known}
+        if after not in allowed:
+            raise WrongError(f"{kind} ({fault if kind == 'fault' else ''}): {len(after)} come in, not {len(wanted)}")
+        self.known = after
+
+    def _churn(self) -> None:
+        spread = self.chance.choice((3, 3, 3, 3, 3, 60, 300))
+        for _ in range(self.chance.randrange(spread)):
+            if self.listed and self.chance.random() < 0.5:
+                self.listed.pop(self.chance.randrange(len(self.listed)))
+        free = [droplet for droplet in POOL if droplet not in self.listed]
+        self.listed += self.chance.sample(free, min(len(free), self.chance.randrange(spread)))
+        self.program.list_droplets(*self.listed)
+
+    def _refresh(self, *, killed: bool) -> frozenset[str]:
+        limit = ["timeout", "-s", "KILL", f"{self.chance.uniform(0.05, 0.6):.3f}"] if killed else []
+        self.program.droplet.run([*limit, REFRESH], check=False)
+        saved = self.program.droplet.run(["iptables-save", "-t", "filter"]).stdout
+        chains = parse(saved)
+        if not killed and [f"-A INPUT {rule}" for rule in chains["INPUT"][:3]] != list(PROTECTED_INPUT):
+            raise WrongError(f"our rules are not first in INPUT:\n{saved[:2000]}")
+        if not killed and f"-A FORWARD {chains['FORWARD'][0]}" != PROTECTED_FORWARD[0]:
+            raise WrongError(f"our rule is not first in FORWARD:\n{saved[:2000]}")
+        candidates = [*(str(droplet.private) for droplet in POOL), "10.132.0.5", "192.0.2.9", "10.133.0.1"]
+        return frozenset(each for each in candidates if admits(chains, "droplan-peers", each) == "ACCEPT")
+
+    def count(self) -> dict[str, int]:
+        """Count what could pile up."""
+        droplet = self.program.droplet
+        self.program.list_droplets(*POOL[:20])
+        self.listed = list(POOL[:20])
+        measure = (
+            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        memory = droplet.run(["/usr/bin/python3", "-c", measure, REFRESH]).stdout
+        self.known = self._refresh(killed=False)
+        return {
+            "KiB of memory": int(memory),
+            "files": len(droplet.run(["sh", "-c", f"find {PLACES} -xdev"]).stdout.splitlines()),
+            "processes": len(re.findall(r"^\d+$", droplet.run(["ls", "/proc"]).stdout, re.MULTILINE)),
+            "chains": droplet.run(["sh", "-c", "iptables-save; ip6tables-save"]).stdout.count("\n:"),
+            "bytes of log": droplet.path(LOG).stat().st_size,
+        }
+
+
+def parse(saved: str) -> dict[str, list[str]]:
+    """Read chains and their rules off what iptables-save prints."""
+    chains: dict[str, list[str]] = {name: [] for name in re.findall(r"^:(\S+)", saved, re.MULTILINE)}
+    for chain, rule in re.findall(r"^-A (\S+) (.*)$", saved, re.MULTILINE):
+        chains[chain].append(rule)
+    return chains
+
+
+def admits(chains: dict[str, list[str]], chain: str, address: str) -> str:
+    """Follow a packet of a new connection through a chain, as ip_tables does; return how it ends there."""
+    for rule in chains.get(chain, ()):
+        found = re.fullmatch(r"(?:-s (\S+) )?-([jg]) (\S+)", rule)
+        if found and (not found[1] or ipaddress.ip_address(address) in ipaddress.ip_network(found[1])):
+            verdict = found[3] if found[3] in ("ACCEPT", "DROP", "RETURN") else admits(chains, found[3], address)
+            if verdict != "RETURN" or found[2] == "g" or found[3] == "RETURN":
+                return verdict
+    return "RETURN"
+
+
+def grew(first: dict[str, int], last: dict[str, int]) -> list[str]:
+    """Name what is more than it was; memory may differ by a tenth, the log grows to its limit."""
+    room = {"KiB of memory": first["KiB of memory"] // 10, "bytes of log": (1 << 20) - first["bytes of log"]}
+    return [
+        f"{last[name]} {name}, {first[name]} at first"
+        for name in first
+        if last[name] > first[name] + room.get(name, 0)
+    ]
+
+
+def main() -> int:
+    """Soak; return 1 when the Droplet is not what the model says, or something piles up."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(1 << 32)
+    print(f"{rounds} refreshes, seed {seed}", flush=True)
+    started = time.monotonic()
+    with Lab("nft") as lab:
+        program = Program(lab)
+        program.install()
+        soak = Soak(program, random.Random(seed))
+        first = last = soak.count()
+        for number in range(1, rounds + 1):
+            try:
+                soak.once()
+            except WrongError as error:
+                print(f"round {number}, seed {seed}: {error}\n{program.read(LOG)[-2000:]}")
+                return 1
+            if number % LOOK_EVERY == 0 or number == rounds:
+                last = soak.count()
+                told = ", ".join(f"{value} {name}" for name, value in last.items())
+                print(f"{number:5} {time.monotonic() - started:6.0f} s  {told}", flush=True)
+                piled = grew(first, last)
+                if piled:
+                    print(f"piles up: {'; '.join(piled)}")
+                    return 1
+        print("; ".join(f"{count} {kind}" for kind, count in sorted(soak.ended.items())), "- all as the model says")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
