@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from droplan_boot import settings
 from droplan_boot.access import change
@@ -26,8 +27,7 @@ from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
 
 
-@dataclass(frozen=True)
-class Enforced:
+class Enforced(NamedTuple):
     """What became of a policy.
 
     Args:

@@ -137,8 +137,14 @@ class Files:
             self.write(path, data, mode)
         return problem
 
-    def write(self, path: Path, data: bytes, mode: int) -> None:
+    def write(self, path: Path, data: bytes, mode: int, *, lasting: bool = True) -> None:
         """Write a file in one step that survives a power loss.
+
+        Args:
+            path: an absolute path.
+            data: what it is to hold.
+            mode: its permission bits.
+            lasting: whether it has to survive one; waiting for the disk is half of what a small file costs.
 
         Raises:
             UnsafePathError: a directory above it can be written by others.
@@ -158,12 +164,14 @@ class Files:
                     file.write(data)
                     file.flush()
                     os.fchmod(descriptor, mode)
-                    os.fsync(descriptor)
+                    if lasting:
+                        os.fsync(descriptor)
                 os.rename(temporary, target)
             except BaseException:
                 self._unlink(temporary)
                 raise
-            _sync_directory(target.parent)
+            if lasting:
+                _sync_directory(target.parent)
         except OSError as error:
             raise DroplanError(
                 f"{path} cannot be written: {error.strerror}; mend that and run droplan again"

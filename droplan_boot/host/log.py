@@ -75,12 +75,17 @@ class LogFile:
         _tell_journal(self.files.real(_JOURNAL), text, priority)
 
 
-@dataclass(frozen=True)
 class Both:
-    """A person's run that changes the machine: what they see is in the log as well."""
+    """A person's run that changes the machine: what they see is in the log as well.
 
-    shown: Log
-    kept: Log
+    Args:
+        shown: what they see.
+        kept: what is kept.
+    """
+
+    def __init__(self, shown: Log, kept: Log) -> None:
+        self.shown = shown
+        self.kept = kept
 
     def say(self, text: str) -> None:
         """Tell both."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.errors import NoAnswerError, TokenError
-from droplan_boot.flow import enforce, foretell, learn, refreshing
+from droplan_boot.flow import enforce, learn, refreshing
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host import distro, lock
 from droplan_boot.host.doors import Host
@@ -64,6 +64,8 @@ def run(host: Host, *, dry_run: bool = False, token_file: str | None = None) -> 
 
 def _foretell(installation: Installation, answer: Learned | NoAnswerError) -> None:
     """Say what would change in who gets in, then what would change on the machine."""
+    from droplan_boot.flow import foretell
+
     host, wanted = installation.host, installation.settings
     if isinstance(answer, Learned):
         for line in foretell.access(host, answer):

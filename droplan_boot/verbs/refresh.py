@@ -6,7 +6,7 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.errors import DroplanError
-from droplan_boot.flow import enforce, foretell, refreshing
+from droplan_boot.flow import enforce, refreshing
 from droplan_boot.host import deadline, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
@@ -68,6 +68,8 @@ def _settings(host: Host, *, dry_run: bool) -> Settings:
 
 
 def _foretell(host: Host, wanted: Settings) -> None:
+    from droplan_boot.flow import foretell
+
     answer = refreshing.ask(host, wanted)
     for line in (*foretell.access(host, answer), *foretell.rules(host, wanted, answer.policy)):
         host.log.say(line)

@@ -49,7 +49,7 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
         policy = trusted(found, dmi.droplet_id(host.files))
         if repair:
             return REPAIRED if repairing.now(host, wanted, found, policy, links=links) else EXIT_DONE
-        enforce.policy(host, wanted, policy)
+        enforce.policy(host, wanted, policy, known=((), found.peers))
     if not found.answered:
         host.log.say("No answer has named the peers yet: closed to all but DROPLAN_ALLOW until the next refresh")
     elif policy != found.policy:

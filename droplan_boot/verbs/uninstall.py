@@ -102,8 +102,10 @@ def _foretell(host: Host) -> None:
         if backend.plan(Policy(())):
             say(f"Would remove our rules ({backend.name})")
     units = (_UNITS / name for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME))
+    seen: set[Path] = set()  # a directory may have two names, by a link
     for path in (*units, *_FILES, *comforts.everything(), *_TREES):
-        if host.files.exists(path):
+        if host.files.exists(path) and host.files.real(path).resolve() not in seen:
+            seen.add(host.files.real(path).resolve())
             say(f"Would remove {path}")
     if host.files.target(paths.LINK) == str(paths.PROGRAM):
         say(f"Would remove {paths.LINK}")

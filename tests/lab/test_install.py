@@ -12,6 +12,7 @@ from tests.bed.program import (
     CRON,
     DOWNLOADED,
     LOG,
+    METRICS,
     PROGRAM,
     PROTECTED_INPUT,
     REFRESH,
@@ -84,7 +85,6 @@ def again(program: Program) -> list[str]:
 
 
 CHANGED = re.compile(r": (?:created|fixed|installed)\b|Saved")
-METRICS = "/var/lib/droplan/metrics.prom"
 
 
 class TestFirst:
