@@ -24,10 +24,11 @@ PAGE: Final = CHECKOUT / "docs" / "rules.md"
 _HEAD: Final = """\
 # The rules, scenario by scenario
 
-What droplan writes for a few Droplets, on a machine that has no rules but droplan's. The guard shuts out: what `nft
-list table inet droplan` prints, or, where nf_tables is not, the table mangle of `iptables-save`. The door lets in: the
-table filter. The last of each scenario is what the bootstrap writes where the interface is to be closed before droplan
-can be (`cloud-init/close.py`). [firewall/](../droplan_boot/firewall/__init__.py) says why the rules are what they are.
+What droplan writes for a few Droplets, on a machine that has no rules but droplan's. The guard shuts out: what
+`nft list table inet droplan` prints, or, where nf_tables is not, the table mangle of `iptables-save`. The door lets
+in: the table filter. The last of each scenario is what the bootstrap writes where the interface is to be closed
+before droplan can be (`cloud-init/close.py`). [firewall/](../droplan_boot/firewall/__init__.py) says why the rules
+are what they are.
 
 This page is generated (`python -m tests.golden.page`) and compared in the tests, where packets walk through the same
 rules; the lab loads them for real.
