@@ -64,13 +64,13 @@ class LibiptcWriter:
     iptc: Any
     bulk: Writer
 
-    def write(self, version: int, planned: Sequence[edits.Edit]) -> None:
+    def write(self, version: int, table: str, planned: Sequence[edits.Edit]) -> None:
         """See :meth:`Writer.write`."""
         size = sum(len(step.rules) if isinstance(step, edits.Fill) else 1 for step in planned)
-        if size >= BULK or not self._commit(version, planned):
-            self.bulk.write(version, planned)
+        if size >= BULK or not self._commit(version, table, planned):
+            self.bulk.write(version, table, planned)
 
-    def _commit(self, version: int, planned: Sequence[edits.Edit]) -> bool:
+    def _commit(self, version: int, name: str, planned: Sequence[edits.Edit]) -> bool:
         """Write edits in one commit; return False when python-iptables could not, and nothing was written.
 
         It does not find every rule that it is to delete: IPv6 ones that ip6tables-restore wrote look otherwise to it.
@@ -79,7 +79,7 @@ class LibiptcWriter:
         # The table is read anew under the lock, so that what others committed before is in it.
         with lock.held(_XTABLES_LOCK, wait=_LOCK_S):
             try:
-                table = kind(kind.FILTER, autocommit=False)
+                table = kind(name, autocommit=False)
                 table.refresh()
                 self._edit(table, version, planned)
                 table.commit()
