@@ -43,6 +43,7 @@ class Program:
         files: what it reads, by path.
         publishes: whether it makes port 8080 lead to a container, or to another port.
         iptables: the variant that ``iptables`` means.
+        orders: whether droplan is installed before it, in the first order with its events.
         nightly: whether it is left to the night, with all its events.
         install_pauses: as ``pauses``, for its installation and start beside droplan.
         peers_in: whether peers reach the Droplet beside it, once droplan is there.
@@ -57,6 +58,7 @@ class Program:
     files: Mapping[str, str] = field(default_factory=dict)
     publishes: bool = True
     iptables: str = "nft"
+    orders: tuple[bool, ...] = (True, False)
     nightly: bool = False
     install_pauses: str = ""
     peers_in: bool = True

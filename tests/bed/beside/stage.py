@@ -241,7 +241,8 @@ class BesideBed:
     def _prepare(self) -> None:
         self.droplet.path(_SCRIPTS).write_text(f"{_SHELL}\nCGROUP=/{self._cgroup}\n{self.program.functions}")
         if self.program.packages:
-            name = "beside-" + self.program.packages[0]
+            # A cache of its own for each choice of packages, as apt made it.
+            name = f"beside-{'-'.join(self.program.packages)}"
             where = f"/var/cache/{name}"
             shutil.copytree(packages.repository(name, self.program.packages), self.droplet.path(where))
             with self.droplet.path("/etc/apt/sources.list").open("a") as sources:

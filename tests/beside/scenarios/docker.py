@@ -6,28 +6,29 @@ import json
 from typing import Final
 
 from tests.bed.beside.program import Event, Program
+from tests.beside.scenarios import containers
 
-PACKAGES: Final = ("docker.io", "busybox-static")
+PACKAGES: Final = ("docker.io",)
 
 # Without an init system; the control group is the bed's, which removes it.
-_FUNCTIONS: Final = """
-start_docker() {
+_FUNCTIONS: Final = f"""
+{containers.FUNCTIONS}
+start_docker() {{
     DOCKER_RAMDISK=1 daemon dockerd --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$CGROUP"
     until_ docker info
-}
-serve() { # a container that echoes on port 80; its init ends at once when it is told to
-    docker run -d --restart unless-stopped --stop-signal KILL "$@" busybox /bin/busybox nc -ll -p "${PORT:-80}" -e /bin/busybox cat >/dev/null
-}
-answers() { echo hello | busybox nc -w 1 127.0.0.1 8080 | grep -q hello; }
+}}
+serve() {{ # its init ends at once when it is told to
+    docker run -d --restart unless-stopped --stop-signal KILL {containers.VOLUME} "$@" nearly-empty {containers.RUN} >/dev/null
+}}
 """
-_IMAGE: Final = """
+_IMAGE: Final = f"""
+{containers.IMAGE}
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mkdir -p /var/lib/docker /var/lib/containerd /srv/image/bin
+mkdir -p /var/lib/docker /var/lib/containerd
 mount -t tmpfs tmpfs /var/lib/docker
 mount -t tmpfs tmpfs /var/lib/containerd
-cp /bin/busybox /srv/image/bin/
 start_docker
-tar -C /srv/image -c . | docker import - busybox >/dev/null
+tar -C /srv/image -c . | docker import - nearly-empty >/dev/null
 """
 START: Final = _IMAGE + "serve --name web -p 8080:80\nuntil_ answers\ntouch /run/published\n"
 
@@ -66,7 +67,7 @@ def _docker(what: str, start: str = START, *, events: tuple[Event, ...], nightly
         PACKAGES,
         start,
         events,
-        files={"/etc/docker/daemon.json": json.dumps(settings)},
+        files={**containers.FILES, "/etc/docker/daemon.json": json.dumps(settings)},
         functions=_FUNCTIONS,
         nightly=nightly,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.bed.beside.program import Event, Program
+from tests.beside.scenarios import containers
 
 _CONTAINERS: Final = """\
 [containers]
@@ -19,19 +20,19 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 runtime = "runc"
 """
-_FUNCTIONS: Final = """
-serve() {
-    podman run -d --cgroup-parent "$CGROUP" --security-opt seccomp=unconfined --stop-signal KILL "$@" \
-        --rootfs /srv/image /bin/busybox nc -ll -p 80 -e /bin/busybox cat >/dev/null
-}
-answers() { echo hello | busybox nc -w 1 "$(hostname -I | cut -d' ' -f1)" 8080 | grep -q hello; }
+_FUNCTIONS: Final = f"""
+{containers.FUNCTIONS}
+serve() {{
+    podman run -d --cgroup-parent "$CGROUP" --security-opt seccomp=unconfined --stop-signal KILL {containers.VOLUME} \
+        "$@" --rootfs /srv/image {containers.RUN} >/dev/null
+}}
 """
-_START: Final = """
+_START: Final = f"""
+{containers.IMAGE}
 ulimit -n 1024
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-mkdir -p /var/lib/containers /srv/image/bin
+mkdir -p /var/lib/containers
 mount -t tmpfs tmpfs /var/lib/containers
-cp /bin/busybox /srv/image/bin/
 serve --name web -p 8080:80
 until_ answers
 touch /run/published
@@ -51,11 +52,12 @@ _EVENTS: Final = (
 def _podman(network: str, *, nightly: bool = False) -> Program:
     return Program(
         f"Podman, {network}",
-        ("podman", "runc", "busybox-static", "containernetworking-plugins", "netavark"),
+        ("podman", "runc", "containernetworking-plugins", "netavark"),
         _START,
         _EVENTS,
         functions=_FUNCTIONS,
         files={
+            **containers.FILES,
             "/etc/containers/containers.conf": _CONTAINERS.format(network=network),
             "/etc/containers/storage.conf": '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\n'
             'graphroot = "/var/lib/containers/storage"\n',

@@ -91,6 +91,7 @@ PROGRAMS: Final = (
             Event("nft flush ruleset", f"nft flush ruleset\nsleep 0.2\n{_RELOAD}", opens=_GUARD_GONE, was_open=True),
         ),
         files={"/etc/nftables.conf": _NFTABLES_CONF},
+        orders=(False,),  # it is install that adds the include
         publishes=False,
     ),
 )
