@@ -13,7 +13,11 @@ LOG: Final = Path("/var/log/droplan.log")
 STATE: Final = Path("/var/lib/droplan")
 SNAPSHOT: Final = STATE / "snapshot.json"
 REPORT: Final = STATE / "status.json"
+BACKENDS: Final = STATE / "backends"
 LOCK: Final = Path("/run/droplan.lock")
+
+RULES: Final = SETTINGS.parent / "guard.nft"
+"""The guard as nft reads it, for a reload of /etc/nftables.conf that begins with ``flush ruleset``."""
 
 UNFINISHED: Final = STATE / "unfinished"
 """There while an install runs, and after one that failed: the schedule then installs instead of refreshing."""

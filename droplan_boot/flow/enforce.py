@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import drift
+from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.flow import learn
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
-from droplan_boot.setup import persistence
-from droplan_boot.state import report, snapshot
+from droplan_boot.setup import nft_include, persistence
+from droplan_boot.state import backends, report, snapshot
 from droplan_boot.state.report import Report
 from droplan_boot.state.snapshot import Snapshot
 
 
-def learned(host: Host, wanted: Settings, answer: Learned) -> tuple[bool, str]:
+def learned(host: Host, wanted: Settings, answer: Learned) -> tuple[bool, Enforcement]:
     """Enforce an answer, and keep it for the next boot.
 
     Returns:
-        Whether any rules were written, and the backend's name.
+        Whether any rules were written, and how.
 
     Raises:
         DroplanError: the rules are as they were.
@@ -29,9 +32,10 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> tuple[bool, str]:
     before = snapshot.enforced(host.files)
     # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
     snapshot.store(
-        host.files, Snapshot(answer.here.metadata.droplet_id, host.clock.time(), answer.policy, answer.peers)
+        host.files,
+        Snapshot(answer.here.metadata.droplet_id, host.clock.time(), answer.policy, answer.peers, wanted.backend),
     )
-    return policy(host, wanted, answer.policy, before)
+    return policy(host, wanted.backend, answer.policy, before)
 
 
 def closed(host: Host, wanted: Settings, here: Here) -> None:
@@ -42,38 +46,44 @@ def closed(host: Host, wanted: Settings, here: Here) -> None:
     """
     host.log.say("Closing: nobody but DROPLAN_ALLOW may come in until the peers are known")
     nobody = learn.nobody(wanted, here)
-    policy(host, wanted, nobody)
+    policy(host, wanted.backend, nobody)
     # For a reboot before the first answer. Written last: it must not be a full disk that keeps the interface open.
-    snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody))
+    snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody, backend=wanted.backend))
 
 
-def policy(host: Host, wanted: Settings, asked: Policy, former: Policy | None = None) -> tuple[bool, str]:
+def policy(host: Host, wanted: str, asked: Policy, former: Policy | None = None) -> tuple[bool, Enforcement]:
     """Write a policy's rules, say what changed, and have the rules outlive a reboot.
 
     Args:
         host: this machine.
-        wanted: the settings.
+        wanted: the setting DROPLAN_BACKEND.
         asked: what to enforce.
         former: what was enforced before, if known.
 
     Returns:
-        Whether any rules were written, and the backend's name.
+        Whether any rules were written, and how.
 
     Raises:
         DroplanError: the rules are as they were.
     """
-    backend = choose.choose(wanted.backend, host).backend
-    changed = backend.apply(asked)
-    last = report.load(host.files)
-    for stray in choose.strays(backend, last.backend if last else None, host):
+    enforcement = choose.choose(wanted, host).backend
+    used = backends.load(host.files)
+    _remember(host, (*used, *enforcement.names))
+    changed = enforcement.apply(asked)
+    # What stood elsewhere goes when all of the new stands: until then both shut strangers out.
+    for stray in choose.strays(enforcement, used, host):
         if stray.remove(former):
-            host.log.say(f"Removed our rules from {stray.name}, where they stood before {backend.name} was in use")
+            host.log.say(
+                f"Removed our rules from {stray.name}, where they stood before {enforcement.name} was in use"
+            )
+    _remember(host, enforcement.names)
     for segment in asked.segments:
         for line in _changes(segment, former, changed):
             host.log.say(line)
-    for line in persistence.save(host, backend, asked):
+    for line in persistence.save(host, enforcement.door, asked):
         host.log.say(line)
-    return changed, backend.name
+    nft_include.save(host, enforcement.guard, asked)
+    return changed, enforcement
 
 
 def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
@@ -87,7 +97,15 @@ def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
         return ()
 
 
-def succeeded(host: Host, started: float, answer: Learned, changed: bool, backend: str) -> None:
+def _remember(host: Host, names: Iterable[str]) -> None:
+    """Remember who may hold rules of ours. A full disk is no reason to write no rules."""
+    try:
+        backends.store(host.files, names)
+    except DroplanError as error:
+        host.log.complain(str(error))
+
+
+def succeeded(host: Host, started: float, answer: Learned, changed: bool, how: Enforcement) -> None:
     """Write into the report that a refresh succeeded.
 
     Args:
@@ -95,11 +113,13 @@ def succeeded(host: Host, started: float, answer: Learned, changed: bool, backen
         started: when it began, by the clock's ``monotonic``.
         answer: what was learned.
         changed: whether rules were written.
-        backend: how.
+        how: by what.
     """
     private = answer.policy.segments[0]
     duration = host.clock.monotonic() - started
-    _store(host, Report(host.clock.time(), "ok", duration, len(private.peers), changed, backend))
+    _store(
+        host, Report(host.clock.time(), "ok", duration, len(private.peers), changed, how.name, guard=how.guarded_by)
+    )
 
 
 def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:

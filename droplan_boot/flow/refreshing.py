@@ -29,11 +29,11 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
     started = host.clock.monotonic()
     try:
         answer = known or _ask(host, wanted)
-        changed, backend = enforce.learned(host, wanted, answer)
+        changed, how = enforce.learned(host, wanted, answer)
     except DroplanError as error:
         enforce.failed(host, error, host.clock.monotonic() - started)
         raise
-    enforce.succeeded(host, started, answer, changed, backend)
+    enforce.succeeded(host, started, answer, changed, how)
 
 
 def spare_session(host: Host, answer: Learned) -> None:

@@ -22,6 +22,7 @@ class Report:
         changed: whether rules were written.
         backend: how they were written; None when it failed before it knew.
         error: the sentence that said why it failed; None when it did not.
+        guard: where the guard is, ``nftables`` or ``mangle``; None when it failed before it knew.
     """
 
     time: float
@@ -31,6 +32,7 @@ class Report:
     changed: bool = False
     backend: str | None = None
     error: str | None = None
+    guard: str | None = None
 
 
 def store(files: Files, report: Report) -> None:
@@ -56,6 +58,7 @@ def load(files: Files) -> Report | None:
             changed=bool(value["changed"]),
             backend=None if value["backend"] is None else str(value["backend"]),
             error=None if value["error"] is None else str(value["error"]),
+            guard=None if value.get("guard") is None else str(value["guard"]),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

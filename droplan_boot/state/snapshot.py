@@ -35,12 +35,14 @@ class Snapshot:
         written: seconds since the epoch.
         policy: who may come in.
         peers: the Droplets that may; none in a snapshot of droplan 1.0.0's.
+        backend: the setting DROPLAN_BACKEND that it was enforced with, so that a boot needs no settings.
     """
 
     droplet_id: int
     written: float
     policy: Policy
     peers: tuple[Droplet, ...] = ()
+    backend: str = "auto"
 
     @property
     def answered(self) -> bool:
@@ -106,6 +108,7 @@ def store(files: Files, snapshot: Snapshot) -> None:
         "written": snapshot.written,
         "policy": policies.to_json(snapshot.policy),
         "peers": [droplet.to_json() for droplet in snapshot.peers],
+        "backend": snapshot.backend,
     }
     files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)
 
@@ -125,6 +128,8 @@ def _from_json(value: Any) -> Snapshot:
         written=float(value["written"]),
         policy=policy,
         peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if "version" in value else (),
+        # Whatever else stands there: a boot is to be closed all the same.
+        backend=str(value["backend"]) if value.get("backend") in ("iptables", "nftables") else "auto",
     )
 
 

@@ -1,10 +1,10 @@
-"""Put the last good answer's rules back at boot, without any network."""
+"""Put the last good answer's rules back at boot, without network, cron or settings: a typo must not open a boot."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from droplan_boot import paths, settings
+from droplan_boot import paths
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.flow import enforce, refreshing
@@ -21,17 +21,16 @@ def run(host: Host) -> None:
         DroplanError: there is no snapshot, or its rules could not be written.
     """
     host.require_root()
-    wanted = settings.load(host.environ, host.files)
     with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
         found = snapshot.load(host.files)
         unknown = snapshot.unknown(host.files)
         if unknown:
-            enforce.policy(host, wanted, snapshot.closed(host.files))
+            enforce.policy(host, "auto", snapshot.closed(host.files))
             raise DroplanError(f"closed to all until the next refresh: {unknown}")
         if found is None:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
         policy = trusted(found, dmi.droplet_id(host.files))
-        enforce.policy(host, wanted, policy)
+        enforce.policy(host, found.backend, policy)
     if not found.answered:
         host.log.say("No answer has named the peers yet: closed to all but DROPLAN_ALLOW until the next refresh")
     elif policy != found.policy:

@@ -11,12 +11,13 @@ from typing import Final
 from droplan_boot import paths, settings
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT
-from droplan_boot.firewall import choose, saved
+from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend, drift
+from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
 from droplan_boot.setup import persistence, schedule
-from droplan_boot.state import report, snapshot
+from droplan_boot.state import backends, report, snapshot
 from droplan_boot.state.snapshot import Snapshot
 
 _WIDTH: Final = 80
@@ -28,7 +29,8 @@ class Status:
 
     Args:
         interfaces: what is closed.
-        backend: how rules are written, and why that way.
+        backend: how the door is written, and why that way; ``nftables`` where the guard stands alone.
+        guard: where the guard is, and why there.
         peers: how many may come in, by chain.
         snapshot_age: seconds since the last good answer; None when there was none.
         next_run: when cron refreshes next, seconds since the epoch; None when it is not scheduled.
@@ -47,6 +49,7 @@ class Status:
     last: str
     drift: tuple[str, ...]
     problems: tuple[str, ...]
+    guard: str = ""
 
 
 def run(host: Host, *, as_json: bool = False) -> int:
@@ -74,32 +77,26 @@ def look(host: Host) -> Status:
     cron = (host.files.read(paths.CRON) or b"").decode(errors="replace")
     return Status(
         interfaces=tuple(name for segment in found.policy.segments for name in segment.interfaces) if found else (),
-        backend=f"{choice.backend.name} ({choice.why})",
+        backend=f"{choice.backend.name} ({choice.door_why})",
+        guard=f"{choice.backend.guarded_by} ({choice.guard_why})",
         peers={segment.chain: len(segment.peers) for segment in found.policy.segments} if found else {},
         snapshot_age=now - found.written if found and found.answered else None,
         next_run=schedule.next_run(cron, now),
-        saved=_saved(host, choice.backend),
+        saved=_saved(host, choice.backend.door),
         last=_last(last, now),
         drift=(
             *_differences(choice.backend, found, snapshot.unknown(host.files)),
-            *_astray(choice.backend, last, host),
+            *_astray(choice.backend, host),
         ),
         problems=tuple(_problems(host, last)),
     )
 
 
-def _saved(host: Host, backend: Backend) -> str:
-    loader = persistence.loader(host, backend)
-    if loader is None:
-        return (
-            persistence.UNIT_NAME
-            if host.has_systemd()
-            else "nothing: no systemd and no loader of saved rules is here"
-        )
-    files = ", ".join(str(path) for path in loader.files.values())
-    if isinstance(backend, Iptables) and any(saved.only_ours(backend.last(one)) for one in backend.save):
-        return f"{files} (only our rules: a program here writes its own as it runs)"
-    return files
+def _saved(host: Host, door: Iptables | None) -> str:
+    saved = persistence.loader(host, door)
+    files = [str(path) for path in saved.files.values()] if saved else []
+    unit = [persistence.UNIT_NAME] if host.has_systemd() else []
+    return ", ".join([*unit, *files]) or "nothing: no systemd and no loader of saved rules is here"
 
 
 def _differences(backend: Backend, found: Snapshot | None, unknown: str) -> tuple[str, ...]:
@@ -109,13 +106,9 @@ def _differences(backend: Backend, found: Snapshot | None, unknown: str) -> tupl
     return (*drift(backend, found.policy), *closed)
 
 
-def _astray(backend: Backend, last: report.Report | None, host: Host) -> list[str]:
-    strays = choose.strays(backend, last.backend if last else None, host)
-    return [
-        f"rules of ours also stand in {stray.name}"
-        for stray in strays
-        if isinstance(stray, Iptables) and stray.plan(Policy(()))
-    ]
+def _astray(current: Enforcement, host: Host) -> list[str]:
+    strays = choose.strays(current, backends.load(host.files), host)
+    return [f"rules of ours also stand in {stray.name}" for stray in strays if stray.plan(Policy(()))]
 
 
 def render(status: Status, now: float) -> str:
@@ -123,7 +116,8 @@ def render(status: Status, now: float) -> str:
     age = "never" if status.snapshot_age is None else f"{_ago(status.snapshot_age)} ago"
     rows = [
         ("interface", ", ".join(status.interfaces) or "none yet"),
-        ("backend", status.backend),
+        ("guard", status.guard),
+        ("door", status.backend),
         ("peers", ", ".join(f"{count} in {chain}" for chain, count in status.peers.items()) or "none known"),
         ("last answer", age),
         ("last refresh", status.last),

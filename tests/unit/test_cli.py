@@ -162,7 +162,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 @pytest.mark.usefixtures("root")
-@pytest.mark.parametrize("verb", VERBS[:4])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS[:4] if verb != "restore"])
 def test_an_unknown_setting_is_a_mistake_of_usage(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -184,7 +184,7 @@ class TestReport:
         assert report.load(files) == given
 
     def test_monitoring_may_read_it_with_the_time_as_people_and_programs_write_it(self, files: Files) -> None:
-        report.store(files, Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft"))
+        report.store(files, Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft", guard="nftables"))
         assert files.real(paths.REPORT).stat().st_mode & 0o777 == 0o644
         assert json.loads(files.read(paths.REPORT) or b"") == {
             "time": "2027-01-15T08:00:00Z",
@@ -195,6 +195,7 @@ class TestReport:
             "changed": True,
             "backend": "iptables-nft",
             "error": None,
+            "guard": "nftables",
         }
 
 
