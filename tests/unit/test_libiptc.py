@@ -56,7 +56,7 @@ class Iptc:
             FILTER = "filter"
 
             def __init__(self, name: str, autocommit: bool) -> None:
-                assert (name, autocommit) == ("filter", False)
+                assert (name in ("filter", "mangle"), autocommit) == (True, False)
 
             def __getattr__(self, verb: str) -> Any:
                 def note(*args: Any) -> bool:
@@ -170,6 +170,17 @@ def test_many_rules_at_once_go_through_restore(rules: int, bulk: bool, iptc: Ipt
     LibiptcWriter(iptc, other).write(4, "filter", planned)
     assert other.given == ([planned] if bulk else [])
     assert bool(iptc.done) is not bulk
+
+
+@pytest.mark.parametrize(
+    "rule", ["-m hashlimit --hashlimit-upto 1/sec -j DROP", "-j NFLOG --nflog-group 4710", "-m limit -j DROP"]
+)
+def test_what_would_end_the_process_goes_through_restore(rule: str, iptc: Iptc) -> None:
+    other = Bulk()
+    for planned in ([edits.Fill("droplan-refuse", (rule,))], [edits.Delete("droplan-refuse", rule)]):
+        LibiptcWriter(iptc, other).write(4, "mangle", planned)
+        assert other.given.pop() == planned
+    assert iptc.done == []
 
 
 def test_what_it_cannot_do_goes_through_restore_and_nothing_of_it_is_committed(iptc: Iptc) -> None:
