@@ -51,7 +51,6 @@ def live(region: Region, release: str, pyz: bytes) -> Life:
     seen["healed by the new one"] = healed(droplet, ["iptables", "-F", "INPUT"])
     before = requests(region, droplet)
     copy_knocks(droplet)
-    seen["knocked"] = droplet.run(["true"], check=False).returncode
     seen["looked up"] = comes(lambda: knock(region, droplet) and len(requests(region, droplet)) > len(before))
     time.sleep(12)
     seen["log"] = droplet.run(["cat", "/var/log/droplan.log"], check=False).stdout
@@ -101,9 +100,9 @@ def copy_knocks(droplet: BootedDroplet) -> None:
     """Have what the stranger sends copied to the watcher, where the guard does not do so itself."""
     rules = (
         "table inet copies { chain shut { type filter hook prerouting priority -171; "
-        'iifname "eth1" ct state new log prefix "droplan-drop-private" group 4710; } }'
+        'iifname "eth1" ct state new log prefix "droplan-drop-private" group 4710; }; }'
     )
-    droplet.run(["sh", "-c", f"echo '{rules}' | nft -f -"], check=False)
+    droplet.run(["sh", "-c", f"echo '{rules}' | nft -f -"])
 
 
 def knock(region: Region, droplet: BootedDroplet) -> bool:
