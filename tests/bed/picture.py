@@ -17,7 +17,7 @@ Picture = dict[str, str]
 """By path: type, permissions, owner and content in a line; ``gone`` for what a fresh Droplet has. And the rules."""
 
 _IN_MEMORY = ("/run", "/tmp")
-_OF_THE_MOMENT = (SNAPSHOT, STATUS, METRICS, LOG, "/var/lib/droplan")
+_OF_THE_MOMENT = (SNAPSHOT, STATUS, "/var/lib/droplan/budget.json", METRICS, LOG, "/var/lib/droplan")
 # Shown by iptables-save; that ruleset is printed with them, and without when they hold nothing.
 _IPTABLES = re.compile(r"^table ip6? (?:filter|nat|mangle|raw) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 _NOTHING = re.compile(r"^\*\w+\n(?::\w+ ACCEPT \[0:0\]\n)*COMMIT\n", re.MULTILINE)
