@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from droplan_boot import paths
 from droplan_boot.access import allow
 from droplan_boot.access.allow import Allow
-from droplan_boot.errors import UsageError
+from droplan_boot.errors import DroplanError, UsageError
 from droplan_boot.host import openssl
 from droplan_boot.host.files import Files
 
@@ -29,6 +29,7 @@ NAMES: Final = (
     "DROPLAN_BACKEND",
     "DROPLAN_INTERVAL",
     "DROPLAN_FAIL_CLOSED",
+    "DROPLAN_WATCH",
     "DROPLAN_LOCK_METADATA",
     "DROPLAN_METADATA_URL",
     "DROPLAN_SHARED",
@@ -53,6 +54,7 @@ class Settings:
         backend: ``auto``, ``iptables`` or ``nftables``.
         interval: minutes between refreshes, 1 to 60.
         fail_closed: close the interface when the first answer cannot be had.
+        watch: have the watcher run, where systemd does.
         lock_metadata: only root may reach the metadata service.
         shared: https address of the bucket (and prefix) where the fleet's publisher writes; "" to ask the API.
         shared_key: ``ID:SECRET`` that may read there. Never shown by ``repr``.
@@ -69,6 +71,7 @@ class Settings:
     backend: str = "auto"
     interval: int = 5
     fail_closed: bool = False
+    watch: bool = True
     lock_metadata: bool = False
     shared: str = ""
     shared_key: str = field(default="", repr=False)
@@ -84,6 +87,50 @@ def load(environ: Mapping[str, str], files: Files) -> Settings:
         UsageError: a setting is unknown or its value is none it can have.
     """
     return parse(merged(environ, files))
+
+
+def tolerant(environ: Mapping[str, str], files: Files) -> tuple[Settings, DroplanError | None]:
+    """Read the settings for a verb that no mistake in them may stop.
+
+    Returns:
+        The settings and None; or the defaults, with the backend if that can still be read, and the mistake.
+    """
+    try:
+        return load(environ, files), None
+    except DroplanError as mistake:
+        try:
+            text = (files.read(paths.SETTINGS) or b"").decode(errors="replace")
+        except DroplanError:
+            text = ""
+        found = re.findall(r"^(?:export )?DROPLAN_BACKEND=['\"]?(\w+)", text, re.MULTILINE)
+        return Settings(backend=found[-1] if found and found[-1] in BACKENDS else "auto"), mistake
+
+
+def fingerprint(files: Files) -> str:
+    """Tell one settings file from another; "" when there is none. What it holds cannot be read from it."""
+    import hashlib
+
+    data = files.read(paths.SETTINGS)
+    return "" if data is None else hashlib.sha256(data).hexdigest()
+
+
+def passing(environ: Mapping[str, str], files: Files) -> dict[str, tuple[str | None, str]]:
+    """Find the settings that hold for this run only: the environment gives them, the file says something else.
+
+    Returns:
+        By name: what the file says (None for nothing) and what the environment does; none without a file. The token's
+        values are left out.
+    """
+    data = files.read(paths.SETTINGS)
+    if data is None:
+        return {}
+    stored = one_token(read(data))
+    given = one_token({name: value for name, value in environ.items() if name in NAMES})
+    return {
+        name: ("", "") if name == "DO_KEY" else (stored.get(name), value)
+        for name, value in given.items()
+        if value != stored.get(name, "")
+    }
 
 
 def merged(environ: Mapping[str, str], files: Files) -> dict[str, str]:
@@ -132,7 +179,9 @@ def read(data: bytes, path: Path = paths.SETTINGS) -> dict[str, str]:
 def render(values: Mapping[str, str]) -> bytes:
     """Write the settings file that :func:`read` reads."""
     lines = [f"{name}={values[name]}" for name in NAMES if name in values]
-    head = "# droplan's settings. After a change: droplan refresh (droplan install for DROPLAN_INTERVAL)."
+    head = (
+        "# droplan's settings. After a change: droplan refresh (droplan install for DROPLAN_INTERVAL, DROPLAN_WATCH)."
+    )
     return "\n".join([head, *lines, ""]).encode()
 
 
@@ -170,6 +219,7 @@ def parse(values: Mapping[str, str], optional: tuple[str, ...] = ()) -> Settings
         backend=get("DROPLAN_BACKEND", _one_of(BACKENDS), default.backend),
         interval=get("DROPLAN_INTERVAL", _interval, default.interval),
         fail_closed=get("DROPLAN_FAIL_CLOSED", _flag, default.fail_closed),
+        watch=get("DROPLAN_WATCH", _flag, default.watch),
         lock_metadata=get("DROPLAN_LOCK_METADATA", _flag, default.lock_metadata),
         shared=get("DROPLAN_SHARED", _url("https"), default.shared),
         shared_key=get("DROPLAN_SHARED_KEY", _store_key, default.shared_key),

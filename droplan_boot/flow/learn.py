@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from droplan_boot.access import peers
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from droplan_boot.host.http import Http
 
 
+_TOKENLESS: Final = (
+    "no API token is set: run `sudo droplan token`, which asks for it, or pass `--token-file FILE` to install "
+    "(the setting is DO_KEY)"
+)
+
+
 @dataclass(frozen=True)
 class Learned:
     """A complete answer.
@@ -29,13 +35,17 @@ class Learned:
         here: this Droplet.
         policy: what to enforce on it.
         peers: the Droplets that may come in.
+        others: those that may not, each with what keeps it out.
         listed: whether this Droplet is listed itself.
+        allowance: what the API said is left: requests, of how many, and until when; None when it did not.
     """
 
     here: Here
     policy: Policy
     peers: tuple[Droplet, ...] = ()
+    others: tuple[tuple[Droplet, str], ...] = ()
     listed: bool = True
+    allowance: tuple[int, int, int] | None = None
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -90,9 +100,9 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
         NoAnswerError: there was no complete answer.
     """
     found = peers.select(
-        here.metadata, _source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
+        here.metadata, source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
     )
-    return Learned(here, _policy(settings, here, found), found.droplets, found.listed)
+    return Learned(here, _policy(settings, here, found), found.droplets, found.others, found.listed, http.allowance)
 
 
 def nobody(settings: Settings, here: Here) -> Policy:
@@ -100,13 +110,18 @@ def nobody(settings: Settings, here: Here) -> Policy:
     return _policy(settings, here, peers.Peers((), (), ()))
 
 
-def _source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+    """Choose where to ask for the account's Droplets.
+
+    Raises:
+        UsageError: no token is set.
+    """
     if settings.shared:
         return _member(host, http, settings, here)
     from droplan_boot.sources.digitalocean.api import Account
 
     if not settings.token:
-        raise UsageError("no API token is set: put DO_KEY=dop_v1_... before the command, after `sudo`")
+        raise UsageError(_TOKENLESS)
     return Account(
         http,
         settings.api_url,

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-import requests
-import urllib3
-
 from droplan_boot import __version__
 from droplan_boot.errors import NoAnswerError, TokenError
 from droplan_boot.host import deadline
 from droplan_boot.host.clock import Clock
+from droplan_boot.host.lean import requests, urllib3
 
 _TIMEOUT_S: Final = (5.0, 10.0)  # to connect, and between two reads
 _ATTEMPTS: Final = 5
@@ -51,6 +49,10 @@ class Http:
     Args:
         budget: seconds that all requests of this session may take together, retries included.
         clock: tells how much of them is left, and waits between two attempts.
+
+    Attributes:
+        allowance: what the last answer that told said of the API's limit: requests remaining, the limit, and when
+            the oldest request expires (epoch); None when none told.
     """
 
     def __init__(self, clock: Clock, budget: float = 30.0) -> None:
@@ -63,6 +65,8 @@ class Http:
         self._session.verify = trust_store()
         self._session.headers["User-Agent"] = f"droplan/{__version__}"
         self._session.headers["Accept"] = "application/json"
+        self.allowance: tuple[int, int, int] | None = None
+        """Requests that are left, of how many an hour, and when the oldest expires (epoch); None if not told."""
         self._clock = clock
         self._deadline = clock.monotonic() + budget
 
@@ -169,7 +173,15 @@ class Http:
                     raise NoAnswerError(f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page")
                 if self._clock.monotonic() > self._deadline:
                     raise late
+            self._take_allowance(response.headers)
             return response.status_code, response.headers, bytes(body)
+
+    def _take_allowance(self, headers: Any) -> None:
+        """Remember how many requests are left, https://docs.digitalocean.com/reference/api/ ("Rate limit")."""
+        told = [headers.get(f"ratelimit-{name}", "") for name in ("remaining", "limit", "reset")]
+        if all(re.fullmatch(r"[0-9]{1,12}", each, re.ASCII) for each in told):
+            remaining, limit, reset = map(int, told)
+            self.allowance = remaining, limit, reset
 
 
 class _Session(requests.Session):
@@ -213,7 +225,7 @@ def _refusal(host: str, status: int, body: bytes) -> NoAnswerError:
     if status == 401:
         return TokenError(
             f"{host} refuses the token (401)",
-            "make a token with the scope droplet:read and run `sudo DO_KEY=... /opt/droplan/droplan install`",
+            "make a token with the scope droplet:read and run `sudo droplan token`, which asks for it",
         )
     if status == 403:
         return TokenError(f"{host} forbids it (403)", "the token needs the scope droplet:read")

@@ -20,7 +20,7 @@ from droplan_boot.sources.shared.store import HEAD, LEASE, Store
 _NAMES: Final = ("DROPLAN_SHARED", "DROPLAN_SHARED_KEY", "DROPLAN_SHARED_TRUST")
 
 
-def key(host: Host, path: Path) -> None:
+def _key(host: Host, path: Path) -> None:
     """Write a new private key to ``path`` (0600) and print its public half, one line: what members trust.
 
     Raises:
@@ -34,8 +34,13 @@ def key(host: Host, path: Path) -> None:
     sys.stdout.write(f"{public}\n")
 
 
-def run(host: Host) -> int:
-    """Print how a fleet is.
+def run(host: Host, *, part: str | None = None, file: str | None = None) -> int:
+    """Print how a fleet is, or make a key for one.
+
+    Args:
+        host: this machine.
+        part: ``key`` to make a key.
+        file: where the private key goes.
 
     Returns:
         The exit code: 1 when its head has expired.
@@ -43,6 +48,11 @@ def run(host: Host) -> int:
     Raises:
         DroplanError: it cannot be told, or what is there is not believed.
     """
+    if part == "key":
+        if not file:
+            raise UsageError("name the file that the private key goes to: droplan fleet key FILE")
+        _key(host, Path(file))
+        return 0
     wanted = _settings(host)
     http = host.session(host.clock)
     store = Store(http, wanted.shared, wanted.shared_key)

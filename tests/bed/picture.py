@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Callable
 
 from tests.bed import Lab
-from tests.bed.program import SNAPSHOT, STATUS
+from tests.bed.program import LOG, METRICS, SNAPSHOT, STATUS
 
 Picture = dict[str, str]
 """By path: type, permissions, owner and content in a line; ``gone`` for what a fresh Droplet has. And the rules."""
 
 _IN_MEMORY = ("/run", "/tmp")
-_OF_THE_MOMENT = (SNAPSHOT, STATUS, "/var/lib/droplan")
+_OF_THE_MOMENT = (SNAPSHOT, STATUS, METRICS, LOG, "/var/lib/droplan")
 # Shown by iptables-save; that ruleset is printed with them, and without when they hold nothing.
 _IPTABLES = re.compile(r"^table ip6? (?:filter|nat|mangle|raw) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 _NOTHING = re.compile(r"^\*\w+\n(?::\w+ ACCEPT \[0:0\]\n)*COMMIT\n", re.MULTILINE)
