@@ -27,7 +27,11 @@ SHARED: Final = STATE / "shared.json"
 SHARED_BASE: Final = STATE / "shared.base"
 PUBLISH: Final = Path("/etc/droplan/publish.env")
 METRICS: Final = STATE / "metrics.prom"
+BACKENDS: Final = STATE / "backends"
 LOCK: Final = Path("/run/droplan.lock")
+
+RULES: Final = SETTINGS.parent / "guard.nft"
+"""The guard as nft reads it, for a reload of /etc/nftables.conf that begins with ``flush ruleset``."""
 
 UNFINISHED: Final = STATE / "unfinished"
 """There while an install runs, and after one that failed: the schedule then installs instead of refreshing."""

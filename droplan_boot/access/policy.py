@@ -20,12 +20,17 @@ class Segment:
         interfaces: names of the Droplet's interfaces on it.
         peers: addresses of the peers, each once, ascending.
         allow: the user's own entries besides them.
+        networks: the network's own ranges: what has its source there, or is addressed there, is judged on other cards
+            too. None for the public network, which is everywhere.
+        outside: names of the public interfaces, by which somebody may ask for an address of these ranges.
     """
 
     public: bool
     interfaces: tuple[str, ...]
     peers: tuple[Address, ...]
     allow: tuple[Allow, ...] = ()
+    networks: tuple[Network, ...] = ()
+    outside: tuple[str, ...] = ()
 
     @property
     def chain(self) -> str:
@@ -69,6 +74,8 @@ def to_json(policy: Policy) -> dict[str, Any]:
                 "interfaces": list(segment.interfaces),
                 "peers": [str(address) for address in segment.peers],
                 "allow": [[str(entry.source or ""), entry.protocol, entry.port] for entry in segment.allow],
+                "networks": [str(network) for network in segment.networks],
+                "outside": list(segment.outside),
             }
             for segment in policy.segments
         ],
@@ -96,6 +103,8 @@ def from_json(value: Mapping[str, Any]) -> Policy:
                     Allow(ipaddress.ip_network(str(source)) if source else None, protocol, port)
                     for source, protocol, port in segment["allow"]
                 ),
+                networks=tuple(ipaddress.ip_network(str(network)) for network in segment.get("networks", ())),
+                outside=tuple(str(name) for name in segment.get("outside", ())),
             )
             for segment in segments
         ),

@@ -20,9 +20,9 @@ from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
-from droplan_boot.setup import persistence
+from droplan_boot.setup import nft_include, persistence
 from droplan_boot.sources.listing import Droplet
-from droplan_boot.state import metrics, report, snapshot
+from droplan_boot.state import backends, metrics, report, snapshot
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
 
@@ -32,12 +32,14 @@ class Enforced(NamedTuple):
 
     Args:
         changed: whether any rules were written.
-        backend: how.
+        backend: how the door was written; ``nftables`` where the guard stands alone.
+        guard: where the guard is.
         changes: who came and who went, a change for each network.
     """
 
     changed: bool
     backend: str
+    guard: str
     changes: tuple[Change, ...] = ()
 
 
@@ -62,9 +64,10 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
             answer.policy,
             answer.peers,
             settings.fingerprint(host.files),
+            wanted.backend,
         ),
     )
-    return policy(host, wanted, answer.policy, former, (before.peers if before else (), answer.peers))
+    return policy(host, wanted.backend, answer.policy, former, (before.peers if before else (), answer.peers))
 
 
 def closed(host: Host, wanted: Settings, here: Here) -> None:
@@ -75,14 +78,14 @@ def closed(host: Host, wanted: Settings, here: Here) -> None:
     """
     host.log.say("Closing: nobody but DROPLAN_ALLOW may come in until the peers are known")
     nobody = learn.nobody(wanted, here)
-    policy(host, wanted, nobody)
+    policy(host, wanted.backend, nobody)
     # For a reboot before the first answer. Written last: it must not be a full disk that keeps the interface open.
-    snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody))
+    snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody, backend=wanted.backend))
 
 
 def policy(
     host: Host,
-    wanted: Settings,
+    wanted: str,
     asked: Policy,
     former: Policy | None = None,
     known: tuple[Iterable[Droplet], Iterable[Droplet]] = ((), ()),
@@ -91,7 +94,7 @@ def policy(
 
     Args:
         host: this machine.
-        wanted: the settings.
+        wanted: the setting DROPLAN_BACKEND.
         asked: what to enforce.
         former: what was enforced until now, if known.
         known: the Droplets that could come in until now, and those that may from now on, for their names.
@@ -99,19 +102,24 @@ def policy(
     Raises:
         DroplanError: the rules are as they were.
     """
-    backend = choose.choose(wanted.backend, host).backend
-    changed = backend.apply(asked)
+    how = choose.choose(wanted, host).backend
+    used = backends.load(host.files)
     last = report.load(host.files)
-    for stray in choose.strays(backend, last.backend if last else None, host):
+    _remember(host, (*used, *how.names))
+    changed = how.apply(asked)
+    # What stood elsewhere goes when all of the new stands: until then both shut strangers out.
+    for stray in choose.strays(how, used, host):
         if stray.remove(former):
-            host.log.say(f"Removed our rules from {stray.name}, where they stood before {backend.name} was in use")
+            host.log.say(f"Removed our rules from {stray.name}, where they stood before {how.name} was in use")
+    _remember(host, how.names)
     changes = change.between(former, asked, *known)
     for one in changes:
         for line in _told(host, one, changed, last):
             host.log.say(line)
-    for line in persistence.save(host, backend, asked):
+    for line in persistence.save(host, how.door, asked):
         host.log.say(line)
-    return Enforced(changed, backend.name, changes)
+    nft_include.save(host, how.guard, asked)
+    return Enforced(changed, how.name, how.guarded_by, changes)
 
 
 def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
@@ -123,6 +131,14 @@ def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
         return drift(choose.choose(wanted.backend, host).backend, asked)
     except DroplanError:
         return ()
+
+
+def _remember(host: Host, names: Iterable[str]) -> None:
+    """Remember who may hold rules of ours. A full disk is no reason to write no rules."""
+    try:
+        backends.store(host.files, names)
+    except DroplanError as error:
+        host.log.complain(str(error))
 
 
 def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, done: Enforced) -> None:
@@ -147,6 +163,7 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
             peers=len(answer.policy.segments[0].peers),
             changed=done.changed,
             backend=done.backend,
+            guard=done.guard,
             succeeded=now,
             interval=wanted.interval,
             repaired=done.changed and not somebody and last is not None,

@@ -59,6 +59,7 @@ def where(host: Host, http: Http, settings: Settings) -> Here:
         found,
         names(host, found.private, "private"),
         names(host, found.public, "public") if settings.public else (),
+        there(host, found.public),
     )
 
 
@@ -78,11 +79,7 @@ def names(host: Host, wanted: tuple[Interface, ...], kind: str) -> tuple[str, ..
             f"this Droplet has no {kind} interface: "
             + ("add it to a VPC, then run droplan again" if kind == "private" else "unset PUBLIC")
         )
-    there = links.links(host.files)
-    found = [
-        links.resolve(interface.mac, interface.addresses, there, lambda: links.addresses(host.runner))
-        for interface in wanted
-    ]
+    found = _found(host, wanted)
     missing = [interface for interface, name in zip(wanted, found) if name is None]
     if missing:
         raise DroplanError(
@@ -90,6 +87,19 @@ def names(host: Host, wanted: tuple[Interface, ...], kind: str) -> tuple[str, ..
             f"{kind} network: bring it up, then run droplan again"
         )
     return tuple(dict.fromkeys(name for name in found if name))
+
+
+def there(host: Host, wanted: tuple[Interface, ...]) -> tuple[str, ...]:
+    """Find the names of those of this Droplet's interfaces that this machine has."""
+    return tuple(dict.fromkeys(name for name in _found(host, wanted) if name))
+
+
+def _found(host: Host, wanted: tuple[Interface, ...]) -> list[str | None]:
+    present = links.links(host.files)
+    return [
+        links.resolve(interface.mac, interface.addresses, present, lambda: links.addresses(host.runner))
+        for interface in wanted
+    ]
 
 
 def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
@@ -150,7 +160,7 @@ def _member(host: Host, http: Http, settings: Settings, here: Here) -> Source:
 
 
 def _policy(settings: Settings, here: Here, found: peers.Peers) -> Policy:
-    segments = [Segment(False, here.private, found.private, settings.allow)]
+    segments = [Segment(False, here.private, found.private, settings.allow, here.networks, here.outside)]
     if here.public:
         segments.append(Segment(True, here.public, found.public, settings.allow))
     return Policy(tuple(segments), urlsplit(settings.metadata_url).hostname or "" if settings.lock_metadata else "")

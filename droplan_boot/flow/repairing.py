@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from droplan_boot import settings
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.flow import enforce, learn
 from droplan_boot.host.doors import Host
 from droplan_boot.host.log import Log
-from droplan_boot.settings import Settings
 from droplan_boot.state import snapshot
 from droplan_boot.state.snapshot import Snapshot
 
@@ -28,12 +28,11 @@ class _Later:
         self.lines.append(text)
 
 
-def now(host: Host, wanted: Settings, found: Snapshot, policy: Policy, *, links: bool) -> bool:
+def now(host: Host, found: Snapshot, policy: Policy, *, links: bool) -> bool:
     """Make the kernel's rules what the snapshot says, with the lock held.
 
     Args:
         host: this machine.
-        wanted: the settings.
         found: the snapshot.
         policy: what of it is to be believed.
         links: whether links or addresses changed, so that the metadata service has to tell the interfaces anew.
@@ -44,10 +43,10 @@ def now(host: Host, wanted: Settings, found: Snapshot, policy: Policy, *, links:
     Raises:
         DroplanError: the rules could not be put right.
     """
-    where = _here(host, wanted) if links else None
+    where = _here(host) if links else None
     moved = _moved(policy, where) if where else policy
     later = _Later()
-    changed = enforce.policy(replace(host, log=later), wanted, moved, found.policy).changed
+    changed = enforce.policy(replace(host, log=later), found.backend, moved, found.policy).changed
     if moved != policy:
         snapshot.store(host.files, replace(found, policy=moved))
         names = ", ".join(name for segment in moved.segments for name in segment.interfaces)
@@ -62,9 +61,10 @@ def _tell(log: Log, lines: list[str]) -> None:
         log.say(line)
 
 
-def _here(host: Host, wanted: Settings) -> Here | None:
+def _here(host: Host) -> Here | None:
     """Ask which interfaces are this Droplet's; None when nobody tells, and those of the snapshot it is."""
     try:
+        wanted, _ = settings.tolerant(host.environ, host.files)
         return learn.where(host, host.session(host.clock), wanted)
     except DroplanError as error:
         host.log.complain(f"repair: {error}")
@@ -76,7 +76,11 @@ def _moved(policy: Policy, where: Here) -> Policy:
     return replace(
         policy,
         segments=tuple(
-            replace(segment, interfaces=(where.public if segment.public else where.private) or segment.interfaces)
+            replace(
+                segment,
+                interfaces=(where.public if segment.public else where.private) or segment.interfaces,
+                outside=segment.outside if segment.public else where.outside,
+            )
             for segment in policy.segments
         ),
     )

@@ -37,6 +37,7 @@ class Snapshot:
         peers: the Droplets that may; none in a snapshot of droplan 1.0.0's.
         settings: which settings file it was learned with, as :func:`droplan_boot.settings.fingerprint` tells; "" when
             not told.
+        backend: the setting DROPLAN_BACKEND that it was enforced with, so that a boot needs no settings.
     """
 
     droplet_id: int
@@ -44,6 +45,7 @@ class Snapshot:
     policy: Policy
     peers: tuple[Droplet, ...] = ()
     settings: str = ""
+    backend: str = "auto"
 
     @property
     def answered(self) -> bool:
@@ -105,6 +107,7 @@ def store(files: Files, snapshot: Snapshot) -> None:
         "policy": policies.to_json(snapshot.policy),
         "peers": [droplet.to_json() for droplet in snapshot.peers],
         "settings": snapshot.settings,
+        "backend": snapshot.backend,
     }
     files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)
     files.ensure(paths.OUTLINE, json.dumps(_outline(snapshot.policy)).encode() + b"\n", 0o600)
@@ -139,6 +142,8 @@ def _from_json(value: Any) -> Snapshot:
         policy=policy,
         peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if "version" in value else (),
         settings=str(value.get("settings", "")),
+        # Whatever else stands there: a boot is to be closed all the same.
+        backend=str(value["backend"]) if value.get("backend") in ("iptables", "nftables") else "auto",
     )
 
 

@@ -38,12 +38,16 @@ def run(host: Host, *, dry_run: bool = False) -> None:
     shown = host.files.restrict(paths.SETTINGS, 0o600)
     if shown:
         host.log.say(f"{paths.SETTINGS} had {shown}: only root may read it again; make a new token if others read it")
-    host.files.directory(paths.STATE)
+    installed = host.files.exists(paths.PROGRAM)
     late = DroplanError(
         f"the refresh had not ended after {LONGEST_S:.0f} s and was stopped: see whether something holds "
         "the machine up (`fuser -v /run/xtables.lock` names who holds the firewall), then run droplan again"
     )
     with deadline.within(LONGEST_S, late), lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
+        if installed and not host.files.exists(paths.PROGRAM):
+            host.log.say("droplan was uninstalled while this refresh waited: nothing was done")
+            return
+        host.files.directory(paths.STATE)
         refreshing.now(host, wanted)
 
 

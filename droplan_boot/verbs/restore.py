@@ -1,10 +1,13 @@
-"""Put the last good answer's rules back, without the API: at boot, and when the watcher sees that they changed."""
+"""Put the last good answer's rules back, without the API: at boot, and when the watcher sees that they changed.
+
+No network, cron or settings are needed: a typo must not open a boot.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from droplan_boot import paths, settings
+from droplan_boot import paths
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import EXIT_DONE, DroplanError
 from droplan_boot.flow import enforce, refreshing, repairing
@@ -30,16 +33,13 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
         DroplanError: there is no snapshot, or its rules could not be written.
     """
     host.require_root()
-    wanted, mistake = settings.tolerant(host.environ, host.files)
-    if mistake:
-        host.log.complain(f"Restoring all the same: {mistake}")
     with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
         if repair and not host.files.exists(paths.SNAPSHOT):
             return EXIT_DONE  # nothing has been enforced yet
         found = snapshot.load(host.files)
         unknown = snapshot.unknown(host.files)
         if unknown is not None:
-            enforce.policy(host, wanted, snapshot.closed(host.files))
+            enforce.policy(host, "auto", snapshot.closed(host.files))
             raise DroplanError(
                 f"closed to all until the next refresh: {paths.SNAPSHOT} is of version {unknown}, which a later "
                 "droplan wrote and this one cannot read; run `droplan refresh`, or install the later droplan again"
@@ -48,8 +48,8 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
         policy = trusted(found, dmi.droplet_id(host.files))
         if repair:
-            return REPAIRED if repairing.now(host, wanted, found, policy, links=links) else EXIT_DONE
-        enforce.policy(host, wanted, policy, known=((), found.peers))
+            return REPAIRED if repairing.now(host, found, policy, links=links) else EXIT_DONE
+        enforce.policy(host, found.backend, policy, known=((), found.peers))
     if not found.answered:
         host.log.say("No answer has named the peers yet: closed to all but DROPLAN_ALLOW until the next refresh")
     elif policy != found.policy:

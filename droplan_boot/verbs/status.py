@@ -14,13 +14,12 @@ from droplan_boot.access import change
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
-from droplan_boot.firewall import saved as saved_rules
 from droplan_boot.firewall.backend import Backend, drift
-from droplan_boot.firewall.iptables import Iptables
+from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence, schedule
-from droplan_boot.state import report, shared, snapshot
+from droplan_boot.state import backends, report, shared, snapshot
 from droplan_boot.state.problems import Problem, exit_code, problem, worst
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
@@ -42,11 +41,12 @@ class Status:
         scope: DROPLAN_SCOPE.
         tags: DO_TAG.
         mode: ``enforce`` or ``observe``.
-        backend: how rules are written; "" when that cannot be told.
+        backend: how the door is written, ``nftables`` where the guard stands alone; "" when that cannot be told.
         backend_why: why that way.
+        guard: where the guard is; "" when that cannot be told.
+        guard_why: why there.
         saved: the files that outlive a reboot; none where our unit restores the snapshot.
         saved_by: what loads them, or our unit; "" for nothing.
-        saved_only_ours: whether only our rules are saved, for a program here writes its own as it runs.
         snapshot_age: seconds since the last good answer; None when there was none.
         next_run: when cron refreshes next, seconds since the epoch; None when it is not scheduled.
         last: how the last refresh went; None when there was none.
@@ -63,9 +63,10 @@ class Status:
     mode: str = "enforce"
     backend: str = ""
     backend_why: str = ""
+    guard: str = ""
+    guard_why: str = ""
     saved: tuple[str, ...] = ()
     saved_by: str = ""
-    saved_only_ours: bool = False
     snapshot_age: float | None = None
     next_run: float | None = None
     last: Report | None = None
@@ -109,7 +110,7 @@ def look(host: Host) -> Status:
     segments = found.policy.segments if found else ()
     differences = _differences(choice.backend, found) if choice else ()
     age = now - found.written if found and found.answered else None
-    saved = persistence.loader(host, choice.backend) if choice else None
+    saved = persistence.loader(host, choice.backend.door) if choice else None
     return Status(
         interfaces=tuple(name for segment in segments for name in segment.interfaces),
         peers={segment.chain: len(segment.peers) for segment in segments},
@@ -118,10 +119,11 @@ def look(host: Host) -> Status:
         tags=(wanted.tag,) if wanted.tag else (),
         mode=last.mode if last else "enforce",
         backend=choice.backend.name if choice else "",
-        backend_why=choice.why if choice else unwritable,
+        backend_why=choice.door_why if choice else unwritable,
+        guard=choice.backend.guarded_by if choice else "",
+        guard_why=choice.guard_why if choice else "",
         saved=tuple(str(path) for path in saved.files.values()) if saved else (),
         saved_by=" and ".join(saved.loaders) if saved else persistence.UNIT_NAME if host.has_systemd() else "",
-        saved_only_ours=bool(saved and choice and _only_ours(choice.backend)),
         snapshot_age=age,
         next_run=next_run,
         last=last,
@@ -129,7 +131,7 @@ def look(host: Host) -> Status:
         problems=tuple(
             _problems(host, wanted, found, last, differences, age, scheduled=next_run is not None, mistake=mistake)
         )
-        + tuple(_astray(choice.backend, last, host) if choice else ()),
+        + tuple(_astray(choice.backend, host) if choice else ()),
     )
 
 
@@ -140,19 +142,13 @@ def _choice(host: Host, wanted: Settings) -> tuple[choose.Choice | None, str]:
         return None, str(error)
 
 
-def _only_ours(backend: Backend) -> bool:
-    return isinstance(backend, Iptables) and any(
-        saved_rules.only_ours(backend.last(version)) for version in backend.save
-    )
-
-
 def _differences(backend: Backend, found: Snapshot | None) -> tuple[str, ...]:
     return drift(backend, found.policy) if found else ()
 
 
-def _astray(backend: Backend, last: Report | None, host: Host) -> Iterator[Problem]:
-    for stray in choose.strays(backend, last.backend if last else None, host):
-        if isinstance(stray, Iptables) and stray.plan(Policy(())):
+def _astray(current: Enforcement, host: Host) -> Iterator[Problem]:
+    for stray in choose.strays(current, backends.load(host.files), host):
+        if stray.plan(Policy(())):
             yield problem("stray", backend=stray.name)
 
 
@@ -246,7 +242,8 @@ def render(status: Status, now: float, environ: Mapping[str, str] | None = None)
         ("last refresh", _last(status.last, now)),
         ("next refresh", f"in {words.ago(status.next_run - now)}" if status.next_run else "not scheduled"),
         ("last change", _change(status.last.change if status.last else None, now)),
-        ("firewall", f"{status.backend} ({status.backend_why})" if status.backend else status.backend_why),
+        *([("guard", f"{status.guard} ({status.guard_why})")] if status.guard else []),
+        ("door", f"{status.backend} ({status.backend_why})" if status.backend else status.backend_why),
         ("reboot", _reboot(status)),
         *_budget(status.last),
         *(
@@ -290,8 +287,7 @@ def _reboot(status: Status) -> str:
         return "nothing survives: no systemd and no loader of saved rules is here"
     if not status.saved:
         return f"{status.saved_by} restores the last answer"
-    only = " (only our rules: a program here writes its own as it runs)" if status.saved_only_ours else ""
-    return f"{status.saved_by} loads {', '.join(status.saved)}{only}"
+    return f"{status.saved_by} loads {', '.join(status.saved)}"
 
 
 def _budget(last: Report | None) -> Iterator[tuple[str, str]]:

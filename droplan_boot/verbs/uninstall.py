@@ -14,7 +14,7 @@ from droplan_boot.flow import refreshing
 from droplan_boot.host import firewalld, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import comforts, persistence, watcher
+from droplan_boot.setup import comforts, nft_include, persistence, watcher
 from droplan_boot.state import snapshot
 
 _UNITS: Final = Path("/etc/systemd/system")
@@ -32,6 +32,7 @@ _FILES: Final = (
     paths.CRON,
     paths.REFRESH,
     paths.SETTINGS,
+    paths.RULES,
     *(_OURS / name for name in (*_DOWNLOADS, *_BOOTSTRAP)),
     paths.PROGRAM,
 )
@@ -133,5 +134,5 @@ def _remove_rules(host: Host) -> None:
     for backend in choose.everywhere(host):
         if backend.remove(former):
             host.log.say(f"Removed our rules ({backend.name})")
-    for line in persistence.forget(host, former, Services(host).remembered()):
+    for line in (*persistence.forget(host, former, Services(host).remembered()), *nft_include.forget(host)):
         host.log.say(line)

@@ -256,7 +256,7 @@ def _listener(kind: int, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("::", port))
     if kind == socket.SOCK_STREAM:
-        listener.listen(64)
+        listener.listen(1024)  # a burst of knocks while this process waits its turn is not to be refused
     return listener
 
 

@@ -52,7 +52,7 @@ class Lab:
         self.stranger = Host("stranger")
         self.container: Host | None = None
         self.echo = Echo()
-        self._network = Network("public", "private")
+        self.network = Network("public", "private")
         self._cloud = Host("digitalocean")
         self._exit = contextlib.ExitStack()
         for number, host in enumerate((self.droplet, *self.peers, self.stranger), start=2):
@@ -73,7 +73,7 @@ class Lab:
         self._exit.close()
 
     def _build(self, undo: contextlib.ExitStack) -> None:
-        parts: list[Host | Network] = [self._network, self._cloud, self.stranger, *self.peers]
+        parts: list[Host | Network] = [self.network, self._cloud, self.stranger, *self.peers]
         undo.callback(self.echo.close)
         undo.callback(self.droplet.destroy)
         for part in parts:
@@ -152,12 +152,12 @@ class Lab:
 
     def _wire(self, host: Host) -> None:
         for link, bridge in ((host.public, "public"), (host.private, "private")):
-            self._network.connect(host, link, bridge)
+            self.network.connect(host, link, bridge)
         host.ip(f"route add default via {GATEWAY}\nroute add default via {GATEWAY6}\n")
 
     def _wire_cloud(self) -> None:
         gateway = Link("eth0", "fe:00:00:00:01:01", (f"{GATEWAY}/20", f"{GATEWAY6}/64"))
-        self._network.connect(self._cloud, gateway, "public")
+        self.network.connect(self._cloud, gateway, "public")
         served = (METADATA_ADDRESS, API_ADDRESS, *RESOLVERS)
         self._cloud.ip("".join(f"address add {address}/32 dev lo\n" for address in served))
 

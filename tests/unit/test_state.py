@@ -184,10 +184,10 @@ class TestReport:
         assert report.load(files) == given
 
     def test_monitoring_may_read_it_with_the_time_as_people_and_programs_write_it(self, files: Files) -> None:
-        report.store(files, Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft"))
+        report.store(files, Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft", guard="nftables"))
         assert files.real(paths.REPORT).stat().st_mode & 0o777 == 0o644
         found = json.loads(files.read(paths.REPORT) or b"")
-        assert {name: found[name] for name in [*list(found)[:7], "epoch"]} == {
+        assert {name: found[name] for name in [*list(found)[:7], "guard", "epoch"]} == {
             "time": "2027-01-15T08:00:00Z",
             "epoch": 1_800_000_000.5,
             "result": "ok",
@@ -196,6 +196,7 @@ class TestReport:
             "changed": True,
             "backend": "iptables-nft",
             "error": None,
+            "guard": "nftables",
         }
 
 

@@ -76,6 +76,8 @@ class Statement:
                 return False  # the wrong family or protocol: nothing that is asked of it holds, != neither
             inside = sets[self.named].holds(found) if self.named else any(hit(found, one) for one in self.values)
             return inside != self.negated
+        if self.verb == "update" and any(KEYS[key][1](packet, local) is None for key in self.keys):
+            return False  # nft asks for the family first, as for a match
         if self.verb == "limit" or (self.verb == "update" and "limit" in self.text):
             return packet.hurried == (" over " in self.text)
         return True
