@@ -12,7 +12,6 @@ from droplan_boot.errors import DroplanError, NoAnswerError
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.sources.shared.store import HEAD, UNCHANGED, Store
-from droplan_boot.state import snapshot
 from droplan_boot.state.shared import Kept
 
 INTERVAL_S: Final = 30
@@ -40,9 +39,6 @@ class Polling:
         # "" at first: whatever was enforced before this began, one refresh makes sure of it.
         self._etag = ""
         self._not_before = 0.0
-        self._interval = INTERVAL_S
-        found = snapshot.load(host.files)
-        self._phase = phase(found.droplet_id if found else 0)
 
     def step(self) -> bool:
         """Wait for this Droplet's moment, look once, and refresh if the head changed.
@@ -50,7 +46,9 @@ class Polling:
         Returns:
             Whether a refresh was run.
         """
-        self._host.clock.sleep(pause(self._host.clock.time(), self._interval, self._phase))
+        seen = self._kept.seen(self._fleet)
+        interval, share = (seen.interval, phase(seen.droplet)) if seen else (INTERVAL_S, 0.0)
+        self._host.clock.sleep(pause(self._host.clock.time(), interval, share))
         self._http.renew(_REQUEST_S)
         try:
             found = self._store.get(HEAD, self._etag)
@@ -63,8 +61,6 @@ class Polling:
         else:
             # What is not believed now will not be in a moment either: a store that lies must not keep us busy.
             self._not_before = self._host.clock.monotonic() + _AGAIN_S
-        seen = self._kept.seen(self._fleet)
-        self._interval = seen.interval if seen else INTERVAL_S
         return True
 
     def _refreshed(self) -> bool:

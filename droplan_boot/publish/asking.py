@@ -71,6 +71,11 @@ class Asking:
         with self._lock:
             return self.pace.used(self.clock.monotonic())
 
+    def until_listing(self, droplets: int) -> float:
+        """Tell in how many seconds a whole listing may be sent; see :meth:`Pace.until_listing`."""
+        with self._lock:
+            return self.pace.until_listing(self.clock.monotonic(), droplets)
+
     def between_listings(self, droplets: int, *, actions: bool) -> float:
         """Tell the seconds from one listing's begin to the next one's; see :meth:`Pace.between_listings`."""
         with self._lock:

@@ -17,6 +17,7 @@ PAGE: Final = 200
 ACTIONS_S: Final = 5.0
 """How often the account's actions are looked at: 720 requests an hour."""
 
+_RESERVE: Final = 40
 _SHORTEST_S: Final = 10.0
 _LONGEST_S: Final = 600.0  # a head lives 1,200 s from the listing's begin
 _MEMBERS_A_SECOND: Final = 330  # Spaces: 500 operations a second and bucket
@@ -58,6 +59,10 @@ class Pace:
             wait = max(wait, last[min(over, len(last)) - 1] + 60.0 - now)
         return wait
 
+    def until_listing(self, now: float, droplets: int) -> float:
+        """Tell in how many seconds a whole listing may be sent, with something left to ask about single Droplets."""
+        return self.wait(now, min(pages(droplets) + _RESERVE, MINUTELY))
+
     def between_listings(self, now: float, droplets: int, *, actions: bool) -> float:
         """Tell the seconds from one listing's begin to the next one's.
 
@@ -66,10 +71,10 @@ class Pace:
             droplets: how many the account has.
             actions: whether the account's actions are looked at as well.
         """
-        self.used(now)
         looks = 3600.0 / ACTIONS_S if actions else 0.0
-        single = sum(1 for _, listing in self.sent if not listing)
-        left = HOURLY - max(looks + 300.0, single * 1.1)
+        # What is asked besides listings, of the last minutes: an hour that has only begun would tell too little.
+        lately = sum(1 for when, listing in self.sent if not listing and when > now - 600.0) * 6
+        left = 0.95 * HOURLY - max(looks + 600.0, lately * 1.1)
         if self.remaining is not None and self.remaining < 500:
             left = min(left, self.remaining / 2)
         return min(max(3600.0 * pages(droplets) / max(left, 1.0), _SHORTEST_S), _LONGEST_S)

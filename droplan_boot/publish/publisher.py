@@ -173,7 +173,12 @@ class Publisher:
             self._look()
         self._ask_newborn()
         if now >= self._next_sweep:
-            self._sweep()
+            # Not begun before it can be ended: what it waits for within would hold up the rest as well.
+            pause = self.asking.until_listing(len(self.known.fleet.droplets))
+            if pause > 0:
+                self._next_sweep = now + pause
+            else:
+                self._sweep()
 
     def _look(self) -> None:
         """See in the account's actions which Droplets to ask about; without that right, listings have to do."""

@@ -60,6 +60,7 @@ def load(files: Files) -> Seen | None:
             interval=int(value["interval"]),
             publisher=str(value["publisher"]),
             sha256=str(value["sha256"]),
+            droplet=int(value["droplet"]),
             listed=bool(value["listed"]),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):

@@ -247,7 +247,7 @@ class TestOwnDroplet:
 
 
 class TestStatus:
-    SEEN = Seen(FLEET, 7, NOW, NOW + 1200, 30, "pub-1", "0" * 64, True)
+    SEEN = Seen(FLEET, 7, NOW, NOW + 1200, 30, "pub-1", "0" * 64, 1, True)
 
     def test_what_is_fresh_is_no_fault(self, files: Files) -> None:
         shared.Kept(files).keep(self.SEEN)
