@@ -31,8 +31,8 @@ HEAD = """\
 # Errors
 
 Every sentence that droplan may end with: what is wrong, and after it what to do. `…` stands for what is known only
-then. An error without an advice of its own passes by itself, or tells another program's words. Except where it says so
-the rules are as they were. Written by `python -m tests.golden.errors` from the source; a test compares them.
+then. An error without an advice of its own passes by itself, or tells another program's words. Except where it says
+so the rules are as they were. Written by `python -m tests.golden.errors` from the source; a test compares them.
 """
 
 
