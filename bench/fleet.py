@@ -51,6 +51,9 @@ class Run:
     head_bytes: list[int] = field(default_factory=list)
     accepted: list[float] = field(default_factory=list)
     shut_out: list[float] = field(default_factory=list)
+    written: list[tuple[float, int, str, int]] = field(default_factory=list)
+    loaded_an_hour: float = 0.0
+    bases: int = 0
     polls_a_second: float = 0.0
     bytes_a_second: float = 0.0
     poll_p99_ms: float = 0.0
@@ -129,9 +132,28 @@ def _changes(
             _noted(found, fleet, publisher, pending, refresh_s, chance)
         clock.sleep(max(0.0, min(wait, next_change - clock.monotonic())))
     hours = (clock.monotonic() - began) / 3600
+    found.bases = len({name for _, _, name, _ in found.written})
+    found.loaded_an_hour = statistics.mean(_loaded(found, polling.phase(n)) for n in range(100_000, 100_100)) / hours
     found.hourly = len(asked) / hours
     found.in_a_minute = max(sum(1 for when in asked if start <= when < start + 60) for start in asked[::20])
     found.listings = sum(1 for path in api.asked if path.endswith("&page=1") and "gpus" not in path)
+
+
+def _loaded(found: Run, share: float) -> float:
+    """Tell the bytes that a member loads from the store in the whole run, headers of answers included."""
+    total, version, base, place = 0.0, -1, found.written[0][2], 0
+    now, end = found.written[0][0], found.written[-1][0]
+    while now < end:
+        now += polling.pause(now, found.interval, share)
+        while place + 1 < len(found.written) and found.written[place + 1][0] <= now:
+            place += 1
+        total += 147  # of a 304, or of the headers of a 200
+        if place != version:
+            version = place
+            _, size, name, base_bytes = found.written[place]
+            total += 83 + size + (230 + base_bytes if name != base else 0)
+            base = name
+    return total
 
 
 def _noted(
@@ -146,6 +168,9 @@ def _noted(
     body = fleet.store().get(HEAD)
     if body:
         found.head_bytes.append(len(body.body))
+        head = publisher.written.head
+        name = head.base.name if head else ""
+        found.written.append((fleet.clock.time(), len(body.body), name, publisher.written._base_bytes))
     known = publisher._published
     now = fleet.clock.time()
     written = fleet.clock.monotonic()
@@ -225,6 +250,8 @@ def report(found: Run) -> dict[str, object]:
         "create -> accepted, s, p99": round(_p(found.accepted, 99), 1),
         "destroy -> shut out, s, median": round(_p(found.shut_out, 50), 1),
         "destroy -> shut out, s, p99": round(_p(found.shut_out, 99), 1),
+        "bases written": found.bases,
+        "KB that a member loads an hour": round(found.loaded_an_hour / 1000, 1),
         "store polls a second": round(found.polls_a_second, 1),
         "store bytes a second": round(found.bytes_a_second),
         "poll p99, ms": round(found.poll_p99_ms, 1),

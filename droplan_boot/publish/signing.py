@@ -59,6 +59,8 @@ class Written:
     _base_etag: str = ""
     _base_bytes: int = 0
     _sent_bytes: int = 0
+    _head_bytes: int = 0
+    _written_at: int = 0
 
     def read(self) -> Fleet | None:
         """Read what is published; None when there is nothing that can be gone on from.
@@ -100,6 +102,8 @@ class Written:
         Raises:
             NoAnswerError: the store does not answer, so nobody knows.
         """
+        # Members loaded the last head if it lived long enough for all of them to look, else a part of them did.
+        self._sent_bytes += int(self._head_bytes * min(1.0, max(0, now - self._written_at) / interval))
         rows = base.changes(self.rests_on, fleet)
         named = self.head.base if self.head else None
         if named is None or self._outgrown(rows) or self.rests_on.peerings != fleet.peerings:
@@ -126,7 +130,7 @@ class Written:
                 return False
             etag = found.etag  # a write that is answered with 500 may have succeeded
         self._etag, self.head, self.floor = etag, wanted, wanted.version
-        self._sent_bytes += len(body)
+        self._head_bytes, self._written_at = len(body), now
         return True
 
     def still_there(self) -> bool:
@@ -157,7 +161,7 @@ class Written:
         All of them load each head, and each base: a new one pays when as many bytes of changes were sent.
         """
         size = sum(len(str(entry)) for entry in rows)
-        return size > _CHANGES_BYTES or self._sent_bytes + size > max(self._base_bytes, 4096)
+        return size > _CHANGES_BYTES or self._sent_bytes > max(self._base_bytes, 4096)
 
     def _new_base(self, fleet: Fleet, now: int) -> Base:
         data = base.encode(fleet)
@@ -167,5 +171,5 @@ class Written:
         if self.head and self.head.base.name != name:
             self.retired[self.head.base.name] = now
         self.retired.pop(name, None)
-        self.rests_on, self._base_bytes, self._sent_bytes = fleet, len(data), 0
+        self.rests_on, self._base_bytes, self._sent_bytes, self._head_bytes = fleet, len(data), 0, 0
         return Base(name, name.removeprefix("base/"))

@@ -67,13 +67,14 @@ def load(files: Files) -> Seen | None:
         return None
 
 
-def blind(files: Files, fleet: str, now: float) -> Iterator[str]:
+def blind(files: Files, fleet: str, now: float, *, failed: bool = False) -> Iterator[str]:
     """Say why a member does not know who the peers are now: for ``status``, which then exits 5.
 
     Args:
         files: the file system.
         fleet: the value of DROPLAN_SHARED.
         now: seconds since the epoch.
+        failed: whether the last refresh failed.
     """
     seen = Kept(files).seen(fleet)
     if seen is None:
@@ -82,6 +83,11 @@ def blind(files: Files, fleet: str, now: float) -> Iterator[str]:
         yield (
             f"the fleet's list is of version {seen.version} and {(now - seen.issued) / 60:.0f} min old, and no newer "
             "one is believed: `droplan refresh` says why, `droplan fleet` whether a publisher runs"
+        )
+    elif failed:
+        yield (
+            f"the last refresh read no list that can be believed: the rules are those of version {seen.version}, "
+            f"{(now - seen.issued) / 60:.0f} min old"
         )
     elif not seen.listed:
         yield "this Droplet is not in the fleet's list yet: its peers close it out until it is"

@@ -175,8 +175,10 @@ def _problems(
         yield problem("unanswered")
     if last and last.mode == "observe":
         yield problem("observing")
-    for why in shared.blind(host.files, wanted.shared, host.clock.time()) if wanted.shared else ():
-        yield problem("fleet", what=why)
+    if wanted.shared:
+        blinded = bool(last and last.error)
+        for why in shared.blind(host.files, wanted.shared, host.clock.time(), failed=blinded):
+            yield problem("fleet", what=why)
     interval = (last.interval if last else None) or 5
     if age is not None and age > max(_STALE_INTERVALS * interval * 60, _STALE_S):
         yield problem("stale", age=words.ago(age))

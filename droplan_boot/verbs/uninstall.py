@@ -14,7 +14,7 @@ from droplan_boot.flow import refreshing
 from droplan_boot.host import firewalld, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import comforts, nft_include, persistence, watcher
+from droplan_boot.setup import comforts, nft_include, persistence, publishing, watcher
 from droplan_boot.state import snapshot
 
 _UNITS: Final = Path("/etc/systemd/system")
@@ -102,7 +102,7 @@ def _foretell(host: Host) -> None:
     for backend in choose.everywhere(host):
         if backend.plan(Policy(())):
             say(f"Would remove our rules ({backend.name})")
-    units = (_UNITS / name for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME))
+    units = (_UNITS / name for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME, publishing.UNIT_NAME))
     seen: set[Path] = set()  # a directory may have two names, by a link
     for path in (*units, *_FILES, *comforts.everything(), *_TREES):
         if host.files.exists(path) and host.files.real(path).resolve() not in seen:
@@ -121,6 +121,9 @@ def _remove_units(host: Host) -> None:
     if host.files.exists(watcher.UNIT):
         watcher.remove(host, services)
         host.log.say(f"Removed {watcher.UNIT}")
+    if host.files.exists(publishing.UNIT):
+        publishing.remove(host, services)
+        host.log.say(f"Removed {publishing.UNIT}")
     for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME):
         if host.files.exists(_UNITS / name):
             services.disable(name)

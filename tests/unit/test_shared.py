@@ -257,6 +257,10 @@ class TestStatus:
         shared.Kept(files).keep(self.SEEN)
         assert "is of version 7 and 20 min old" in next(shared.blind(files, FLEET, NOW + 1200))
 
+    def test_a_refresh_that_failed_is_told_at_once_with_what_the_rules_are_of(self, files: Files) -> None:
+        shared.Kept(files).keep(self.SEEN)
+        assert "of version 7, 2 min old" in next(shared.blind(files, FLEET, NOW + 120, failed=True))
+
     def test_nothing_believed_yet_is_told(self, files: Files) -> None:
         assert "nothing of the fleet" in next(shared.blind(files, FLEET, NOW))
 
