@@ -117,8 +117,22 @@ def succeeded(host: Host, started: float, answer: Learned, changed: bool, how: E
     """
     private = answer.policy.segments[0]
     duration = host.clock.monotonic() - started
+    last = report.load(host.files)
+    for warning in answer.warnings:
+        if not host.scheduled or last is None or warning not in last.warnings:  # not every five minutes
+            host.log.say(f"Note: {warning}")
     _store(
-        host, Report(host.clock.time(), "ok", duration, len(private.peers), changed, how.name, guard=how.guarded_by)
+        host,
+        Report(
+            host.clock.time(),
+            "ok",
+            duration,
+            len(private.peers),
+            changed,
+            how.name,
+            guard=how.guarded_by,
+            warnings=answer.warnings,
+        ),
     )
 
 

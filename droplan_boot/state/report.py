@@ -23,6 +23,7 @@ class Report:
         backend: how they were written; None when it failed before it knew.
         error: the sentence that said why it failed; None when it did not.
         guard: where the guard is, ``nftables`` or ``mangle``; None when it failed before it knew.
+        warnings: what is no error and yet a person should know, a sentence each.
     """
 
     time: float
@@ -33,6 +34,7 @@ class Report:
     backend: str | None = None
     error: str | None = None
     guard: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def store(files: Files, report: Report) -> None:
@@ -59,6 +61,7 @@ def load(files: Files) -> Report | None:
             backend=None if value["backend"] is None else str(value["backend"]),
             error=None if value["error"] is None else str(value["error"]),
             guard=None if value.get("guard") is None else str(value["guard"]),
+            warnings=tuple(str(one) for one in value.get("warnings", ())),  # droplan 1.0.0 knew none
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -38,6 +38,7 @@ class Status:
         last: how the last refresh went, in words.
         drift: how the kernel's rules differ from the last good answer's, a line each.
         problems: what else is wrong, a line each.
+        warnings: what is not wrong and yet worth a look, a line each.
     """
 
     interfaces: tuple[str, ...]
@@ -50,6 +51,7 @@ class Status:
     drift: tuple[str, ...]
     problems: tuple[str, ...]
     guard: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def run(host: Host, *, as_json: bool = False) -> int:
@@ -89,6 +91,7 @@ def look(host: Host) -> Status:
             *_astray(choice.backend, host),
         ),
         problems=tuple(_problems(host, last)),
+        warnings=last.warnings if last else (),
     )
 
 
@@ -129,6 +132,7 @@ def render(status: Status, now: float) -> str:
         ("rules", "as they should be" if not status.drift else "DRIFT: run `droplan refresh`"),
         *(("", line) for line in status.drift),
         *(("problem", line) for line in status.problems),
+        *(("warning", line) for line in status.warnings),
     ]
     return "".join(
         f"{'' if number else name:<13} {line}\n"

@@ -57,6 +57,7 @@ def test_it_fits_a_screen(shown: Status) -> None:
         ({"drift": ("IPv4: x",)}, "rules         DRIFT: run `droplan refresh`"),
         ({"drift": ("IPv4: x",)}, "              IPv4: x"),
         ({"problems": ("y",)}, "problem       y"),
+        ({"warnings": ("z",)}, "warning       z"),
     ],
 )
 def test_each_line_says_one_thing(changes: dict[str, object], line: str) -> None:
