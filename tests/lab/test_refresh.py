@@ -47,7 +47,7 @@ def program(installed: Program) -> Program:
 
 
 def is_protected(program: Program) -> bool:
-    """Our rules are in INPUT once and in order, in both families; in FORWARD there is none, for that is the guard's."""
+    """Our rules are in INPUT once and in order, in both families; in FORWARD there is none: that is the guard's."""
     return all(
         [rule for rule in program.chain(name, tool) if "droplan" in rule or "eth1" in rule] == list(head)
         for tool in ("iptables", "ip6tables")
