@@ -10,8 +10,8 @@ Goals, and how each is met:
   the old rules for the new ones between two packets. The guard is written first, and what stands in an earlier
   backend's place goes last; both admit whoever stays a peer, so the order never costs one a packet.
 * *Everybody else's rules and counters stay untouched.* We own our table, the chains whose names begin with
-  ``droplan-``, and a few rules in built-in chains. Nothing else is declared, flushed or deleted. Our rules are deleted
-  by their full text, never by number: a number may mean another rule by then.
+  ``droplan-``, and a few rules in built-in chains. Nothing else is declared, flushed or deleted. Our rules are
+  deleted by their full text, never by number: a number may mean another rule by then.
 * *What is right is not written again.* The kernel is read, compared, and left alone when nothing differs.
 
 What other programs may do, and how we survive it:
@@ -28,7 +28,7 @@ What other programs may do, and how we survive it:
 * *Mix native nft rules into the table of iptables-nft*: iptables cannot read it then, an error that names it.
 
 ``policy`` says who may come in. ``nft_guard``, ``mangle``, ``ruleset`` (the door) and ``tree`` turn that into rules;
-``nft_table`` and ``edits`` compare them with what is there and list what to do: all pure. ``nftables`` and ``iptables``
-(by ``restore`` or ``libiptc``) read, write and read back. ``enforcement`` is guard and door together; ``choose`` says
-which they are here, and why.
+``nft_table`` and ``edits`` compare them with what is there and list what to do: all pure. ``nftables`` and
+``iptables`` (by ``restore`` or ``libiptc``) read, write and read back. ``enforcement`` is guard and door together;
+``choose`` says which they are here, and why.
 """
