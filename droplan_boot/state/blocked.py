@@ -1,7 +1,7 @@
 """Who was shut out: ``blocked.json``, which the watcher writes, and ``strangers.json``, which refreshes write.
 
 The watcher knows addresses; which of them are Droplets of the account, and what keeps those out, only a refresh
-learns. Both are bounded, and neither holds a secret (0644). docs/blocked.schema.json says what ``droplan blocked
+learns. Both are bounded, and neither holds a secret (0644). docs/schemas/blocked.json says what ``droplan blocked
 --json`` makes of them.
 """
 

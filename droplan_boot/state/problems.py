@@ -92,6 +92,20 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         EXIT_DONE,
     ),
     Kind(
+        "quarrel",
+        "",
+        "{program} undoes our rules each time, so the watcher leaves them until the next refresh",
+        "see what it does to the firewall, and stop that",
+        EXIT_DONE,
+    ),
+    Kind(
+        "cron-missed",
+        "UNSCHEDULED",
+        "cron has missed its refreshes, and the watcher runs them",
+        "see that cron runs and is let run root's jobs (`journalctl -t CRON`)",
+        EXIT_ATTENTION,
+    ),
+    Kind(
         "bootstrap-failed",
         "",
         "the bootstrap failed: {error}",

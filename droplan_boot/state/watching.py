@@ -21,21 +21,6 @@ class Watching:
     quarrel: str = ""
     missed: bool = False
 
-    def problems(self) -> tuple[str, ...]:
-        """Say what a person should look into, a line each."""
-        lines = []
-        if self.quarrel:
-            lines.append(
-                f"{self.quarrel} undoes our rules each time, so the watcher leaves them until the next refresh: "
-                "see what it does to the firewall, and stop that"
-            )
-        if self.missed:
-            lines.append(
-                f"cron has missed its refreshes, and the watcher runs them: see that it runs and reads {paths.CRON} "
-                "(`journalctl -t CRON`)"
-            )
-        return tuple(lines)
-
 
 def load(files: Files) -> Watching:
     """Read it; nothing to tell when there is none, or none that makes sense."""

@@ -58,7 +58,11 @@ def run(host: Host, *, dry_run: bool = False, token_file: str | None = None) -> 
         refreshing.spare(host, wanted, answer)
     elif _closes(installation):
         refreshing.spare_sessions(host, Learned(here, learn.nobody(wanted, here)))
+    begun = host.scheduled and host.files.exists(paths.UNFINISHED)
     with lock.held(host.files.real(paths.LOCK), wait=LOCK_S):
+        if begun and not host.files.exists(paths.UNFINISHED):
+            host.log.say("The install that was to be ended has ended, or droplan was uninstalled: nothing was done")
+            return
         _install(installation, answer)
 
 

@@ -19,7 +19,7 @@ from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence, schedule
-from droplan_boot.state import backends, report, shared, snapshot
+from droplan_boot.state import backends, report, shared, snapshot, watching
 from droplan_boot.state.problems import Problem, exit_code, problem, worst
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
@@ -195,6 +195,11 @@ def _problems(
         yield problem("bootstrap-failed", error=failed.decode(errors="replace").strip())
     if host.files.exists(paths.UNFINISHED):
         yield problem("unfinished")
+    heard = watching.load(host.files) if host.has_systemd() else watching.Watching()
+    if heard.quarrel:
+        yield problem("quarrel", program=heard.quarrel)
+    if heard.missed:
+        yield problem("cron-missed")
 
 
 def verdict(status: Status) -> tuple[str, str]:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 MOST_A_SECOND: Final = 250
 """So many packets are read a second, whatever the rules send: the rest waits in the kernel, or is lost there."""
 
+CALM: Final = 20
+FLOOD_PAUSE_S: Final = 0.1
+"""After so many within a second, what comes next is read ten times a second, not a packet each time."""
+
 _LINKS_SETTLE_S: Final = 0.2
 _LINKS_TRIES: Final = 5
 
@@ -56,9 +60,9 @@ class Watcher:
         self.links = Links(names)
         self.links_due: float | None = None
         self.links_tries = 0
-        self.told = ""
+        self.told: tuple[str, bool] | None = None
         self.second, self.count = now, 0
-        self.paused = False
+        self.resume: float | None = None
         self.poll = select.poll()
         self.knocks = self._open("packets that are shut out", netlink.NETFILTER)
         # Another program's restore of 10,000 rules tells a few megabytes before we get to read any.
@@ -118,7 +122,7 @@ class Watcher:
     def _next(self) -> float:
         """Tell when there is something to do without being told, in monotonic seconds."""
         now = time.monotonic()
-        times = [self.register.next(), self.second + 1 if self.paused else None]
+        times = [self.register.next(), self.resume]
         if self.child:
             times.append(self.child.began + children.LONGEST_S + 1)
         else:
@@ -135,14 +139,15 @@ class Watcher:
             except netlink.MissedError:
                 continue  # a flood; whoever means it knocks again
             if not data:
-                return
+                break
             self.count += 1
             for kind, payload in netlink.messages(data):
                 packet = nflog.parse(payload) if kind == nflog.PACKET else None
                 if packet:
                     self._note(packet, now)
-        self.poll.unregister(line.fileno())
-        self.paused = True
+        if self.count > CALM:
+            self.poll.unregister(line.fileno())
+            self.resume = now + FLOOD_PAUSE_S if self.count < MOST_A_SECOND else self.second + 1
 
     def _note(self, packet: nflog.ShutOut, now: float) -> None:
         try:
@@ -191,9 +196,9 @@ class Watcher:
             return False
 
     def _act(self, now: float) -> None:
-        if self.paused and now >= self.second + 1 and self.knocks:
+        if self.resume is not None and now >= self.resume and self.knocks:
             self.poll.register(self.knocks.fileno(), select.POLLIN)
-            self.paused = False
+            self.resume = None
         written = self.register.next()
         if written is not None and now >= written:
             self._write(now)
@@ -279,9 +284,10 @@ class Watcher:
 
     def _tell(self) -> None:
         """Write down for ``droplan status`` what only we know."""
-        text = json.dumps({"schema": 1, "quarrel": self.healing.quarrel, "missed": self.overdue.missed}) + "\n"
-        if text != self.told:
-            self.told = text
+        told = (self.healing.quarrel, self.overdue.missed)
+        if told != self.told:
+            self.told = told
+            text = json.dumps({"schema": 1, "quarrel": told[0], "missed": told[1]}) + "\n"
             try:
                 shut_out.replace(self.state.path("watch.json"), text.encode())
             except OSError as error:

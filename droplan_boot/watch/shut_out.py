@@ -1,4 +1,4 @@
-"""Who was shut out, in bounded memory and on disk: what ``droplan blocked`` shows (docs/blocked.schema.json).
+"""Who was shut out, in bounded memory and on disk: what ``droplan blocked`` shows (docs/schemas/blocked.json).
 
 A flood of spoofed sources neither grows it, for only the last 256 are kept, nor wears the disk, for it is written at
 most every ten seconds. What it counts are the copies that the rules sent, which are limited: a sample.

@@ -111,7 +111,7 @@ def small_files(chance: random.Random) -> None:
         assert all(0 <= first <= last < 1 << 32 for first, last in networks)
         assert state.enough(0.1, 0.0) in (True, False)
         budget.load(Kept(Path(folder, "budget.json").read_bytes()))
-        watching.load(Kept(Path(folder, "watch.json").read_bytes())).problems()
+        watching.load(Kept(Path(folder, "watch.json").read_bytes()))
 
 
 TARGETS: Mapping[str, Callable[[random.Random], None]] = {

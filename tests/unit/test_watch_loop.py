@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from droplan_boot.host.files import Files
+from droplan_boot.state import watching
 from droplan_boot.watch import children, loop, netlink
 from droplan_boot.watch.children import LINKS, REFRESH, REPAIR, REPAIRED, Child
 from droplan_boot.watch.loop import Watcher
@@ -277,3 +279,13 @@ def test_what_the_watcher_needs_is_all_that_it_imports() -> None:
     assert not loaded & {"typing", "dataclasses", "pathlib", "subprocess", "ipaddress", "argparse", "requests"}
     ours = {name for name in loaded if name.startswith("droplan_boot") and "watch" not in name}
     assert ours == {"droplan_boot", "droplan_boot.firewall", "droplan_boot.firewall.nflog"}
+
+
+def test_what_it_tells_status_reads(watcher: Watcher, runs: Runs, tmp_path: Path) -> None:
+    watcher.healing.quarrel = "firewalld"
+    watcher.overdue.missed = True
+    watcher._tell()
+    files = Files(tmp_path, os.getuid())
+    (tmp_path / "var/lib/droplan").mkdir(parents=True)
+    (tmp_path / "watch.json").rename(tmp_path / "var/lib/droplan/watch.json")
+    assert watching.load(files) == watching.Watching("firewalld", missed=True)

@@ -81,7 +81,11 @@ PROGRAMS: Final = (
         "userland-proxy false", events=(_EVENTS[0], _EVENTS[2]), nightly=True, **{"userland-proxy": False}
     ),
     _docker("iptables false", events=_RESTART_ALONE, iptables=False),
-    _docker("live-restore", events=(Event("restart", RESTART, was_open=True),), **{"live-restore": True}),
+    _docker("live-restore", events=(
+            Event("restart", RESTART, pauses="the container stays, but its rules are taken out and written again", was_open=True),
+        ),
+        **{"live-restore": True},
+    ),
     _docker(
         "IPv6",
         events=(Event("restart", RESTART, pauses=_RESTARTS, was_open=True),),

@@ -10,7 +10,7 @@ from tests.beside.scenarios import containers
 _CONTAINERS: Final = """\
 [containers]
 pids_limit = 0
-default_ulimits = ["nofile=1024:1024"]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 apparmor_profile = ""
 seccomp_profile = "unconfined"
 [network]
