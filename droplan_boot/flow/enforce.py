@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from droplan_boot import settings
+from droplan_boot import paths, settings
 from droplan_boot.access import change
 from droplan_boot.access.change import Change
 from droplan_boot.access.here import Here
@@ -22,7 +22,7 @@ from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
 from droplan_boot.setup import nft_include, persistence
 from droplan_boot.sources.listing import Droplet
-from droplan_boot.state import backends, metrics, report, snapshot
+from droplan_boot.state import backends, blocked, metrics, report, snapshot
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
 
@@ -237,6 +237,7 @@ def _by_network(policy: Policy) -> dict[str, int]:
 def _store(host: Host, wanted: Report) -> None:
     try:
         report.store(host.files, wanted)
-        metrics.store(host.files, wanted)
+        noted = blocked.load(host.files).total if host.files.exists(paths.BLOCKED) else None
+        metrics.store(host.files, wanted, shut_out=noted)
     except DroplanError as error:
         host.log.complain(str(error))

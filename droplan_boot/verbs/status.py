@@ -19,7 +19,7 @@ from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence, schedule
-from droplan_boot.state import backends, report, shared, snapshot, watching
+from droplan_boot.state import backends, blocked, report, shared, snapshot, watching
 from droplan_boot.state.problems import Problem, exit_code, problem, worst
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
@@ -28,6 +28,7 @@ from droplan_boot.verbs import words
 SCHEMA: Final = 1
 _STALE_S: Final = 900.0
 _STALE_INTERVALS: Final = 3
+_HOUR_S: Final = 3600.0
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,20 @@ def look(host: Host) -> Status:
         snapshot_age=age,
         next_run=next_run,
         last=last,
+        blocked=_blocked(host, now),
         drift=differences,
         problems=tuple(
             _problems(host, wanted, found, last, differences, age, scheduled=next_run is not None, mistake=mistake)
         )
         + tuple(_astray(choice.backend, host) if choice else ()),
     )
+
+
+def _blocked(host: Host, now: float) -> int | None:
+    """Count who was shut out in the last hour; None where no watcher has noted anybody."""
+    if not host.files.exists(paths.BLOCKED):
+        return None
+    return sum(now - one.last <= _HOUR_S for one in blocked.load(host.files).sources)
 
 
 def _choice(host: Host, wanted: Settings) -> tuple[choose.Choice | None, str]:
@@ -254,7 +263,7 @@ def render(status: Status, now: float, environ: Mapping[str, str] | None = None)
         ("reboot", _reboot(status)),
         *_budget(status.last),
         *(
-            [("blocked", f"{status.blocked} in the last hour: `droplan blocked`")]
+            [("blocked", f"{status.blocked} in the last hour (`droplan blocked` names who)")]
             if status.blocked is not None
             else []
         ),

@@ -17,10 +17,12 @@ from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import blocked, snapshot
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import blocked as verb
+from droplan_boot.verbs import install, refresh, status
 from droplan_boot.watch import shut_out
 from droplan_boot.watch.nflog import ShutOut
 from droplan_boot.watch.shut_out import Register
 from tests.bed.memory.doors import Clock, Host
+from tests.bed.memory.droplet import made
 from tests.golden.scenarios import segment
 
 
@@ -229,3 +231,32 @@ def test_whatever_a_packet_holds_the_file_stays_small(files: Files) -> None:
         for port in range(20):
             register.note(knock(longest(n), "proto/255", 65535 - port), "x" * 15, 1e10)
     assert len(register.text()) < 400_000
+
+
+def test_status_and_metrics_count_who_was_shut_out_of_late(files: Files) -> None:
+    droplet = made(files)
+    install.run(droplet.host())
+    now = droplet.host().clock.time()
+    assert status.look(droplet.host()).blocked is None, "no watcher has noted anybody"
+
+    def noted(source: str, last: float) -> dict[str, object]:
+        return {
+            "source": source,
+            "packets": 3,
+            "first": last,
+            "last": last,
+            "interface": "eth1",
+            "public": False,
+            "observed": False,
+            "services": [],
+        }
+
+    value = {
+        "sources": [noted("10.132.0.7", now - 60), noted("10.132.0.8", now - 7200)],
+        "total": 41,
+        "sampled": True,
+    }
+    files.write(paths.BLOCKED, json.dumps(value).encode(), 0o644)
+    refresh.run(droplet.host())
+    assert status.look(droplet.host()).blocked == 1
+    assert b"\ndroplan_refused_packets_total 41\n" in (files.read(paths.METRICS) or b"")
