@@ -43,6 +43,9 @@ class Program:
         files: what it reads, by path.
         publishes: whether it makes port 8080 lead to a container, or to another port.
         iptables: the variant that ``iptables`` means.
+        cards: further cards on the private network, by name, that are down and have no address at first.
+        addresses: further private addresses of the Droplet, at which strangers knock as well.
+        needs: the kind of link without which the program is left out, for ``ip link add``.
         orders: whether droplan is installed before it, in the first order with its events.
         nightly: whether it is left to the night, with all its events.
         install_pauses: as ``pauses``, for its installation and start beside droplan.
@@ -58,6 +61,9 @@ class Program:
     files: Mapping[str, str] = field(default_factory=dict)
     publishes: bool = True
     iptables: str = "nft"
+    cards: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    needs: str = ""
     orders: tuple[bool, ...] = (True, False)
     nightly: bool = False
     install_pauses: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.beside.scenarios import docker, fail2ban, firewalld, heads, podman, saved, ufw
+from tests.beside.scenarios import docker, fail2ban, firewalld, heads, links, podman, saved, ufw
 from tests.bed.beside.program import Program
 
 PROGRAMS: Final[tuple[Program, ...]] = (
@@ -15,4 +15,5 @@ PROGRAMS: Final[tuple[Program, ...]] = (
     *fail2ban.PROGRAMS,
     *saved.PROGRAMS,
     *heads.PROGRAMS,
+    *links.PROGRAMS,
 )
