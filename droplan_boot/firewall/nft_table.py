@@ -19,7 +19,7 @@ NAME: Final = "inet droplan"
 
 DELETIONS: Final = 8
 """Up to so many elements of a set of intervals are deleted one by one. For each, nft from 1.0 on passes over the
-whole set, at an eighth of the cost of writing all of it (docs/nftables.md): from there on filling it anew is less
+whole set, at an eighth of the cost of writing all of it (docs/guard.md): from there on filling it anew is less
 work."""
 
 ADDRESSES: Final = "droplan-addresses"

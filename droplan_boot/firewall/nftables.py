@@ -1,4 +1,4 @@
-"""The guard in nftables: one table of our own, ``inet droplan`` (docs/nftables.md).
+"""The guard in nftables: one table of our own, ``inet droplan`` (docs/guard.md).
 
 No other program writes our table, but ``nft flush ruleset`` takes it away and a person may edit it. So it is read and
 compared as it is, nothing is remembered, and whatever differs is written again.

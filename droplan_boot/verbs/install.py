@@ -52,7 +52,11 @@ def run(host: Host, *, dry_run: bool = False) -> None:
             for line in enforce.differences(host, wanted, answer.policy):
                 host.log.say(f"rules: {line}, would be written")
         return
+    begun = host.scheduled and host.files.exists(paths.UNFINISHED)
     with lock.held(host.files.real(paths.LOCK), wait=LOCK_S):
+        if begun and not host.files.exists(paths.UNFINISHED):
+            host.log.say("The install that was to be ended has ended, or droplan was uninstalled: nothing was done")
+            return
         _install(installation, answer)
 
 

@@ -38,7 +38,6 @@ PROTECTED_INPUT = (
     "-A INPUT -i eth1 -j droplan-peers",
     "-A INPUT -i eth1 -j DROP",
 )
-PROTECTED_FORWARD = ("-A FORWARD -i eth1 -j droplan-forward",)
 
 Done = subprocess.CompletedProcess[str]
 
