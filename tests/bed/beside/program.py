@@ -14,6 +14,7 @@ class Event:
         name: what happens, in a few words; docs/beside.md has it.
         script: what brings it about, for sh on the Droplet. It ends with the program running as before.
         opens: why strangers may get in until the next run of droplan; "" where they may not.
+        opens_ipv6: the same for IPv6 alone, where IPv4 stays closed.
         pauses: why the program itself keeps peers out meanwhile; "" where no peer is out for a moment. A run of the
             same event without droplan shows that it is so.
         was_open: whether strangers got in, or peers were cut, with 1.0.0.
@@ -24,6 +25,7 @@ class Event:
     name: str
     script: str
     opens: str = ""
+    opens_ipv6: str = ""
     pauses: str = ""
     was_open: bool = False
     nightly: bool = False

@@ -46,7 +46,9 @@ apt_install() { apt-get -qq -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Option
 """
 
 # Lines of ours in what iptables-save prints: our chains, jumps into them, and the door's two others.
-_OURS = re.compile(r"droplan|^-A INPUT -i \S+ (-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j ACCEPT|-j DROP)$")
+_OURS = re.compile(
+    r"droplan|^-A INPUT -i \S+ (-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j ACCEPT|-j DROP)$"
+)
 
 
 @dataclass(frozen=True)
@@ -257,8 +259,7 @@ class BesideBed:
         # The stranger asks for the private address over the public network: the kernel answers on any card.
         stranger = self.lab.stranger
         stranger.ip(
-            f"route add {self.droplet.address}/32 dev eth0 table 7\n"
-            f"rule add from {stranger.public.ipv4} lookup 7\n"
+            f"route add {self.droplet.address}/32 dev eth0 table 7\nrule add from {stranger.public.ipv4} lookup 7\n"
         )
 
     def _add_cards(self) -> None:

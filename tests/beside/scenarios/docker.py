@@ -61,7 +61,9 @@ _EVENTS: Final = (
 )
 
 
-def _docker(what: str, start: str = START, *, events: tuple[Event, ...], nightly: bool = False, **settings: object) -> Program:
+def _docker(
+    what: str, start: str = START, *, events: tuple[Event, ...], nightly: bool = False, **settings: object
+) -> Program:
     return Program(
         f"Docker, {what}",
         PACKAGES,
@@ -77,12 +79,17 @@ _RESTART_ALONE: Final = (Event("restart", RESTART, pauses=_RESTARTS),)
 
 PROGRAMS: Final = (
     _docker("as it comes", events=_EVENTS),
-    _docker(
-        "userland-proxy false", events=(_EVENTS[0], _EVENTS[2]), nightly=True, **{"userland-proxy": False}
-    ),
+    _docker("userland-proxy false", events=(_EVENTS[0], _EVENTS[2]), nightly=True, **{"userland-proxy": False}),
     _docker("iptables false", events=_RESTART_ALONE, iptables=False),
-    _docker("live-restore", events=(
-            Event("restart", RESTART, pauses="the container stays, but its rules are taken out and written again", was_open=True),
+    _docker(
+        "live-restore",
+        events=(
+            Event(
+                "restart",
+                RESTART,
+                pauses="the container stays, but its rules are taken out and written again",
+                was_open=True,
+            ),
         ),
         **{"live-restore": True},
     ),
