@@ -24,11 +24,11 @@ Droplet's ports: by IPv4, by IPv6, at a published port, and at the private addre
 Kubernetes' programs and Tailscale write was taken as rules. Each line below is a test (tests/beside/).
 
 - **Strangers**: "out" means that not one of their knocks was answered, before, while and after it happened. "out by
-  IPv4" says that by IPv6 they could get in until droplan's next run. Where it says "in until the next run", they could
-  by both.
+  IPv4" says that by IPv6 they could get in until droplan's next run. Where it says "in until the next run", they
+  could by both.
 - **Peers**: "in" means that not one of theirs was lost. Where it says "pause", the program itself keeps everyone out
   for that time, droplan or not, and peers were back in as soon as it had done its work.
-- Rules of others were the same before and after droplan ran, and in their order: what they put above ours stays there.
+- Rules of others were the same before and after droplan ran, and in their order: what they put above ours stays.
 
 Without nftables the guard is a chain in the mangle table: there a flush of that table opens until the next run.
 
@@ -37,11 +37,11 @@ Without nftables the guard is a chain in the mangle table: there a flush of that
 _FOOT: Final = """
 ## What passes by
 
-**macvlan and ipvlan children of the private card**, and **guests bridged to it**, have an address and a MAC of their
-own in the private network. Their packets leave the card for the child or the bridge's port before the host's IP hooks,
-where droplan's rules are (and everyone else's): strangers reach them as if they were machines of their own, which for
-the network they are. Run droplan inside, where the guest is a machine with a firewall; or give containers a network
-that the host routes (Docker's and Podman's default), which the guard covers.
+**macvlan and ipvlan children of the private card**, and **guests bridged to it**, have an address of their own in the
+private network. Their packets leave the card for the child or the bridge's port before the host's IP hooks, where
+droplan's rules are (and everyone else's): strangers reach them as if they were machines of their own, which for the
+network they are. Run droplan inside, where the guest is a machine with a firewall; or give containers a network that
+the host routes (Docker's and Podman's default), which the guard covers.
 
 The Droplet itself stays closed to strangers beside them. Guests reach it only by what `DROPLAN_ALLOW` names, as their
 addresses are none of the account's.
@@ -49,8 +49,8 @@ addresses are none of the account's.
 Bridged guests are seen by the host's rules where `net.bridge.bridge-nf-call-iptables` is 1 (Docker and Kubernetes set
 it), and only there.
 
-DigitalOcean drops what does not carry a Droplet's own address and MAC, so such guests reach nothing beyond the Droplet
-unless they take part in one of its addresses.
+DigitalOcean drops what does not carry a Droplet's own address and MAC: there such guests reach nothing, and nothing
+reaches them, unless they share an address of the Droplet's.
 
 Cilium and other programs that take packets in eBPF, at the card or before netfilter, pass all netfilter rules by.
 """
@@ -73,11 +73,8 @@ def _section(program: Program) -> str:
 
 
 def _row(what: str, strangers: str, program: Program, pauses: str) -> str:
-    if not program.peers_in:
-        peers = "kept out by its own rules"
-    else:
-        peers = f"pause: {pauses}" if pauses else "in"
-    return f"| {what} | {strangers} | {peers} |\n"
+    peers = f"pause: {pauses}" if pauses else "in"
+    return f"| {what} | {strangers} | {peers if program.peers_in else 'kept out by its own rules'} |\n"
 
 
 def _strangers(event: Event) -> str:

@@ -10,7 +10,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.bed import packages
 from tests.bed.beside.knocking import Knock, Knocking, Target

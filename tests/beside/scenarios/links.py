@@ -66,7 +66,8 @@ PROGRAMS: Final = (
             ),
             Event(
                 "the address moved to the second card",
-                f"ip link set eth2 up\nip address delete {_ADDRESS} dev eth1\nip address add {_ADDRESS} dev eth2\nsleep 0.2",
+                "ip link set eth2 up\n"
+                f"ip address delete {_ADDRESS} dev eth1\nip address add {_ADDRESS} dev eth2\nsleep 0.2",
                 opens_ipv6=_BY_NAME,
                 pauses=_MOVED,
                 was_open=True,
