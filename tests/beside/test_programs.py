@@ -26,7 +26,10 @@ def _cases() -> Iterator[object]:
                     first,
                     event,
                     id=f"{program.name}: {event.name if event else 'installation'}, {order}",
-                    marks=[pytest.mark.nightly] if nightly else [],
+                    marks=[
+                        *([pytest.mark.nightly] if nightly else []),
+                        *([pytest.mark.xfail(reason=program.missing)] if program.missing else []),
+                    ],
                 )
         seen.add(kind)
 
@@ -63,3 +66,28 @@ def _judge(bed: BesideBed, program: Program, seen: Seen, opens: str, ipv6: str, 
     assert seen.after == seen.before, "a run of droplan changed what is not droplan's"
     code, said = seen.said
     assert code == (status or program.status), said
+
+
+def _pausing() -> list[object]:
+    return [
+        pytest.param(program, event, id=f"{program.name}: {event.name}")
+        for program in PROGRAMS
+        for event in program.events
+        if event.pauses
+    ]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("program", "event"), _pausing())
+def test_where_peers_are_kept_out_for_a_time_the_program_does_that_by_itself(program: Program, event: Event) -> None:
+    if program.needs and not kernel_has(program.needs):
+        pytest.skip(f"this kernel has no {program.needs}")
+    with BesideBed(program, droplan_first=False, without_droplan=True) as bed:
+        _bring_about(bed, program, event)
+        assert bed.play(event).peers_out, "without droplan no peer is out: say nothing of a pause"
+
+
+def _bring_about(bed: BesideBed, program: Program, event: Event) -> None:
+    """Let happen what happens before the event, which it may build upon."""
+    for before in program.events[: program.events.index(event)]:
+        bed.sh(before.script)
