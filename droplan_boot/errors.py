@@ -1,7 +1,7 @@
 """What can go wrong, and the exit code of each. Every message is one sentence that says what to do next.
 
 The exit codes are a contract (README, "Exit codes"): 0 done, 1 failed and the rules are as they were,
-2 usage, 3 ``status`` found drift, 4 refused for safety.
+2 usage, 3 ``status`` found drift, 4 refused for safety, 5 ``status`` found something else that needs a person.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Final
 
 EXIT_DONE: Final = 0
 EXIT_DRIFT: Final = 3
+EXIT_ATTENTION: Final = 5
 
 
 class DroplanError(Exception):
@@ -43,6 +44,11 @@ class NoAnswerError(DroplanError):
         super().__init__(f"{why}: {outcome}{f'; {advice}' if advice else ''}")
         self.why = why
         self.advice = advice
+
+    @property
+    def plain(self) -> str:
+        """The same where there are no rules to speak of, on a publisher."""
+        return f"{self.why}{f': {self.advice}' if self.advice else ''}"
 
     def closed(self) -> NoAnswerError:
         """Tell the same of a Droplet whose interface was closed for want of an answer."""

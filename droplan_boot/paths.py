@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 PROGRAM: Final = Path("/opt/droplan/droplan")
+LINK: Final = Path("/usr/local/sbin/droplan")
 REFRESH: Final = Path("/opt/droplan/refresh.sh")
 CRON: Final = Path("/etc/cron.d/droplan")
 SETTINGS: Final = Path("/etc/droplan/droplan.env")
@@ -13,6 +14,19 @@ LOG: Final = Path("/var/log/droplan.log")
 STATE: Final = Path("/var/lib/droplan")
 SNAPSHOT: Final = STATE / "snapshot.json"
 REPORT: Final = STATE / "status.json"
+OUTLINE: Final = STATE / "outline.json"
+"""What the watcher has to know of the snapshot, which may be large: interfaces and private networks."""
+
+BUDGET: Final = STATE / "budget.json"
+BLOCKED: Final = STATE / "blocked.json"
+STRANGERS: Final = STATE / "strangers.json"
+"""Which Droplets of the account are among those who were shut out: refreshes find that out, the watcher cannot."""
+
+WATCH: Final = STATE / "watch.json"
+SHARED: Final = STATE / "shared.json"
+SHARED_BASE: Final = STATE / "shared.base"
+PUBLISH: Final = Path("/etc/droplan/publish.env")
+METRICS: Final = STATE / "metrics.prom"
 BACKENDS: Final = STATE / "backends"
 LOCK: Final = Path("/run/droplan.lock")
 

@@ -2,40 +2,72 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
 
+from droplan_boot import paths, settings
+from droplan_boot.access import change
+from droplan_boot.access.change import Change
 from droplan_boot.access.here import Here
-from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import drift
-from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.flow import learn
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
+from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
 from droplan_boot.setup import nft_include, persistence
-from droplan_boot.state import backends, report, snapshot
-from droplan_boot.state.report import Report
+from droplan_boot.sources.listing import Droplet
+from droplan_boot.state import backends, blocked, metrics, report, snapshot
+from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
 
 
-def learned(host: Host, wanted: Settings, answer: Learned) -> tuple[bool, Enforcement]:
-    """Enforce an answer, and keep it for the next boot.
+class Enforced(NamedTuple):
+    """What became of a policy.
 
-    Returns:
-        Whether any rules were written, and how.
+    Args:
+        changed: whether any rules were written.
+        backend: how the door was written; ``nftables`` where the guard stands alone.
+        guard: where the guard is.
+        changes: who came and who went, a change for each network.
+    """
+
+    changed: bool
+    backend: str
+    guard: str
+    changes: tuple[Change, ...] = ()
+
+
+def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
+    """Enforce an answer, and keep it for the next boot.
 
     Raises:
         DroplanError: the rules are as they were.
     """
-    before = snapshot.enforced(host.files)
+    former = snapshot.enforced(host.files)
+    # Whose addresses come and go is told by name; where none does, ten thousand Droplets need not be read.
+    same = former is not None and _addresses(former) == _addresses(answer.policy)
+    before = None if same else snapshot.load(host.files)
+    if not answer.listed:
+        host.log.say("This Droplet is not in the fleet's list yet: it lets its peers in; they let it in once it is")
     # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
     snapshot.store(
         host.files,
-        Snapshot(answer.here.metadata.droplet_id, host.clock.time(), answer.policy, answer.peers, wanted.backend),
+        Snapshot(
+            answer.here.metadata.droplet_id,
+            host.clock.time(),
+            answer.policy,
+            answer.peers,
+            settings.fingerprint(host.files),
+            wanted.backend,
+        ),
     )
-    return policy(host, wanted.backend, answer.policy, before)
+    return policy(host, wanted.backend, answer.policy, former, (before.peers if before else (), answer.peers))
 
 
 def closed(host: Host, wanted: Settings, here: Here) -> None:
@@ -51,39 +83,43 @@ def closed(host: Host, wanted: Settings, here: Here) -> None:
     snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody, backend=wanted.backend))
 
 
-def policy(host: Host, wanted: str, asked: Policy, former: Policy | None = None) -> tuple[bool, Enforcement]:
+def policy(
+    host: Host,
+    wanted: str,
+    asked: Policy,
+    former: Policy | None = None,
+    known: tuple[Iterable[Droplet], Iterable[Droplet]] = ((), ()),
+) -> Enforced:
     """Write a policy's rules, say what changed, and have the rules outlive a reboot.
 
     Args:
         host: this machine.
         wanted: the setting DROPLAN_BACKEND.
         asked: what to enforce.
-        former: what was enforced before, if known.
-
-    Returns:
-        Whether any rules were written, and how.
+        former: what was enforced until now, if known.
+        known: the Droplets that could come in until now, and those that may from now on, for their names.
 
     Raises:
         DroplanError: the rules are as they were.
     """
-    enforcement = choose.choose(wanted, host).backend
+    how = choose.choose(wanted, host).backend
     used = backends.load(host.files)
-    _remember(host, (*used, *enforcement.names))
-    changed = enforcement.apply(asked)
+    last = report.load(host.files)
+    _remember(host, (*used, *how.names))
+    changed = how.apply(asked)
     # What stood elsewhere goes when all of the new stands: until then both shut strangers out.
-    for stray in choose.strays(enforcement, used, host):
+    for stray in choose.strays(how, used, host):
         if stray.remove(former):
-            host.log.say(
-                f"Removed our rules from {stray.name}, where they stood before {enforcement.name} was in use"
-            )
-    _remember(host, enforcement.names)
-    for segment in asked.segments:
-        for line in _changes(segment, former, changed):
+            host.log.say(f"Removed our rules from {stray.name}, where they stood before {how.name} was in use")
+    _remember(host, how.names)
+    changes = change.between(former, asked, *known)
+    for one in changes:
+        for line in _told(host, one, changed, last):
             host.log.say(line)
-    for line in persistence.save(host, enforcement.door, asked):
+    for line in persistence.save(host, how.door, asked):
         host.log.say(line)
-    nft_include.save(host, enforcement.guard, asked)
-    return changed, enforcement
+    nft_include.save(host, how.guard, asked)
+    return Enforced(changed, how.name, how.guarded_by, changes)
 
 
 def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
@@ -105,48 +141,103 @@ def _remember(host: Host, names: Iterable[str]) -> None:
         host.log.complain(str(error))
 
 
-def succeeded(host: Host, started: float, answer: Learned, changed: bool, how: Enforcement) -> None:
+def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, done: Enforced) -> None:
     """Write into the report that a refresh succeeded.
 
     Args:
         host: this machine.
+        wanted: the settings.
         started: when it began, by the clock's ``monotonic``.
         answer: what was learned.
-        changed: whether rules were written.
-        how: by what.
+        done: what became of it.
     """
-    private = answer.policy.segments[0]
-    duration = host.clock.monotonic() - started
+    now = host.clock.time()
+    last = report.load(host.files)
+    somebody = any(one.added or one.removed for one in done.changes)
     _store(
-        host, Report(host.clock.time(), "ok", duration, len(private.peers), changed, how.name, guard=how.guarded_by)
+        host,
+        Report(
+            time=now,
+            result="ok",
+            duration=host.clock.monotonic() - started,
+            peers=len(answer.policy.segments[0].peers),
+            changed=done.changed,
+            backend=done.backend,
+            guard=done.guard,
+            succeeded=now,
+            interval=wanted.interval,
+            repaired=done.changed and not somebody and last is not None,
+            by_network=_by_network(answer.policy),
+            change=_last_change(now, done.changes) if somebody else last.change if last else None,
+            api_limit=answer.allowance[1] if answer.allowance else None,
+            api_remaining=answer.allowance[0] if answer.allowance else None,
+        ),
     )
 
 
 def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:
-    """Write into the report that a refresh failed, and why."""
-    _store(host, Report(host.clock.time(), "failed", duration, error=str(error)))
+    """Write into the report that a refresh failed, and why; what holds on is carried over from the one before."""
+    last = report.load(host.files)
+    now = host.clock.time()
+    if last is None:
+        _store(host, Report(now, "failed", duration, error=str(error)))
+        return
+    _store(
+        host,
+        replace(
+            last,
+            time=now,
+            result="failed",
+            duration=duration,
+            peers=None,
+            changed=False,
+            backend=None,
+            error=str(error),
+            repaired=False,
+        ),
+    )
 
 
-def _changes(segment: Segment, before: Policy | None, changed: bool) -> list[str]:
-    known = {peer for one in (before.segments if before else ()) if one.chain == segment.chain for peer in one.peers}
-    added, removed = len(set(segment.peers) - known), len(known - set(segment.peers))
-    lines = []
-    if added:
-        lines.append(f"Added {_peers(added)} to {segment.chain}")
-    if removed:
-        lines.append(f"Removed {_peers(removed)} from {segment.chain}")
-    if not lines:
-        state = "unchanged" if not changed else "rules repaired"
-        lines.append(f"{_peers(len(segment.peers))} in {segment.chain}, {state}")
-    return lines
+def _told(host: Host, one: Change, changed: bool, last: Report | None) -> list[str]:
+    """Tell who came and who went on a network; else how things are, which the schedule says once a day."""
+    lines = change.lines(one)
+    if lines:
+        return lines
+    if not changed and host.scheduled and last and _day(last.time) == _day(host.clock.time()):
+        return []
+    return [f"{change.peers(one.kept)} in {one.chain}, {'rules repaired' if changed else 'unchanged'}"]
 
 
-def _peers(number: int) -> str:
-    return f"{number} peer{'' if number == 1 else 's'}"
+def _addresses(policy: Policy) -> list[tuple[Address, ...]]:
+    return [segment.peers for segment in policy.segments]
+
+
+def _day(seconds: float) -> tuple[int, int]:
+    then = time.localtime(seconds)
+    return then.tm_year, then.tm_yday
+
+
+def _last_change(now: float, changes: Iterable[Change]) -> LastChange:
+    added = [name for one in changes for name in one.added]
+    removed = [name for one in changes for name in one.removed]
+    more = max(len(added) - change.NAMED, 0) + max(len(removed) - change.NAMED, 0)
+    return LastChange(now, tuple(added[: change.NAMED]), tuple(removed[: change.NAMED]), more)
+
+
+def _by_network(policy: Policy) -> dict[str, int]:
+    return {
+        f"{'public' if segment.public else 'private'} {version}": sum(
+            address.version == version for address in segment.peers
+        )
+        for segment in policy.segments
+        for version in ((4, 6) if segment.public else (4,))
+    }
 
 
 def _store(host: Host, wanted: Report) -> None:
     try:
         report.store(host.files, wanted)
+        noted = blocked.load(host.files).total if host.files.exists(paths.BLOCKED) else None
+        metrics.store(host.files, wanted, shut_out=noted)
     except DroplanError as error:
         host.log.complain(str(error))

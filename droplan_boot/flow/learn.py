@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from droplan_boot.access import peers
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from droplan_boot.host.http import Http
 
 
+_TOKENLESS: Final = (
+    "no API token is set: run `sudo droplan token`, which asks for it, or pass `--token-file FILE` to install "
+    "(the setting is DO_KEY)"
+)
+
+
 @dataclass(frozen=True)
 class Learned:
     """A complete answer.
@@ -31,11 +37,17 @@ class Learned:
         here: this Droplet.
         policy: what to enforce on it.
         peers: the Droplets that may come in.
+        others: those that may not, each with what keeps it out.
+        listed: whether this Droplet is listed itself.
+        allowance: what the API said is left: requests, of how many, and until when; None when it did not.
     """
 
     here: Here
     policy: Policy
     peers: tuple[Droplet, ...] = ()
+    others: tuple[tuple[Droplet, str], ...] = ()
+    listed: bool = True
+    allowance: tuple[int, int, int] | None = None
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -125,9 +137,9 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
         NoAnswerError: there was no complete answer.
     """
     found = peers.select(
-        here.metadata, _source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
+        here.metadata, source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
     )
-    return Learned(here, _policy(settings, here, found), found.droplets)
+    return Learned(here, _policy(settings, here, found), found.droplets, found.others, found.listed, http.allowance)
 
 
 def nobody(settings: Settings, here: Here) -> Policy:
@@ -135,11 +147,18 @@ def nobody(settings: Settings, here: Here) -> Policy:
     return _policy(settings, here, peers.Peers((), (), ()))
 
 
-def _source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+    """Choose where to ask for the account's Droplets.
+
+    Raises:
+        UsageError: no token is set.
+    """
+    if settings.shared:
+        return _member(host, http, settings, here)
     from droplan_boot.sources.digitalocean.api import Account
 
     if not settings.token:
-        raise UsageError("no API token is set: put DO_KEY=dop_v1_... before the command, after `sudo`")
+        raise UsageError(_TOKENLESS)
     return Account(
         http,
         settings.api_url,
@@ -148,6 +167,22 @@ def _source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
         tag=settings.tag,
         peered=settings.scope == "vpc",
         clock=host.clock.time,
+    )
+
+
+def _member(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+    from droplan_boot.sources.shared.member import Member
+    from droplan_boot.sources.shared.store import Store
+    from droplan_boot.state.shared import Kept
+
+    return Member(
+        Store(http, settings.shared, settings.shared_key),
+        settings.shared_trust,
+        Kept(host.files),
+        here.metadata.droplet_id,
+        peered=settings.scope == "vpc",
+        runner=host.runner,
+        clock=host.clock,
     )
 
 

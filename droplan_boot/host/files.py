@@ -137,8 +137,14 @@ class Files:
             self.write(path, data, mode)
         return problem
 
-    def write(self, path: Path, data: bytes, mode: int) -> None:
+    def write(self, path: Path, data: bytes, mode: int, *, lasting: bool = True) -> None:
         """Write a file in one step that survives a power loss.
+
+        Args:
+            path: an absolute path.
+            data: what it is to hold.
+            mode: its permission bits.
+            lasting: whether it has to survive one; waiting for the disk is half of what a small file costs.
 
         Raises:
             UnsafePathError: a directory above it can be written by others.
@@ -158,16 +164,43 @@ class Files:
                     file.write(data)
                     file.flush()
                     os.fchmod(descriptor, mode)
-                    os.fsync(descriptor)
+                    if lasting:
+                        os.fsync(descriptor)
                 os.rename(temporary, target)
             except BaseException:
                 self._unlink(temporary)
                 raise
-            _sync_directory(target.parent)
+            if lasting:
+                _sync_directory(target.parent)
         except OSError as error:
             raise DroplanError(
                 f"{path} cannot be written: {error.strerror}; mend that and run droplan again"
             ) from None
+
+    def target(self, path: Path) -> str | None:
+        """Tell where a symbolic link leads; None when ``path`` is none."""
+        try:
+            return os.readlink(self.real(path))
+        except OSError:
+            return None
+
+    def link(self, path: Path, target: Path) -> None:
+        """Make a symbolic link in one step; its directory is made if it is missing.
+
+        Raises:
+            DroplanError: something else than a link is there, or it cannot be made.
+        """
+        place = self.real(path)
+        if self.exists(path) and self.target(path) is None:
+            raise DroplanError(f"{path} is there and not ours: move it away and run droplan again")
+        try:
+            os.makedirs(place.parent, 0o755, exist_ok=True)
+            temporary = _temporary(place)
+            self._unlink(temporary)
+            os.symlink(target, temporary)
+            os.rename(temporary, place)
+        except OSError as error:
+            raise DroplanError(f"{path} cannot be linked: {error.strerror}") from None
 
     def append(self, path: Path, data: bytes, mode: int, *, keep: int) -> None:
         """Append to a log, which is cut to its newest half whenever it grows beyond ``keep`` bytes.
@@ -272,6 +305,28 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
+
+
+def create(path: Path, data: bytes, mode: int) -> bool:
+    """Write a file where a person says, who need not be root; never over one that is there.
+
+    Returns:
+        Whether it was written; False when there was something already.
+
+    Raises:
+        DroplanError: it cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise DroplanError(f"{path} cannot be written: {error.strerror}; mend that") from None
+    return True
 
 
 def _temporary(target: Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from droplan_boot.host.doors import Host
 from droplan_boot.host.packages import Packages, manager
 from droplan_boot.host.services import Services
 from droplan_boot.settings import Settings
-from droplan_boot.setup import nft_include, persistence, schedule
+from droplan_boot.setup import comforts, nft_include, persistence, publishing, schedule, watcher
 
 _LABELLED: Final = (paths.PROGRAM.parent, paths.SETTINGS.parent, paths.CRON, paths.STATE, paths.LOG)
 
@@ -55,11 +55,14 @@ def steps(installation: Installation) -> Iterator[Step]:
     """List the steps; each is made when its turn comes, for it may depend on what the ones before put in place."""
     yield _file(installation, "settings", paths.SETTINGS, settings.render(installation.values), 0o600)
     yield _file(installation, "program", paths.PROGRAM, installation.program, 0o755)
+    yield from _comforts(installation)
     yield _file(installation, "refresh script", paths.REFRESH, schedule.REFRESH.encode(), 0o755)
     cron = schedule.cron(installation.settings.interval, installation.here.metadata.droplet_id)
     yield _file(installation, "schedule", paths.CRON, cron.encode(), 0o644)
     packages = manager(installation.family, installation.host)
     wanted = _debian(installation, packages) if installation.family == "debian" else _el(installation, packages)
+    if installation.settings.shared and not installation.host.runner.which("openssl"):
+        wanted = [*wanted, "openssl"]  # every image has it; a list that nobody can verify is worth nothing
     yield _package_step(packages, wanted)
     # Before anything that may have to wait for a reboot: the schedule ends what is left then.
     yield _service(Services(installation.host), "cron" if installation.family == "debian" else "crond")
@@ -72,12 +75,36 @@ def steps(installation: Installation) -> Iterator[Step]:
     if enforcement.door:
         yield _matches(installation, enforcement.door)
     yield from _service_steps(installation, enforcement, wanted)
+    yield from _watcher(installation)
+    yield from _publisher(installation)
     if selinux.in_use(installation.host):
         yield Step(
             "SELinux labels",
             lambda: "wrong" if selinux.wrong(installation.host, _LABELLED) else None,
             lambda: selinux.restore(installation.host, _LABELLED),
         )
+
+
+def _comforts(installation: Installation) -> Iterator[Step]:
+    host = installation.host
+
+    def gently(put: Callable[[], None]) -> Callable[[], None]:
+        def tried() -> None:
+            try:
+                put()
+            except DroplanError as error:
+                host.log.say(f"{error} (all else works without it)")
+
+        return tried
+
+    yield Step(
+        f"command {paths.LINK}",
+        lambda: comforts.link_problem(host),
+        gently(lambda: host.files.link(paths.LINK, paths.PROGRAM)),
+    )
+    for path, data in comforts.files(host):
+        step = _file(installation, "manual page" if path.suffix == ".8" else "completion", path, data, 0o644)
+        yield replace(step, put=gently(step.put))
 
 
 def _file(installation: Installation, what: str, path: Path, data: bytes, mode: int) -> Step:
@@ -179,6 +206,26 @@ def _service_steps(installation: Installation, enforcement: Enforcement, package
                 lambda: nft_include.problem(host),
                 lambda: nft_include.put(host),
             )
+
+
+def _watcher(installation: Installation) -> Iterator[Step]:
+    host = installation.host
+    services = Services(host)
+    if not host.has_systemd():
+        return
+    if installation.settings.watch:
+        yield Step("watcher", lambda: watcher.problem(host, services), lambda: watcher.put(host, services))
+    elif host.files.exists(watcher.UNIT):
+        yield Step("watcher off", lambda: "there", lambda: watcher.remove(host, services))
+
+
+def _publisher(installation: Installation) -> Iterator[Step]:
+    host = installation.host
+    services = Services(host)
+    if publishing.wanted(host):
+        yield Step("publisher", lambda: publishing.problem(host, services), lambda: publishing.put(host, services))
+    elif host.files.exists(publishing.UNIT):
+        yield Step("publisher off", lambda: "there", lambda: publishing.remove(host, services))
 
 
 def _service(services: Services, name: str, *, start: bool = True) -> Step:

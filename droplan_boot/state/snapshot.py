@@ -35,6 +35,8 @@ class Snapshot:
         written: seconds since the epoch.
         policy: who may come in.
         peers: the Droplets that may; none in a snapshot of droplan 1.0.0's.
+        settings: which settings file it was learned with, as :func:`droplan_boot.settings.fingerprint` tells; "" when
+            not told.
         backend: the setting DROPLAN_BACKEND that it was enforced with, so that a boot needs no settings.
     """
 
@@ -42,6 +44,7 @@ class Snapshot:
     written: float
     policy: Policy
     peers: tuple[Droplet, ...] = ()
+    settings: str = ""
     backend: str = "auto"
 
     @property
@@ -68,16 +71,11 @@ def enforced(files: Files) -> Policy | None:
         return None
 
 
-def unknown(files: Files) -> str:
-    """Say in a sentence why a snapshot that a later droplan wrote is not read; "" when that is not so."""
+def unknown(files: Files) -> int | None:
+    """Tell the version of a snapshot that a later droplan wrote, and that :func:`load` therefore does not read."""
     value = _read(files)
     version = value.get("version") if isinstance(value, dict) else None
-    if not isinstance(version, int) or version <= VERSION:
-        return ""
-    return (
-        f"{paths.SNAPSHOT} is of version {version}, which a later droplan wrote and this one cannot read: "
-        "run `droplan refresh`, or install the later droplan again"
-    )
+    return version if isinstance(version, int) and version > VERSION else None
 
 
 def closed(files: Files) -> Policy:
@@ -97,7 +95,7 @@ def closed(files: Files) -> Policy:
 
 
 def store(files: Files, snapshot: Snapshot) -> None:
-    """Write the snapshot.
+    """Write the snapshot, and its outline for the watcher.
 
     Raises:
         DroplanError: it cannot be written; the one before is still there.
@@ -108,9 +106,24 @@ def store(files: Files, snapshot: Snapshot) -> None:
         "written": snapshot.written,
         "policy": policies.to_json(snapshot.policy),
         "peers": [droplet.to_json() for droplet in snapshot.peers],
+        "settings": snapshot.settings,
         "backend": snapshot.backend,
     }
     files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)
+    files.ensure(paths.OUTLINE, json.dumps(_outline(snapshot.policy)).encode() + b"\n", 0o600)
+
+
+def _outline(policy: Policy) -> dict[str, list[str]]:
+    """Tell the interfaces, and of the private ones the networks (none: not known, the watcher then takes any)."""
+    return {
+        "interfaces": [name for segment in policy.segments for name in segment.interfaces],
+        "networks": [
+            str(network)
+            for segment in policy.segments
+            if not segment.public
+            for network in getattr(segment, "networks", ())
+        ],
+    }
 
 
 def _read(files: Files) -> Any:
@@ -128,6 +141,7 @@ def _from_json(value: Any) -> Snapshot:
         written=float(value["written"]),
         policy=policy,
         peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if "version" in value else (),
+        settings=str(value.get("settings", "")),
         # Whatever else stands there: a boot is to be closed all the same.
         backend=str(value["backend"]) if value.get("backend") in ("iptables", "nftables") else "auto",
     )

@@ -31,6 +31,7 @@ SETTINGS = "/etc/droplan/droplan.env"
 LOG = "/var/log/droplan.log"
 SNAPSHOT = "/var/lib/droplan/snapshot.json"
 STATUS = "/var/lib/droplan/status.json"
+METRICS = "/var/lib/droplan/metrics.prom"
 SAVED = {4: "/etc/iptables/rules.v4", 6: "/etc/iptables/rules.v6"}
 
 PROTECTED_INPUT = (
@@ -76,8 +77,8 @@ class Program:
         return self.droplet.run([PROGRAM, *words], env=environment, check=False, timeout=100)
 
     def refresh(self, **environment: str) -> Done:
-        """Refresh; it must succeed."""
-        return succeeded(self.run("refresh", **environment))
+        """Refresh, whoever goes by it: what a person is refused has tests of its own. It must succeed."""
+        return succeeded(self.run("refresh", "--force", **environment))
 
     def status(self) -> dict[str, Any]:
         """Return what ``droplan status --json`` says."""
@@ -190,5 +191,5 @@ def writes(program: Program, **environment: str) -> int:
         before = commits(program.droplet)
         program.refresh(**environment)
         return commits(program.droplet) - before
-    calls = traced(program, "setsockopt", "refresh", **environment)
+    calls = traced(program, "setsockopt", "refresh", "--force", **environment)
     return sum("IPT_SO_SET_REPLACE" in call or "IP6T_SO_SET_REPLACE" in call for call in calls)

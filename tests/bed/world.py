@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -100,6 +101,12 @@ class Lab:
             account.Nic(private.mac, private.ipv4, "255.255.0.0", "nil"),
             anchor=ANCHOR,
         )
+
+    def listener(self, port: int) -> socket.socket:
+        """Make a socket that listens on a port of the addresses where the API is, for a server of the test's own."""
+        made = self._cloud.inside(lambda: socket.create_server(("0.0.0.0", port), backlog=64))
+        self._exit.callback(made.close)
+        return made
 
     def publish_port(self) -> None:
         """Run a container behind the Droplet and publish its port as container engines do, by DNAT."""

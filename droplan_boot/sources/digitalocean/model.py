@@ -48,7 +48,7 @@ def droplet(value: object) -> Droplet:
     tags = optional(value, "tags", list, None)
     return Droplet(
         id=identity(value, "id"),
-        name=_name(optional(value, "name", str, "")),
+        name=shown(optional(value, "name", str, "")),
         region=text(member(member(value, "region", dict), "slug", str)),
         tags=None if tags is None else tuple(text(tag) for tag in tags),
         vpc=optional(value, "vpc_uuid", str, None) or None,
@@ -57,8 +57,8 @@ def droplet(value: object) -> Droplet:
     )
 
 
-def _name(value: str) -> str:
-    """Take what a terminal would obey out of a name; no rule depends on it, so it is no reason to refuse."""
+def shown(value: str) -> str:
+    """Take what a terminal would obey out of a Droplet's name, which is no reason to refuse the whole answer."""
     return value if value.isprintable() else "".join(char if char.isprintable() else "?" for char in value)
 
 
@@ -145,9 +145,17 @@ def ipv6(value: str) -> ipaddress.IPv6Address:
     return address
 
 
-def malformed(what: str) -> NoAnswerError:
+class MalformedError(NoAnswerError):
+    """An answer is of the wrong shape; ``what`` is the part that is."""
+
+    what = ""
+
+
+def malformed(what: str) -> MalformedError:
     """Make the error for an answer of the wrong shape."""
-    return NoAnswerError(
+    error = MalformedError(
         f"DigitalOcean's answer is malformed ({what})",
         "look at https://status.digitalocean.com if the next run says the same",
     )
+    error.what = what
+    return error
