@@ -1,7 +1,8 @@
 """What can go wrong, and the exit code of each. Every message is one sentence that says what to do next.
 
 The exit codes are a contract (README, "Exit codes"): 0 done, 1 failed and the rules are as they were,
-2 usage, 3 ``status`` found drift, 4 refused for safety.
+2 usage, 3 ``status`` found drift, 4 refused for safety, 5 ``status`` found that the rules are right, but something
+else is not (docs/problems.md).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Final
 
 EXIT_DONE: Final = 0
 EXIT_DRIFT: Final = 3
+EXIT_PROBLEM: Final = 5
 
 
 class DroplanError(Exception):
@@ -54,7 +56,16 @@ class TokenError(NoAnswerError):
 
 
 class CommandError(DroplanError):
-    """A command of the machine failed, is missing or took too long."""
+    """A command of the machine failed, is missing or took too long.
+
+    Args:
+        message: the sentence, which holds the command's last words.
+        output: all that the command complained about, for the log.
+    """
+
+    def __init__(self, message: str = "", output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
 
 
 class UnsafePathError(DroplanError):
@@ -67,3 +78,17 @@ class FirewallError(DroplanError):
 
 class LockedError(DroplanError):
     """Another droplan holds the lock for longer than a refresh takes."""
+
+
+def said(error: BaseException) -> tuple[str, ...]:
+    """List all lines that the commands which failed on the way to ``error`` complained with.
+
+    Errors are raised anew on their way up, in words for people; what lies below them is kept in their context.
+    """
+    found: list[str] = []
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, CommandError):
+            found = [*below.output.splitlines(), *found]
+        below = below.__context__
+    return tuple(found)
