@@ -78,7 +78,7 @@ class Subject:
 
     def refresh(self) -> Cost:
         """Measure a refresh."""
-        return self.measure("/opt/droplan/droplan", "refresh")
+        return self.measure("/opt/droplan/droplan", "refresh", "--force")
 
     def per_rule(self, words: Sequence[str]) -> Cost:
         """Measure a refresh the way of the Go droplan."""
@@ -148,7 +148,7 @@ def _starts(subject: Subject, rounds: int) -> Costs:
         ("/usr/bin/python3", "-I", "-S", "-c", "pass"),
         ("/usr/bin/python3", "-I", "-S", "-c", imports),
         ("/opt/droplan/droplan", "--version"),
-        ("/opt/droplan/droplan", "refresh"),
+        ("/opt/droplan/droplan", "refresh", "--force"),
     )
     costs: Costs = defaultdict(list)
     for _ in range(5 * rounds):

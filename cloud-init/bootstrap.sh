@@ -33,7 +33,7 @@ run_stage0() {
 	URL='' SHA256=''
 	# shellcheck source=/dev/null # written by the user data, beside this file
 	. "$home/bootstrap.conf"
-	"$python" "$home/bootstrap.py" --url "$URL" --sha256 "$SHA256" 2>"$state/bootstrap.err"
+	"$python" "$home/bootstrap.py" --url "$URL" --sha256 "$SHA256" --unattended 2>"$state/bootstrap.err"
 }
 
 # Leave nothing behind that only a failed bootstrap needs: /opt/droplan then holds what `droplan uninstall` knows.

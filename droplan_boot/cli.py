@@ -12,7 +12,12 @@ from droplan_boot.errors import EXIT_DONE, DroplanError
 if TYPE_CHECKING:
     import argparse
 
-    from droplan_boot.host.doors import Host
+    from droplan_boot.commands import Command
+    from droplan_boot.host.files import Files
+    from droplan_boot.host.log import Log
+
+_NOT_THE_VERBS = ("verb", "scheduled", "force", "unattended")
+"""What the parser finds that is no argument of a verb's ``run``: the host holds it."""
 
 
 def main() -> int:
@@ -20,30 +25,55 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"droplan {__version__}\n")
         return EXIT_DONE
-    options = _parse(sys.argv[1:])
+    words = sys.argv[1:] or ["refresh"]
+    if words[0] == "help":
+        return _help(words[1:])
+    options = parser(words[0]).parse_args(words)
+    from droplan_boot import commands
+
+    command = commands.find(options.verb or "refresh")
+    assert command, "the parser knows those of the table alone"  # noqa: S101 (tells mypy)
+    return _run(command, options)
+
+
+def _run(command: Command, options: argparse.Namespace) -> int:
+    from importlib import import_module
+
     from droplan_boot.host.doors import Host
     from droplan_boot.host.files import Files
-    from droplan_boot.host.log import LogFile, Terminal
 
     os.umask(0o022)
     _keep_no_core()
-    scheduled = getattr(options, "scheduled", False)
     files = Files()
+    found = vars(options)
+    scheduled = found.get("scheduled", False)
     host = Host(
         files=files,
-        log=LogFile(files) if scheduled else Terminal(),
+        log=_log(files, scheduled=scheduled, keep=command.logged and not found.get("dry_run", False)),
         environ=dict(os.environ),
         scheduled=scheduled,
-        force=getattr(options, "force", False),
+        unattended=found.get("unattended", False),
+        force=found.get("force", False),
     )
+    arguments = {name: value for name, value in found.items() if name not in _NOT_THE_VERBS}
     try:
-        return _verb(options, host)
+        code = import_module(f"droplan_boot.verbs.{command.name}").run(host, **arguments)
     except DroplanError as error:
-        host.log.complain(f"{options.verb}: {error}")
+        host.log.complain(f"{command.name}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        host.log.complain(f"{options.verb}: interrupted")
+        host.log.complain(f"{command.name}: interrupted")
         return 130
+    return EXIT_DONE if code is None else int(code)
+
+
+def _log(files: Files, *, scheduled: bool, keep: bool) -> Log:
+    """Choose where a run's lines go: the schedule's to the log, a person's to the terminal and, if kept, to both."""
+    from droplan_boot.host.log import Both, LogFile, Terminal
+
+    if scheduled:
+        return LogFile(files)
+    return Both(Terminal(), LogFile(files)) if keep and os.geteuid() == 0 else Terminal()
 
 
 def _keep_no_core() -> None:
@@ -54,52 +84,68 @@ def _keep_no_core() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
-def _parse(arguments: list[str]) -> argparse.Namespace:
+def _help(words: list[str]) -> int:
+    """Do ``droplan help [VERB]``, which is ``droplan [VERB] --help``."""
+    parser(words[0] if words else "").parse_args([*words, "--help"])
+    return EXIT_DONE
+
+
+def parser(only: str = "") -> argparse.ArgumentParser:
+    """Make the parser; man page and completions are made from it too.
+
+    Args:
+        only: the verb that is called: the others are left out, for each costs time. "" or no verb for all.
+    """
     import argparse
 
-    parser = argparse.ArgumentParser(
+    from droplan_boot.commands import COMMANDS, find
+
+    class Paragraphs(argparse.HelpFormatter):
+        """Wraps paragraphs of one line, and leaves lists as they are."""
+
+        def _fill_text(self, text: str, width: int, indent: str) -> str:
+            parts = text.split("\n\n")
+            wrap = super()._fill_text
+            return "\n\n".join(part if "\n" in part else wrap(part, width, indent) for part in parts)
+
+    whole = argparse.ArgumentParser(
         prog="droplan",
         description="Close this Droplet's private network interface to everyone but the account's own Droplets.",
-        epilog="Without a verb, droplan refreshes. Settings: environment, then /etc/droplan/droplan.env.",
+        epilog="Without a verb, droplan refreshes. `droplan help VERB` says more about one, with an example.\n"
+        "Settings come from the environment, then from /etc/droplan/droplan.env.",
+        formatter_class=Paragraphs,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"droplan {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="verb")
-    for name, text in (
-        ("refresh", "ask DigitalOcean who the peers are, and write the firewall"),
-        ("install", "put droplan in place on this machine, or repair it"),
-    ):
-        verb = verbs.add_parser(name, help=text, description=text, allow_abbrev=False)
-        verb.add_argument("--scheduled", action="store_true", help=argparse.SUPPRESS)  # what cron passes
-        verb.add_argument("--force", action="store_true", help="go on even if that cuts your own SSH session")
-        if name == "install":
-            verb.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
-    status = verbs.add_parser("status", help="tell how things stand; exit 3 when rules drifted", allow_abbrev=False)
-    status.add_argument("--json", action="store_true", help="for programs")
-    verbs.add_parser("restore", help="put the last good answer's rules back, without any network", allow_abbrev=False)
-    verbs.add_parser("uninstall", help="take droplan off this machine", allow_abbrev=False)
-    return parser.parse_args(arguments or ["refresh"])
+    whole.add_argument("--version", action="version", version=f"droplan {__version__}", help="tell the version")
+    verbs = whole.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    called = find(only)
+    for command in (called,) if called else COMMANDS:
+        verb = verbs.add_parser(
+            command.name,
+            help=command.summary,
+            description="\n\n".join(
+                filter(None, (f"{command.summary[0].upper()}{command.summary[1:]}.", command.text))
+            ),
+            epilog=_epilog(command),
+            formatter_class=Paragraphs,
+            allow_abbrev=False,
+        )
+        for names, settings in command.arguments:
+            verb.add_argument(*names, **{"help": argparse.SUPPRESS, **settings})
+    if not called:
+        helper = verbs.add_parser("help", help="say more about a verb", allow_abbrev=False)
+        helper.add_argument("about", metavar="VERB", nargs="?", choices=[command.name for command in COMMANDS])
+    return whole
 
 
-def _verb(options: argparse.Namespace, host: Host) -> int:
-    if options.verb == "refresh":
-        from droplan_boot.verbs import refresh
+def _epilog(command: Command) -> str:
+    from droplan_boot.commands import EXITS
 
-        refresh.run(host)
-    elif options.verb == "install":
-        from droplan_boot.verbs import install
-
-        install.run(host, dry_run=options.dry_run)
-    elif options.verb == "status":
-        from droplan_boot.verbs import status
-
-        return status.run(host, as_json=options.json)
-    elif options.verb == "restore":
-        from droplan_boot.verbs import restore
-
-        restore.run(host)
-    elif options.verb == "uninstall":
-        from droplan_boot.verbs import uninstall
-
-        uninstall.run(host)
-    return EXIT_DONE
+    words = {**EXITS, **dict(command.own)}
+    parts = [
+        f"example:\n  {command.example}",
+        "\n".join(["exit codes:", *(f"  {code}  {words[code]}" for code in command.exits)]),
+    ]
+    if command.files:
+        parts.append("\n".join(["files:", *(f"  {name}" for name in command.files)]))
+    return "\n\n".join(parts)

@@ -1,8 +1,7 @@
 """What can go wrong, and the exit code of each. Every message is one sentence that says what to do next.
 
 The exit codes are a contract (README, "Exit codes"): 0 done, 1 failed and the rules are as they were,
-2 usage, 3 ``status`` found drift, 4 refused for safety, 5 ``status`` found that the rules are right, but something
-else is not (docs/problems.md).
+2 usage, 3 ``status`` found drift, 4 refused for safety, 5 ``status`` found something else that needs a person.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Final
 
 EXIT_DONE: Final = 0
 EXIT_DRIFT: Final = 3
-EXIT_PROBLEM: Final = 5
+EXIT_ATTENTION: Final = 5
 
 
 class DroplanError(Exception):

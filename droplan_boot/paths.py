@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 PROGRAM: Final = Path("/opt/droplan/droplan")
+LINK: Final = Path("/usr/local/sbin/droplan")
 REFRESH: Final = Path("/opt/droplan/refresh.sh")
 CRON: Final = Path("/etc/cron.d/droplan")
 SETTINGS: Final = Path("/etc/droplan/droplan.env")
@@ -13,6 +14,7 @@ LOG: Final = Path("/var/log/droplan.log")
 STATE: Final = Path("/var/lib/droplan")
 SNAPSHOT: Final = STATE / "snapshot.json"
 REPORT: Final = STATE / "status.json"
+METRICS: Final = STATE / "metrics.prom"
 LOCK: Final = Path("/run/droplan.lock")
 
 UNFINISHED: Final = STATE / "unfinished"

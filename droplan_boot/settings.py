@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from droplan_boot import paths
 from droplan_boot.access import allow
 from droplan_boot.access.allow import Allow
-from droplan_boot.errors import UsageError
+from droplan_boot.errors import DroplanError, UsageError
 from droplan_boot.host.files import Files
 
 _Value = TypeVar("_Value")
@@ -73,6 +73,50 @@ def load(environ: Mapping[str, str], files: Files) -> Settings:
         UsageError: a setting is unknown or its value is none it can have.
     """
     return parse(merged(environ, files))
+
+
+def tolerant(environ: Mapping[str, str], files: Files) -> tuple[Settings, DroplanError | None]:
+    """Read the settings for a verb that no mistake in them may stop.
+
+    Returns:
+        The settings and None; or the defaults, with the backend if that can still be read, and the mistake.
+    """
+    try:
+        return load(environ, files), None
+    except DroplanError as mistake:
+        try:
+            text = (files.read(paths.SETTINGS) or b"").decode(errors="replace")
+        except DroplanError:
+            text = ""
+        found = re.findall(r"^(?:export )?DROPLAN_BACKEND=['\"]?(\w+)", text, re.MULTILINE)
+        return Settings(backend=found[-1] if found and found[-1] in BACKENDS else "auto"), mistake
+
+
+def fingerprint(files: Files) -> str:
+    """Tell one settings file from another; "" when there is none. What it holds cannot be read from it."""
+    import hashlib
+
+    data = files.read(paths.SETTINGS)
+    return "" if data is None else hashlib.sha256(data).hexdigest()
+
+
+def passing(environ: Mapping[str, str], files: Files) -> dict[str, tuple[str | None, str]]:
+    """Find the settings that hold for this run only: the environment gives them, the file says something else.
+
+    Returns:
+        By name: what the file says (None for nothing) and what the environment does; none without a file. The token's
+        values are left out.
+    """
+    data = files.read(paths.SETTINGS)
+    if data is None:
+        return {}
+    stored = _one_token(read(data))
+    given = _one_token({name: value for name, value in environ.items() if name in NAMES})
+    return {
+        name: ("", "") if name == "DO_KEY" else (stored.get(name), value)
+        for name, value in given.items()
+        if value != stored.get(name, "")
+    }
 
 
 def merged(environ: Mapping[str, str], files: Files) -> dict[str, str]:

@@ -1,50 +1,107 @@
-"""Refuse to cut the SSH session that droplan was started from. Pure."""
+"""What a person's own command must not do unasked: cut their SSH session, or all that they are there for. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from droplan_boot.access import verdict
+from droplan_boot.access.change import Change, listed
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy, Segment
-from droplan_boot.errors import RefusedError
 from droplan_boot.host.sessions import Session
 from droplan_boot.networks import Address
 from droplan_boot.sources.own import Interface
 
 
-def check(policy: Policy, here: Here, sessions: Iterable[Session]) -> None:
-    """See that the rules let every session go on.
+def sessions(
+    policy: Policy, here: Here, found: Iterable[Session], homes: Mapping[Address, str] | None = None
+) -> Iterator[str]:
+    """Object to rules that would cut an SSH session.
 
     Replies to what others opened are not let in by state alone, so a session that the rules do not name ends.
 
     Args:
         policy: what is to be enforced.
         here: this Droplet; tells which network a session comes in by.
-        sessions: the connections to keep.
+        found: the connections to keep.
+        homes: which interface has which of our addresses: the metadata name neither the anchor address, by which
+            what is sent to a reserved IP arrives, nor addresses that somebody added.
 
-    Raises:
-        RefusedError: one would be cut; the message holds the DROPLAN_ALLOW that keeps it.
+    Yields:
+        A sentence that holds the DROPLAN_ALLOW that keeps them, if any would be cut.
     """
-    cut = [one for one in sessions if any(_cuts(one, segment, here) for segment in policy.segments)]
-    entries = [f"tcp/{one.port}@{one.remote}" for one in cut]
-    if entries:
-        allowed = ",".join(
-            [*dict.fromkeys(str(entry) for segment in policy.segments for entry in segment.allow), *entries]
-        )
-        raise RefusedError(
-            "these rules would cut your SSH session, so nothing was changed: "
-            f"put DROPLAN_ALLOW={allowed} before the command to keep it, or --force after it to go on"
+    cut = [one for one in found if any(_cuts(one, segment, here, homes or {}) for segment in policy.segments)]
+    if not cut:
+        return
+    entries = dict.fromkeys(f"tcp/{one.port}@{one.remote}" for one in cut)
+    allowed = ",".join(
+        [*dict.fromkeys(str(entry) for segment in policy.segments for entry in segment.allow), *entries]
+    )
+    yield (
+        "these rules would cut your SSH session, so nothing was changed: "
+        f"put DROPLAN_ALLOW={allowed} before the command to keep it, or --force after it to go on"
+    )
+
+
+def losses(changes: Iterable[Change]) -> Iterator[str]:
+    """Object to losing all peers, or more than half of them.
+
+    Args:
+        changes: who comes and goes.
+
+    Yields:
+        A sentence for each network.
+    """
+    for one in changes:
+        had = len(one.removed) + one.kept
+        if had and 2 * len(one.removed) > had:
+            rest = "all" if not one.kept else f"{len(one.removed)} of {had}"
+            yield (
+                f"this would remove {rest} peers from {one.chain} ({listed(one.removed, 3)}), so nothing was "
+                "changed: "
+                "see whether DO_TAG, DROPLAN_SCOPE and the token are what you mean, or put --force after the command "
+                "to go on"
+            )
+
+
+def nobody(policy: Policy, former: Policy | None, tag: str | None) -> Iterator[str]:
+    """Object to closing a network to everybody by what looks like a mistake.
+
+    Args:
+        policy: what is to be enforced.
+        former: what is enforced now, if known: what was so before is no news.
+        tag: DO_TAG.
+
+    Yields:
+        A sentence for each.
+    """
+    before = {segment.chain: segment for segment in former.segments} if former else {}
+    for segment in policy.segments:
+        old = before.get(segment.chain)
+        if segment.public and not segment.allow and (old is None or old.allow):
+            yield (
+                "PUBLIC=true with nothing in DROPLAN_ALLOW would cut everybody on the internet off, yourself too, so "
+                "nothing was changed: allow what they may reach, such as DROPLAN_ALLOW=tcp/22, or put --force after "
+                "the command to go on"
+            )
+    private = policy.segments[0]
+    old = before.get(private.chain)
+    if tag and not private.peers and (old is None or old.peers):
+        yield (
+            f"no other Droplet carries DO_TAG={tag}, which would leave nobody to let in, so nothing was changed: "
+            "see whether the tag is spelled as on the Droplets, or put --force after the command to go on"
         )
 
 
-def _cuts(session: Session, segment: Segment, here: Here) -> bool:
-    interfaces = here.metadata.public if segment.public else here.metadata.private
-    if not _comes_in_by(session.local, interfaces):
+def _cuts(session: Session, segment: Segment, here: Here, homes: Mapping[Address, str]) -> bool:
+    if not _comes_in_by(session.local, segment, here, homes):
         return False
     return not verdict.judge(segment, session.remote, "tcp", session.port).accept
 
 
-def _comes_in_by(local: Address, interfaces: Iterable[Interface]) -> bool:
+def _comes_in_by(local: Address, segment: Segment, here: Here, homes: Mapping[Address, str]) -> bool:
     # Link-local IPv6 is in no metadata. Either network may carry it; to refuse needlessly is the lesser evil.
-    return local.is_link_local or any(local in interface.addresses for interface in interfaces)
+    if local.is_link_local or homes.get(local) in segment.interfaces:
+        return True
+    interfaces: Iterable[Interface] = here.metadata.public if segment.public else here.metadata.private
+    return any(local in interface.addresses for interface in interfaces)

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from droplan_boot import settings
+from droplan_boot.access import change
+from droplan_boot.access.change import Change
 from droplan_boot.access.here import Here
-from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
-from droplan_boot.firewall.backend import drift
 from droplan_boot.flow import learn
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence
-from droplan_boot.state import report, snapshot
-from droplan_boot.state.report import Report
+from droplan_boot.sources.listing import Droplet
+from droplan_boot.state import metrics, report, snapshot
+from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
 
 
-def learned(host: Host, wanted: Settings, answer: Learned) -> tuple[bool, str]:
-    """Enforce an answer, and keep it for the next boot.
+@dataclass(frozen=True)
+class Enforced:
+    """What became of a policy.
 
-    Returns:
-        Whether any rules were written, and the backend's name.
+    Args:
+        changed: whether any rules were written.
+        backend: how.
+        changes: who came and who went, a change for each network.
+    """
+
+    changed: bool
+    backend: str
+    changes: tuple[Change, ...] = ()
+
+
+def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
+    """Enforce an answer, and keep it for the next boot.
 
     Raises:
         DroplanError: the rules are as they were.
@@ -29,9 +48,16 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> tuple[bool, str]:
     before = snapshot.load(host.files)
     # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
     snapshot.store(
-        host.files, Snapshot(answer.here.metadata.droplet_id, host.clock.time(), answer.policy, answer.peers)
+        host.files,
+        Snapshot(
+            answer.here.metadata.droplet_id,
+            host.clock.time(),
+            answer.policy,
+            answer.peers,
+            settings.fingerprint(host.files),
+        ),
     )
-    return policy(host, wanted, answer.policy, before.policy if before else None)
+    return policy(host, wanted, answer.policy, before, answer.peers)
 
 
 def closed(host: Host, wanted: Settings, here: Here) -> None:
@@ -47,86 +73,128 @@ def closed(host: Host, wanted: Settings, here: Here) -> None:
     snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody))
 
 
-def policy(host: Host, wanted: Settings, asked: Policy, former: Policy | None = None) -> tuple[bool, str]:
+def policy(
+    host: Host, wanted: Settings, asked: Policy, before: Snapshot | None = None, peers: Iterable[Droplet] = ()
+) -> Enforced:
     """Write a policy's rules, say what changed, and have the rules outlive a reboot.
 
     Args:
         host: this machine.
         wanted: the settings.
         asked: what to enforce.
-        former: what was enforced before, if known.
-
-    Returns:
-        Whether any rules were written, and the backend's name.
+        before: what was enforced until now, if known.
+        peers: the Droplets that may come in now.
 
     Raises:
         DroplanError: the rules are as they were.
     """
+    former = before.policy if before else None
     backend = choose.choose(wanted.backend, host).backend
     changed = backend.apply(asked)
     last = report.load(host.files)
     for stray in choose.strays(backend, last.backend if last else None, host):
         if stray.remove(former):
             host.log.say(f"Removed our rules from {stray.name}, where they stood before {backend.name} was in use")
-    for segment in asked.segments:
-        for line in _changes(segment, former, changed):
+    changes = change.between(former, asked, before.peers if before else (), peers)
+    for one in changes:
+        for line in _told(host, one, changed, last):
             host.log.say(line)
     for line in persistence.save(host, backend, asked):
         host.log.say(line)
-    return changed, backend.name
+    return Enforced(changed, backend.name, changes)
 
 
-def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
-    """Say what :func:`policy` would change in the firewall, a line each, and change nothing.
-
-    Where there is no firewall command yet, nothing can be said.
-    """
-    try:
-        return drift(choose.choose(wanted.backend, host).backend, asked)
-    except DroplanError:
-        return ()
-
-
-def succeeded(host: Host, started: float, answer: Learned, changed: bool, backend: str) -> None:
+def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, done: Enforced) -> None:
     """Write into the report that a refresh succeeded.
 
     Args:
         host: this machine.
+        wanted: the settings.
         started: when it began, by the clock's ``monotonic``.
         answer: what was learned.
-        changed: whether rules were written.
-        backend: how.
+        done: what became of it.
     """
-    private = answer.policy.segments[0]
-    duration = host.clock.monotonic() - started
-    _store(host, Report(host.clock.time(), "ok", duration, len(private.peers), changed, backend))
+    now = host.clock.time()
+    last = report.load(host.files)
+    somebody = any(one.added or one.removed for one in done.changes)
+    _store(
+        host,
+        Report(
+            time=now,
+            result="ok",
+            duration=host.clock.monotonic() - started,
+            peers=len(answer.policy.segments[0].peers),
+            changed=done.changed,
+            backend=done.backend,
+            succeeded=now,
+            interval=wanted.interval,
+            repaired=done.changed and not somebody and last is not None,
+            by_network=_by_network(answer.policy),
+            change=_last_change(now, done.changes) if somebody else last.change if last else None,
+            api_limit=answer.rate[0] if answer.rate else None,
+            api_remaining=answer.rate[1] if answer.rate else None,
+        ),
+    )
 
 
 def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:
-    """Write into the report that a refresh failed, and why."""
-    _store(host, Report(host.clock.time(), "failed", duration, error=str(error)))
+    """Write into the report that a refresh failed, and why; what holds on is carried over from the one before."""
+    last = report.load(host.files)
+    now = host.clock.time()
+    if last is None:
+        _store(host, Report(now, "failed", duration, error=str(error)))
+        return
+    _store(
+        host,
+        replace(
+            last,
+            time=now,
+            result="failed",
+            duration=duration,
+            peers=None,
+            changed=False,
+            backend=None,
+            error=str(error),
+            repaired=False,
+        ),
+    )
 
 
-def _changes(segment: Segment, before: Policy | None, changed: bool) -> list[str]:
-    known = {peer for one in (before.segments if before else ()) if one.chain == segment.chain for peer in one.peers}
-    added, removed = len(set(segment.peers) - known), len(known - set(segment.peers))
-    lines = []
-    if added:
-        lines.append(f"Added {_peers(added)} to {segment.chain}")
-    if removed:
-        lines.append(f"Removed {_peers(removed)} from {segment.chain}")
-    if not lines:
-        state = "unchanged" if not changed else "rules repaired"
-        lines.append(f"{_peers(len(segment.peers))} in {segment.chain}, {state}")
-    return lines
+def _told(host: Host, one: Change, changed: bool, last: Report | None) -> list[str]:
+    """Tell who came and who went on a network; else how things are, which the schedule says once a day."""
+    lines = change.lines(one)
+    if lines:
+        return lines
+    if not changed and host.scheduled and last and _day(last.time) == _day(host.clock.time()):
+        return []
+    return [f"{change.peers(one.kept)} in {one.chain}, {'rules repaired' if changed else 'unchanged'}"]
 
 
-def _peers(number: int) -> str:
-    return f"{number} peer{'' if number == 1 else 's'}"
+def _day(seconds: float) -> tuple[int, int]:
+    then = time.localtime(seconds)
+    return then.tm_year, then.tm_yday
+
+
+def _last_change(now: float, changes: Iterable[Change]) -> LastChange:
+    added = [name for one in changes for name in one.added]
+    removed = [name for one in changes for name in one.removed]
+    more = max(len(added) - change.NAMED, 0) + max(len(removed) - change.NAMED, 0)
+    return LastChange(now, tuple(added[: change.NAMED]), tuple(removed[: change.NAMED]), more)
+
+
+def _by_network(policy: Policy) -> dict[str, int]:
+    return {
+        f"{'public' if segment.public else 'private'} {version}": sum(
+            address.version == version for address in segment.peers
+        )
+        for segment in policy.segments
+        for version in ((4, 6) if segment.public else (4,))
+    }
 
 
 def _store(host: Host, wanted: Report) -> None:
     try:
         report.store(host.files, wanted)
+        metrics.store(host.files, wanted)
     except DroplanError as error:
         host.log.complain(str(error))

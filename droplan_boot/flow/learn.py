@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from droplan_boot.access import peers
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from droplan_boot.host.http import Http
 
 
+_TOKENLESS: Final = (
+    "no API token is set: run `sudo droplan token`, which asks for it, or pass `--token-file FILE` to install "
+    "(the setting is DO_KEY)"
+)
+
+
 @dataclass(frozen=True)
 class Learned:
     """A complete answer.
@@ -29,11 +35,13 @@ class Learned:
         here: this Droplet.
         policy: what to enforce on it.
         peers: the Droplets that may come in.
+        rate: requests an hour that the token is granted, and how many are left; None when not told.
     """
 
     here: Here
     policy: Policy
     peers: tuple[Droplet, ...] = ()
+    rate: tuple[int, int] | None = None
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -88,9 +96,9 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
         NoAnswerError: there was no complete answer.
     """
     found = peers.select(
-        here.metadata, _source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
+        here.metadata, source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
     )
-    return Learned(here, _policy(settings, here, found), found.droplets)
+    return Learned(here, _policy(settings, here, found), found.droplets, http.rate)
 
 
 def nobody(settings: Settings, here: Here) -> Policy:
@@ -98,11 +106,16 @@ def nobody(settings: Settings, here: Here) -> Policy:
     return _policy(settings, here, peers.Peers((), (), ()))
 
 
-def _source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+    """Choose where to ask for the account's Droplets.
+
+    Raises:
+        UsageError: no token is set.
+    """
     from droplan_boot.sources.digitalocean.api import Account
 
     if not settings.token:
-        raise UsageError("no API token is set: put DO_KEY=dop_v1_... before the command, after `sudo`")
+        raise UsageError(_TOKENLESS)
     return Account(
         http,
         settings.api_url,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ipaddress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from droplan_boot.access import lockout
-from droplan_boot.errors import DroplanError
+from droplan_boot.access import change, lockout
+from droplan_boot.errors import CommandError, DroplanError, RefusedError
 from droplan_boot.flow import enforce, learn
 from droplan_boot.flow.learn import Learned
+from droplan_boot.host import links
 from droplan_boot.host.doors import Host
 from droplan_boot.host.sessions import ssh_sessions
+from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
+from droplan_boot.state import snapshot
 
 LOCK_S: Final = 10.0
 """How long a second droplan waits for the first."""
@@ -30,32 +35,71 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
     """
     started = host.clock.monotonic()
     try:
-        answer = known or _ask(host, wanted)
-        changed, backend = enforce.learned(host, wanted, answer)
+        answer = known or ask(host, wanted)
+        if known is None:
+            spare(host, wanted, answer)
+        done = enforce.learned(host, wanted, answer)
     except DroplanError as error:
         enforce.failed(host, error, host.clock.monotonic() - started)
         raise
-    enforce.succeeded(host, started, answer, changed, backend)
+    enforce.succeeded(host, wanted, started, answer, done)
 
 
-def spare_session(host: Host, answer: Learned) -> None:
+def ask(host: Host, wanted: Settings) -> Learned:
+    """Learn who the peers are.
+
+    Raises:
+        NoAnswerError: there was no complete answer.
+    """
+    http = host.session(host.clock)
+    return learn.who(host, http, wanted, learn.where(host, http, wanted))
+
+
+def spare(host: Host, wanted: Settings, answer: Learned) -> None:
+    """Refuse to do harm that a person did not ask for, unless they said so.
+
+    Raises:
+        RefusedError: their SSH session would be cut, or all that the Droplet is there for.
+    """
+    if host.scheduled or host.force:
+        return
+    for sentence in objections(host, wanted, answer):
+        raise RefusedError(sentence)
+
+
+def spare_sessions(host: Host, answer: Learned) -> None:
     """Refuse to cut the SSH session of the person who started this, unless they said so.
 
     Raises:
         RefusedError: it would be cut.
     """
-    if not host.scheduled and not host.force:
-        lockout.check(answer.policy, answer.here, ssh_sessions(host.environ, host.files.real(Path("/proc"))))
+    if host.scheduled or host.force:
+        return
+    for sentence in _sessions(host, answer):
+        raise RefusedError(sentence)
 
 
-def _ask(host: Host, wanted: Settings) -> Learned:
-    """Learn who the peers are, and see that a person's own SSH session goes on with them.
+def objections(host: Host, wanted: Settings, answer: Learned) -> Iterator[str]:
+    """Say what a person would be refused, a sentence each; user data is refused only what cuts a live session."""
+    yield from _sessions(host, answer)
+    if host.unattended:
+        return
+    before = snapshot.load(host.files)
+    former = before.policy if before and before.answered else None
+    yield from lockout.nobody(answer.policy, former, wanted.tag)
+    if before and former and before.droplet_id == answer.here.metadata.droplet_id:
+        yield from lockout.losses(change.between(former, answer.policy, before.peers, answer.peers))
 
-    Raises:
-        NoAnswerError: there was no complete answer.
-        RefusedError: the session would be cut.
-    """
-    http = host.session(host.clock)
-    answer = learn.who(host, http, wanted, learn.where(host, http, wanted))
-    spare_session(host, answer)
-    return answer
+
+def _sessions(host: Host, answer: Learned) -> Iterator[str]:
+    found = ssh_sessions(host.environ, host.files.real(Path("/proc")))
+    yield from lockout.sessions(answer.policy, answer.here, found, _homes(host) if found else {})
+
+
+def _homes(host: Host) -> dict[Address, str]:
+    """Find which interface has which of our addresses; nothing where ip(8) does not tell."""
+    try:
+        held = links.addresses(host.runner)
+    except CommandError:
+        return {}
+    return {ipaddress.ip_address(text): name for name, texts in held.items() for text in texts}

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Callable, Final
+from typing import TYPE_CHECKING, Callable, Final, TextIO
 
 from droplan_boot.errors import DroplanError
 from droplan_boot.host.clock import Clock, MachineClock
 from droplan_boot.host.command import Commands, Runner
 from droplan_boot.host.files import Files
 from droplan_boot.host.log import Log, Terminal
+from droplan_boot.host.prompt import secret
 
 if TYPE_CHECKING:
     from droplan_boot.host.http import Http
@@ -38,10 +39,13 @@ class Host:
         clock: tells the time.
         session: opens a session that speaks HTTP.
         environ: the environment droplan was started with.
+        prompt: asks the person at the terminal for a secret; returns None when nobody is there.
+        stdin: what is piped in.
         uid: who runs it.
         program: the file that runs: the zipapp.
         scheduled: whether the schedule started it, not a person.
-        force: whether a person said to go on although their SSH session will be cut.
+        unattended: whether user data started it: no person is there to be asked.
+        force: whether a person said to go on where droplan refuses for safety.
     """
 
     runner: Runner = field(default_factory=Commands)
@@ -50,9 +54,12 @@ class Host:
     clock: Clock = field(default_factory=MachineClock)
     session: Callable[[Clock], Http] = _session
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)  # the token may be in it
+    prompt: Callable[[str], str | None] = secret
+    stdin: TextIO = field(default_factory=lambda: sys.stdin, repr=False)
     uid: int = field(default_factory=lambda: os.geteuid())
     program: Path = field(default_factory=lambda: Path(sys.argv[0]).resolve())
     scheduled: bool = False
+    unattended: bool = False
     force: bool = False
 
     def has_systemd(self) -> bool:

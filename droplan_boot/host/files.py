@@ -170,6 +170,31 @@ class Files:
                 f"{path} cannot be written: {error.strerror}; mend that and run droplan again"
             ) from None
 
+    def target(self, path: Path) -> str | None:
+        """Tell where a symbolic link leads; None when ``path`` is none."""
+        try:
+            return os.readlink(self.real(path))
+        except OSError:
+            return None
+
+    def link(self, path: Path, target: Path) -> None:
+        """Make a symbolic link in one step; its directory is made if it is missing.
+
+        Raises:
+            DroplanError: something else than a link is there, or it cannot be made.
+        """
+        place = self.real(path)
+        if self.exists(path) and self.target(path) is None:
+            raise DroplanError(f"{path} is there and not ours: move it away and run droplan again")
+        try:
+            os.makedirs(place.parent, 0o755, exist_ok=True)
+            temporary = _temporary(place)
+            self._unlink(temporary)
+            os.symlink(target, temporary)
+            os.rename(temporary, place)
+        except OSError as error:
+            raise DroplanError(f"{path} cannot be linked: {error.strerror}") from None
+
     def append(self, path: Path, data: bytes, mode: int, *, keep: int) -> None:
         """Append to a log, which is cut to its newest half whenever it grows beyond ``keep`` bytes.
 

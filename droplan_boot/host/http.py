@@ -50,6 +50,8 @@ class Http:
         self._session.headers["Accept"] = "application/json"
         self._clock = clock
         self._deadline = clock.monotonic() + budget
+        self.rate: tuple[int, int] | None = None
+        """Requests an hour that the token is granted, and how many are left; None if no answer told."""
 
     def json(self, url: str, *, token: str = "") -> Any:
         """Get a JSON document.
@@ -110,6 +112,7 @@ class Http:
                     raise NoAnswerError(f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page")
                 if self._clock.monotonic() > self._deadline:
                     raise late
+            self.rate = _rate(response.headers) or self.rate
             return response.status_code, response.headers, bytes(body)
 
 
@@ -154,7 +157,7 @@ def _refusal(host: str, status: int, body: bytes) -> NoAnswerError:
     if status == 401:
         return TokenError(
             f"{host} refuses the token (401)",
-            "make a token with the scope droplet:read and run `sudo DO_KEY=... /opt/droplan/droplan install`",
+            "make a token with the scope droplet:read and run `sudo droplan token`, which asks for it",
         )
     if status == 403:
         return TokenError(f"{host} forbids it (403)", "the token needs the scope droplet:read")
@@ -173,6 +176,14 @@ def _message(body: bytes) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return f" ({ascii(message)[1:-1]:.100})" if isinstance(message, str) else ""
+
+
+def _rate(headers: Any) -> tuple[int, int] | None:
+    """Read the token's budget, https://docs.digitalocean.com/reference/api/ "Rate Limit"."""
+    limit, remaining = (headers.get(f"ratelimit-{name}", "") for name in ("limit", "remaining"))
+    if not all(re.fullmatch(r"[0-9]{1,9}", value) for value in (limit, remaining)):
+        return None
+    return int(limit), int(remaining)
 
 
 def _retry_after(value: str | None, failure: NoAnswerError) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Protocol, TextIO
 
 from droplan_boot import paths
@@ -15,6 +16,8 @@ from droplan_boot.errors import DroplanError
 from droplan_boot.host.files import Files
 
 _KEEP_BYTES: Final = 1 << 20
+_JOURNAL: Final = Path("/run/systemd/journal/socket")
+_ERROR, _INFO = 3, 6  # syslog(3)
 
 
 class Log(Protocol):
@@ -41,20 +44,61 @@ class Terminal:
 
 @dataclass(frozen=True)
 class LogFile:
-    """The schedule's run: all goes to /var/log/droplan.log, which is kept short; cron has nothing to mail."""
+    """The schedule's run: all goes to /var/log/droplan.log, which is kept short; cron has nothing to mail.
+
+    Where systemd runs, the journal gets the same. The file's lines end in the time as ISO 8601 writes it, zone and
+    all: the one in front is the original's, which programs read, and names no zone.
+    """
 
     files: Files
 
     def say(self, text: str) -> None:
         """Append a line; where that cannot be done, print it, and cron sees to it."""
-        try:
-            self.files.append(paths.LOG, line(text).encode(), 0o640, keep=_KEEP_BYTES)
-        except DroplanError as error:
-            _print(sys.stderr, line(f"{text} ({error})"))
+        self._append(text, _INFO)
 
     def complain(self, text: str) -> None:
         """Append a line."""
-        self.say(text)
+        self._append(text, _ERROR)
+
+    def _append(self, text: str, priority: int) -> None:
+        stamped = f"{line(text)[:-1]} [{time.strftime('%Y-%m-%dT%H:%M:%S%z')}]\n"
+        try:
+            self.files.append(paths.LOG, stamped.encode(), 0o640, keep=_KEEP_BYTES)
+        except DroplanError as error:
+            _print(sys.stderr, line(f"{text} ({error})"))
+        _tell_journal(self.files.real(_JOURNAL), text, priority)
+
+
+@dataclass(frozen=True)
+class Both:
+    """A person's run that changes the machine: what they see is in the log as well."""
+
+    shown: Log
+    kept: Log
+
+    def say(self, text: str) -> None:
+        """Tell both."""
+        self.shown.say(text)
+        self.kept.say(text)
+
+    def complain(self, text: str) -> None:
+        """Tell both."""
+        self.shown.complain(text)
+        self.kept.complain(text)
+
+
+def _tell_journal(socket_path: Path, text: str, priority: int) -> None:
+    """Send a line to systemd's journal, if there is one: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/."""
+    if not socket_path.exists():
+        return
+    import socket
+
+    fields = (f"MESSAGE={_plain(text)}", f"PRIORITY={priority}", "SYSLOG_IDENTIFIER=droplan")
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as journal:
+            journal.sendto("".join(f"{field}\n" for field in fields).encode(), str(socket_path))
+    except OSError:
+        pass  # the file has it; a journal that is down or full is no reason to fail
 
 
 def _print(stream: TextIO, text: str) -> None:
@@ -67,5 +111,8 @@ def _print(stream: TextIO, text: str) -> None:
 
 def line(text: str) -> str:
     """Make one timestamped line; control characters are spelled out, whoever sent them."""
-    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-    return f"{time.strftime('%Y/%m/%d %H:%M:%S')} {shown}\n"
+    return f"{time.strftime('%Y/%m/%d %H:%M:%S')} {_plain(text)}\n"
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

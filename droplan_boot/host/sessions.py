@@ -18,6 +18,8 @@ from typing import Final
 from droplan_boot.networks import Address
 
 _ESTABLISHED: Final = "01"
+_MULTIPLEXER: Final = re.compile(r"tmux|screen", re.IGNORECASE)
+"""Their servers and clients: ``tmux: server``, ``tmux: client``, ``SCREEN``, ``screen``."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ def ssh_sessions(environ: Mapping[str, str], proc: Path, pid: int | None = None)
     Returns:
         The connections, each once; none when it was not started over SSH.
     """
-    inodes = {inode for parent in _ancestors(proc, pid or os.getpid()) for inode in _sockets(proc, parent)}
+    daemons = set(_ancestors(proc, pid or os.getpid()))
+    if not daemons and _below_multiplexer(proc, pid or os.getpid()):
+        # tmux's and screen's servers are children of init: who is attached to one came by a client of theirs.
+        daemons = {daemon for client in _multiplexers(proc) for daemon in _ancestors(proc, client)}
+    inodes = {inode for daemon in daemons for inode in _sockets(proc, daemon)}
     found = [session for inode, session in _connections(proc) if inode in inodes] if inodes else []
     words = environ.get("SSH_CONNECTION", "").split()
     if len(words) == 4 and re.fullmatch(r"[0-9]{1,5}", words[3]) and int(words[3]) <= 0xFFFF:
@@ -59,14 +65,29 @@ def ssh_sessions(environ: Mapping[str, str], proc: Path, pid: int | None = None)
 
 def _ancestors(proc: Path, pid: int) -> Iterator[int]:
     """Walk up through the parents; yield those that are sshd (sshd-session since OpenSSH 9.8)."""
+    return (parent for parent, name in _parents(proc, pid) if name.startswith("sshd"))
+
+
+def _below_multiplexer(proc: Path, pid: int) -> bool:
+    return any(_MULTIPLEXER.match(name) for _, name in _parents(proc, pid))
+
+
+def _multiplexers(proc: Path) -> Iterator[int]:
+    for place in proc.glob("[0-9]*"):
+        for pid, name in _parents(proc, int(place.name)):
+            if _MULTIPLEXER.match(name):
+                yield pid
+            break
+
+
+def _parents(proc: Path, pid: int) -> Iterator[tuple[int, str]]:
+    """Walk up from a process, itself first; yield number and name of each."""
     while pid > 1:
         try:
             text = (proc / str(pid) / "stat").read_text()
         except OSError:
             return
-        name = text[text.index("(") + 1 : text.rindex(")")]
-        if name.startswith("sshd"):
-            yield pid
+        yield pid, text[text.index("(") + 1 : text.rindex(")")]
         pid = int(text[text.rindex(")") + 1 :].split()[1])
 
 

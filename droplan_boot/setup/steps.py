@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from droplan_boot.host.doors import Host
 from droplan_boot.host.packages import Packages, manager
 from droplan_boot.host.services import Services
 from droplan_boot.settings import Settings
-from droplan_boot.setup import persistence, schedule
+from droplan_boot.setup import comforts, persistence, schedule
 
 _LABELLED: Final = (paths.PROGRAM.parent, paths.SETTINGS.parent, paths.CRON, paths.STATE, paths.LOG)
 
@@ -55,6 +55,7 @@ def steps(installation: Installation) -> Iterator[Step]:
     """List the steps; each is made when its turn comes, for it may depend on what the ones before put in place."""
     yield _file(installation, "settings", paths.SETTINGS, settings.render(installation.values), 0o600)
     yield _file(installation, "program", paths.PROGRAM, installation.program, 0o755)
+    yield from _comforts(installation)
     yield _file(installation, "refresh script", paths.REFRESH, schedule.REFRESH.encode(), 0o755)
     cron = schedule.cron(installation.settings.interval, installation.here.metadata.droplet_id)
     yield _file(installation, "schedule", paths.CRON, cron.encode(), 0o644)
@@ -78,6 +79,28 @@ def steps(installation: Installation) -> Iterator[Step]:
             lambda: "wrong" if selinux.wrong(installation.host, _LABELLED) else None,
             lambda: selinux.restore(installation.host, _LABELLED),
         )
+
+
+def _comforts(installation: Installation) -> Iterator[Step]:
+    host = installation.host
+
+    def gently(put: Callable[[], None]) -> Callable[[], None]:
+        def tried() -> None:
+            try:
+                put()
+            except DroplanError as error:
+                host.log.say(f"{error} (all else works without it)")
+
+        return tried
+
+    yield Step(
+        f"command {paths.LINK}",
+        lambda: comforts.link_problem(host),
+        gently(lambda: host.files.link(paths.LINK, paths.PROGRAM)),
+    )
+    for path, data in comforts.files(host):
+        step = _file(installation, "manual page" if path.suffix == ".8" else "completion", path, data, 0o644)
+        yield replace(step, put=gently(step.put))
 
 
 def _file(installation: Installation, what: str, path: Path, data: bytes, mode: int) -> Step:

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from droplan_boot import paths
 from droplan_boot.host.files import Files
+
+
+@dataclass(frozen=True)
+class LastChange:
+    """Who came and who went when somebody last did.
+
+    Args:
+        time: when, seconds since the epoch.
+        added: names and addresses of those who came; at most as many as fit a line.
+        removed: of those who went, likewise.
+        more: how many besides those.
+    """
+
+    time: float
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    more: int = 0
 
 
 @dataclass(frozen=True)
@@ -22,6 +41,15 @@ class Report:
         changed: whether rules were written.
         backend: how they were written; None when it failed before it knew.
         error: the sentence that said why it failed; None when it did not.
+        succeeded: when a refresh last succeeded, seconds since the epoch; None when none did.
+        interval: minutes between two refreshes; None when not known.
+        mode: ``enforce`` or ``observe``.
+        repaired: whether the rules had drifted, and were written again.
+        by_network: how many addresses of peers may come in, by ``private`` or ``public`` and IP version, such as
+            ``private 4``.
+        change: who came and went last.
+        api_limit: requests an hour that DigitalOcean grants the token; None when not told.
+        api_remaining: how many of them are left.
     """
 
     time: float
@@ -31,6 +59,14 @@ class Report:
     changed: bool = False
     backend: str | None = None
     error: str | None = None
+    succeeded: float | None = None
+    interval: int | None = None
+    mode: str = "enforce"
+    repaired: bool = False
+    by_network: Mapping[str, int] = field(default_factory=dict)
+    change: LastChange | None = None
+    api_limit: int | None = None
+    api_remaining: int | None = None
 
 
 def store(files: Files, report: Report) -> None:
@@ -52,10 +88,32 @@ def load(files: Files) -> Report | None:
             time=float(value["epoch"]),
             result=str(value["result"]),
             duration=float(value["duration"]),
-            peers=None if value["peers"] is None else int(value["peers"]),
+            peers=_maybe(int, value["peers"]),
             changed=bool(value["changed"]),
-            backend=None if value["backend"] is None else str(value["backend"]),
-            error=None if value["error"] is None else str(value["error"]),
+            backend=_maybe(str, value["backend"]),
+            error=_maybe(str, value["error"]),
+            # droplan 1.0.0 wrote none of these.
+            succeeded=_maybe(float, value.get("succeeded", value["epoch"] if value["result"] == "ok" else None)),
+            interval=_maybe(int, value.get("interval")),
+            mode=str(value.get("mode", "enforce")),
+            repaired=bool(value.get("repaired", False)),
+            by_network={str(name): int(count) for name, count in value.get("by_network", {}).items()},
+            change=_maybe(_change, value.get("change")),
+            api_limit=_maybe(int, value.get("api_limit")),
+            api_remaining=_maybe(int, value.get("api_remaining")),
         )
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError):
         return None
+
+
+def _maybe(convert: Any, value: Any) -> Any:
+    return None if value is None else convert(value)
+
+
+def _change(value: Any) -> LastChange:
+    return LastChange(
+        time=float(value["time"]),
+        added=tuple(str(one) for one in value["added"]),
+        removed=tuple(str(one) for one in value["removed"]),
+        more=int(value["more"]),
+    )

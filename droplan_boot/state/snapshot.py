@@ -31,12 +31,15 @@ class Snapshot:
         written: seconds since the epoch.
         policy: who may come in.
         peers: the Droplets that may; none in a snapshot of droplan 1.0.0's.
+        settings: which settings file it was learned with, as :func:`droplan_boot.settings.fingerprint` tells; "" when
+            not told.
     """
 
     droplet_id: int
     written: float
     policy: Policy
     peers: tuple[Droplet, ...] = ()
+    settings: str = ""
 
     @property
     def answered(self) -> bool:
@@ -93,6 +96,7 @@ def store(files: Files, snapshot: Snapshot) -> None:
         "written": snapshot.written,
         "policy": policies.to_json(snapshot.policy),
         "peers": [droplet.to_json() for droplet in snapshot.peers],
+        "settings": snapshot.settings,
     }
     files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)
 
@@ -116,4 +120,5 @@ def _from_json(value: Any) -> Snapshot:
         written=float(value["written"]),
         policy=policies.from_json(value["policy"]),
         peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if version == VERSION else (),
+        settings=str(value.get("settings", "")),
     )

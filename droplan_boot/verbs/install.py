@@ -6,11 +6,11 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.errors import NoAnswerError, TokenError
-from droplan_boot.flow import enforce, learn, refreshing
+from droplan_boot.flow import enforce, foretell, learn, refreshing
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host import distro, lock
 from droplan_boot.host.doors import Host
-from droplan_boot.setup import program
+from droplan_boot.setup import program, tokens
 from droplan_boot.setup.steps import Installation, steps
 from droplan_boot.state import snapshot
 
@@ -19,14 +19,25 @@ LOCK_S: Final = 60.0
 _BEGUN: Final = b"An install began and has not ended; the schedule goes on with it.\n"
 
 
-def run(host: Host, *, dry_run: bool = False) -> None:
+def run(host: Host, *, dry_run: bool = False, token_file: str | None = None) -> None:
     """Install, repair, or (``dry_run``) only say what would be done.
+
+    Args:
+        host: this machine.
+        dry_run: say what would change, and change nothing.
+        token_file: where the API token is; ``-`` for stdin, None for the settings, or for whom is at the terminal.
 
     Raises:
         DroplanError: a step failed. Those before it hold, and the schedule tries again.
     """
     host.require_root()
     values = settings.merged(host.environ, host.files)
+    if token_file is not None:
+        values["DO_KEY"] = tokens.from_file(host, token_file)
+    elif "DO_KEY" not in values and not dry_run:
+        asked = tokens.ask(host)
+        if asked:
+            values["DO_KEY"] = asked
     wanted = settings.parse(values)
     family = distro.family(host.files)
     http = host.session(host.clock)
@@ -40,20 +51,40 @@ def run(host: Host, *, dry_run: bool = False) -> None:
                 enforce.failed(host, error)
             raise  # only a person can mend it, so there is nothing for the schedule to go on with
         answer = error
-    if isinstance(answer, Learned):
-        refreshing.spare_session(host, answer)
-    elif _closes(installation):
-        refreshing.spare_session(host, Learned(here, learn.nobody(wanted, here)))
     if dry_run:
-        for step in steps(installation):
-            problem = step.missing()
-            host.log.say(f"{step.what}: {f'{problem}, would be put in place' if problem else 'in place'}")
-        if isinstance(answer, Learned):
-            for line in enforce.differences(host, wanted, answer.policy):
-                host.log.say(f"rules: {line}, would be written")
+        _foretell(installation, answer)
         return
+    if isinstance(answer, Learned):
+        refreshing.spare(host, wanted, answer)
+    elif _closes(installation):
+        refreshing.spare_sessions(host, Learned(here, learn.nobody(wanted, here)))
     with lock.held(host.files.real(paths.LOCK), wait=LOCK_S):
         _install(installation, answer)
+
+
+def _foretell(installation: Installation, answer: Learned | NoAnswerError) -> None:
+    """Say what would change in who gets in, then what would change on the machine."""
+    host, wanted = installation.host, installation.settings
+    if isinstance(answer, Learned):
+        for line in foretell.access(host, answer):
+            host.log.say(line)
+        for line in refreshing.objections(host, wanted, answer):
+            host.log.say(f"Would be refused without --force: {line}")
+    else:
+        closes = "closed to all but DROPLAN_ALLOW until it is known" if _closes(installation) else "as now"
+        host.log.say(f"Who would come in is not known ({answer.why}): it would stay {closes}")
+    for step in steps(installation):
+        problem = step.missing()
+        host.log.say(f"{step.what}: {f'would be {_done(problem)}' if problem else 'unchanged'}")
+
+
+def _done(problem: str) -> str:
+    """Say what is done about a problem of a step: what is missing is made, what is wrong is mended."""
+    whole = {"missing": "created", "unknown until tried": "tried"}.get(problem)
+    if whole:
+        return whole
+    packages = problem.removeprefix("missing ")
+    return f"fixed (was {problem})" if packages == problem else f"installed ({packages})"
 
 
 def _install(installation: Installation, answer: Learned | NoAnswerError) -> None:
@@ -63,7 +94,7 @@ def _install(installation: Installation, answer: Learned | NoAnswerError) -> Non
         problem = step.missing()
         if problem:
             step.put()
-        host.log.say(f"{step.what}: {f'put in place (was {problem})' if problem else 'in place'}")
+        host.log.say(f"{step.what}: {_done(problem) if problem else 'unchanged'}")
     if isinstance(answer, NoAnswerError):
         if _closes(installation):
             enforce.closed(host, installation.settings, installation.here)

@@ -6,16 +6,21 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.errors import DroplanError
-from droplan_boot.flow import refreshing
+from droplan_boot.flow import enforce, foretell, refreshing
 from droplan_boot.host import deadline, lock
 from droplan_boot.host.doors import Host
+from droplan_boot.settings import Settings
 
 LONGEST_S: Final = 55.0
 """Whatever delays a refresh meets, it is over before a minute is."""
 
 
-def run(host: Host) -> None:
+def run(host: Host, *, dry_run: bool = False) -> None:
     """Refresh, once; of two at once, one waits. The schedule also ends what an install began.
+
+    Args:
+        host: this machine.
+        dry_run: say what would change, and change nothing.
 
     Raises:
         DroplanError: the rules are as they were.
@@ -26,7 +31,10 @@ def run(host: Host) -> None:
 
         install.run(host)
         return
-    wanted = settings.load(host.environ, host.files)
+    wanted = _settings(host, dry_run=dry_run)
+    if dry_run:
+        _foretell(host, wanted)
+        return
     shown = host.files.restrict(paths.SETTINGS, 0o600)
     if shown:
         host.log.say(f"{paths.SETTINGS} had {shown}: only root may read it again; make a new token if others read it")
@@ -37,3 +45,31 @@ def run(host: Host) -> None:
     )
     with deadline.within(LONGEST_S, late), lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
         refreshing.now(host, wanted)
+
+
+def _settings(host: Host, *, dry_run: bool) -> Settings:
+    """Read the settings; the report tells of a mistake in them, so that whoever watches it sees why."""
+    try:
+        wanted = settings.load(host.environ, host.files)
+    except DroplanError as error:
+        if not dry_run and (host.scheduled or host.files.exists(paths.STATE)):
+            enforce.failed(host, error)
+        raise
+    if not host.scheduled:
+        for name, (stored, given) in settings.passing(host.environ, host.files).items():
+            said = (
+                f"{name}={given}" if given else f"the {name} of the environment" if name == "DO_KEY" else f"no {name}"
+            )
+            kept = "its own" if name == "DO_KEY" else stored or "none"
+            host.log.say(
+                f"{said} holds for this run only: {paths.SETTINGS} says {kept}, and the schedule goes by that"
+            )
+    return wanted
+
+
+def _foretell(host: Host, wanted: Settings) -> None:
+    answer = refreshing.ask(host, wanted)
+    for line in (*foretell.access(host, answer), *foretell.rules(host, wanted, answer.policy)):
+        host.log.say(line)
+    for line in refreshing.objections(host, wanted, answer):
+        host.log.say(f"Would be refused without --force: {line}")

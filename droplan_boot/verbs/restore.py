@@ -21,7 +21,9 @@ def run(host: Host) -> None:
         DroplanError: there is no snapshot, or its rules could not be written.
     """
     host.require_root()
-    wanted = settings.load(host.environ, host.files)
+    wanted, mistake = settings.tolerant(host.environ, host.files)
+    if mistake:
+        host.log.complain(f"Restoring all the same: {mistake}")
     with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
         found = snapshot.load(host.files)
         unknown = snapshot.unknown(host.files)

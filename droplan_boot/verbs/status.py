@@ -1,25 +1,33 @@
-"""Tell a person at 3 a.m. how things stand: one screen, plain words, the next step."""
+"""Tell a person at 3 a.m. how things stand: the verdict first, then why, one screen, the next step."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
-import textwrap
-from dataclasses import asdict, dataclass
-from typing import Final
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
 from droplan_boot import paths, settings
+from droplan_boot.access import change
 from droplan_boot.access.policy import Policy
-from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT
-from droplan_boot.firewall import choose, saved
+from droplan_boot.errors import DroplanError
+from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend, drift
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
+from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence, schedule
 from droplan_boot.state import report, snapshot
+from droplan_boot.state.problems import Problem, exit_code, problem, worst
+from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
+from droplan_boot.verbs import words
 
-_WIDTH: Final = 80
+SCHEMA: Final = 1
+_STALE_S: Final = 900.0
+_STALE_INTERVALS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -28,146 +36,254 @@ class Status:
 
     Args:
         interfaces: what is closed.
-        backend: how rules are written, and why that way.
-        peers: how many may come in, by chain.
+        peers: how many addresses of peers may come in, by chain.
+        allow: the entries of DROPLAN_ALLOW.
+        scope: DROPLAN_SCOPE.
+        tags: DO_TAG.
+        mode: ``enforce`` or ``observe``.
+        backend: how rules are written; "" when that cannot be told.
+        backend_why: why that way.
+        saved: the files that outlive a reboot; none where our unit restores the snapshot.
+        saved_by: what loads them, or our unit; "" for nothing.
         snapshot_age: seconds since the last good answer; None when there was none.
         next_run: when cron refreshes next, seconds since the epoch; None when it is not scheduled.
-        saved: how the rules outlive a reboot.
-        last: how the last refresh went, in words.
+        last: how the last refresh went; None when there was none.
         drift: how the kernel's rules differ from the last good answer's, a line each.
-        problems: what else is wrong, a line each.
+        blocked: how many strangers were noted in the last hour; None where no watcher runs.
+        problems: what is wrong.
     """
 
-    interfaces: tuple[str, ...]
-    backend: str
-    peers: dict[str, int]
-    snapshot_age: float | None
-    next_run: float | None
-    saved: str
-    last: str
-    drift: tuple[str, ...]
-    problems: tuple[str, ...]
+    interfaces: tuple[str, ...] = ()
+    peers: Mapping[str, int] = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
+    scope: str = "region"
+    tags: tuple[str, ...] = ()
+    mode: str = "enforce"
+    backend: str = ""
+    backend_why: str = ""
+    saved: tuple[str, ...] = ()
+    saved_by: str = ""
+    snapshot_age: float | None = None
+    next_run: float | None = None
+    last: Report | None = None
+    drift: tuple[str, ...] = ()
+    blocked: int | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """What ``status`` ends with."""
+        return exit_code(self.problems)
 
 
 def run(host: Host, *, as_json: bool = False) -> int:
     """Print the status.
 
     Returns:
-        The exit code: 3 when the rules are not what they should be.
+        The exit code: 3 when the rules are not what they should be, 5 when something else needs a person.
 
     Raises:
         DroplanError: it cannot be told.
     """
     host.require_root()
     status = look(host)
-    sys.stdout.write(json.dumps(asdict(status), indent=1) + "\n" if as_json else render(status, host.clock.time()))
-    return EXIT_DRIFT if status.drift else EXIT_DONE
+    if as_json:
+        sys.stdout.write(json.dumps(document(status), indent=1) + "\n")
+    else:
+        sys.stdout.write(render(status, host.clock.time(), host.environ))
+    return status.exit_code
 
 
 def look(host: Host) -> Status:
     """Find out how things stand; change nothing."""
     now = host.clock.time()
-    wanted = settings.load(host.environ, host.files)
+    wanted, mistake = settings.tolerant(host.environ, host.files)
     found = snapshot.load(host.files)
     last = report.load(host.files)
-    choice = choose.choose(wanted.backend, host)
     cron = (host.files.read(paths.CRON) or b"").decode(errors="replace")
+    next_run = schedule.next_run(cron, now)
+    choice, unwritable = _choice(host, wanted)
+    segments = found.policy.segments if found else ()
+    differences = _differences(choice.backend, found) if choice else ()
+    age = now - found.written if found and found.answered else None
+    saved = persistence.loader(host, choice.backend) if choice else None
     return Status(
-        interfaces=tuple(name for segment in found.policy.segments for name in segment.interfaces) if found else (),
-        backend=f"{choice.backend.name} ({choice.why})",
-        peers={segment.chain: len(segment.peers) for segment in found.policy.segments} if found else {},
-        snapshot_age=now - found.written if found and found.answered else None,
-        next_run=schedule.next_run(cron, now),
-        saved=_saved(host, choice.backend),
-        last=_last(last, now),
-        drift=(
-            *_differences(choice.backend, found, snapshot.unknown(host.files)),
-            *_astray(choice.backend, last, host),
-        ),
-        problems=tuple(_problems(host, last)),
-    )
-
-
-def _saved(host: Host, backend: Backend) -> str:
-    loader = persistence.loader(host, backend)
-    if loader is None:
-        return (
-            persistence.UNIT_NAME
-            if host.has_systemd()
-            else "nothing: no systemd and no loader of saved rules is here"
+        interfaces=tuple(name for segment in segments for name in segment.interfaces),
+        peers={segment.chain: len(segment.peers) for segment in segments},
+        allow=tuple(dict.fromkeys(str(entry) for segment in segments for entry in segment.allow)),
+        scope=wanted.scope,
+        tags=(wanted.tag,) if wanted.tag else (),
+        mode=last.mode if last else "enforce",
+        backend=choice.backend.name if choice else "",
+        backend_why=choice.why if choice else unwritable,
+        saved=tuple(str(path) for path in saved.files.values()) if saved else (),
+        saved_by=" and ".join(saved.loaders) if saved else persistence.UNIT_NAME if host.has_systemd() else "",
+        snapshot_age=age,
+        next_run=next_run,
+        last=last,
+        drift=differences,
+        problems=tuple(
+            _problems(host, found, last, differences, age, scheduled=next_run is not None, mistake=mistake)
         )
-    files = ", ".join(str(path) for path in loader.files.values())
-    if isinstance(backend, Iptables) and any(saved.only_ours(backend.last(one)) for one in backend.save):
-        return f"{files} (only our rules: a program here writes its own as it runs)"
-    return files
-
-
-def _differences(backend: Backend, found: Snapshot | None, unknown: str) -> tuple[str, ...]:
-    if found is None:
-        return (unknown or "there is no last answer to compare them with",)
-    closed = () if found.answered else ("closed to all but DROPLAN_ALLOW: no answer has named the peers yet",)
-    return (*drift(backend, found.policy), *closed)
-
-
-def _astray(backend: Backend, last: report.Report | None, host: Host) -> list[str]:
-    strays = choose.strays(backend, last.backend if last else None, host)
-    return [
-        f"rules of ours also stand in {stray.name}"
-        for stray in strays
-        if isinstance(stray, Iptables) and stray.plan(Policy(()))
-    ]
-
-
-def render(status: Status, now: float) -> str:
-    """Lay the status out for a person."""
-    age = "never" if status.snapshot_age is None else f"{_ago(status.snapshot_age)} ago"
-    rows = [
-        ("interface", ", ".join(status.interfaces) or "none yet"),
-        ("backend", status.backend),
-        ("peers", ", ".join(f"{count} in {chain}" for chain, count in status.peers.items()) or "none known"),
-        ("last answer", age),
-        ("last refresh", status.last),
-        (
-            "next refresh",
-            f"in {_ago(status.next_run - now)}" if status.next_run else "not scheduled: run `droplan install`",
-        ),
-        ("saved in", status.saved),
-        ("rules", "as they should be" if not status.drift else "DRIFT: run `droplan refresh`"),
-        *(("", line) for line in status.drift),
-        *(("problem", line) for line in status.problems),
-    ]
-    return "".join(
-        f"{'' if number else name:<13} {line}\n"
-        for name, text in rows
-        for number, line in enumerate(textwrap.wrap(_printable(text), _WIDTH - 14))
+        + tuple(_astray(choice.backend, last, host) if choice else ()),
     )
 
 
-def _printable(text: str) -> str:
-    """Take out what a terminal would obey: some of it was said by others, or read from files and rulesets."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+def _choice(host: Host, wanted: Settings) -> tuple[choose.Choice | None, str]:
+    try:
+        return choose.choose(wanted.backend, host), ""
+    except DroplanError as error:
+        return None, str(error)
 
 
-def _problems(host: Host, last: report.Report | None) -> list[str]:
-    found = []
-    if last and last.error:
-        found.append(last.error)
+def _differences(backend: Backend, found: Snapshot | None) -> tuple[str, ...]:
+    return drift(backend, found.policy) if found else ()
+
+
+def _astray(backend: Backend, last: Report | None, host: Host) -> Iterator[Problem]:
+    for stray in choose.strays(backend, last.backend if last else None, host):
+        if isinstance(stray, Iptables) and stray.plan(Policy(())):
+            yield problem("stray", backend=stray.name)
+
+
+def _problems(
+    host: Host,
+    found: Snapshot | None,
+    last: Report | None,
+    differences: tuple[str, ...],
+    age: float | None,
+    *,
+    scheduled: bool,
+    mistake: DroplanError | None,
+) -> Iterator[Problem]:
+    installed = host.files.exists(paths.PROGRAM) or host.files.exists(paths.SETTINGS)
+    unknown = snapshot.unknown(host.files)
+    if differences:
+        yield problem("drift", what=differences[0])
+    if unknown:
+        yield problem("unknown-snapshot", what=unknown.partition(": ")[0])
+    elif found is None and not installed:
+        yield problem("not-installed")
+    elif found is None or not found.answered:
+        yield problem("unanswered")
+    if last and last.mode == "observe":
+        yield problem("observing")
+    interval = (last.interval if last else None) or 5
+    if age is not None and age > max(_STALE_INTERVALS * interval * 60, _STALE_S):
+        yield problem("stale", age=words.ago(age))
+    if installed and not scheduled:
+        yield problem("unscheduled")
+    if mistake:
+        yield problem("settings-mistake", mistake=mistake)
+    if last and last.error and last.error != str(mistake):
+        yield problem("failed", error=last.error)
+    if not mistake and found and found.settings not in ("", settings.fingerprint(host.files)):
+        yield problem("settings-unapplied")
     failed = host.files.read(paths.BOOTSTRAP_FAILED)
     if failed:
-        found.append(f"the bootstrap failed: {failed.decode(errors='replace').strip()}")
+        yield problem("bootstrap-failed", error=failed.decode(errors="replace").strip())
     if host.files.exists(paths.UNFINISHED):
-        found.append("an install has not ended; the schedule goes on with it, or run `droplan install` now")
-    return found
+        yield problem("unfinished")
 
 
-def _last(last: report.Report | None, now: float) -> str:
+def verdict(status: Status) -> tuple[str, str]:
+    """Say in a word and a sentence how things stand."""
+    wrong = worst(status.problems)
+    if wrong:
+        return wrong.verdict, wrong.sentence
+    services = [entry for entry in status.allow if re.match("[a-z]", entry)]
+    allowed = [
+        f" and {count} allowed {what}{'' if count == 1 else 's'}"
+        for count, what in ((len(status.allow) - len(services), "network"), (len(services), "service"))
+        if count
+    ]
+    count = status.last.peers if status.last and status.last.peers is not None else sum(status.peers.values())
+    droplets = f"{count} Droplet{'' if count == 1 else 's'}"
+    verb = "is" if len(status.interfaces) == 1 else "are"
+    return (
+        "OK",
+        f"{', '.join(status.interfaces)} {verb} open to {droplets}{''.join(allowed)}, closed to everyone else",
+    )
+
+
+def document(status: Status) -> dict[str, Any]:
+    """Make the JSON document, docs/schemas/status.json: what is prose is only there to be shown."""
+    word, sentence = verdict(status)
+    return {
+        "schema": SCHEMA,
+        "verdict": word.lower().replace(" ", "-"),
+        "sentence": sentence,
+        "exit_code": status.exit_code,
+        **{name: value for name, value in asdict(status).items() if name != "problems"},
+        "problems": [asdict(one) for one in status.problems],
+    }
+
+
+def render(status: Status, now: float, environ: Mapping[str, str] | None = None) -> str:
+    """Lay the status out for a person."""
+    word, sentence = verdict(status)
+    head = words.wrap(f"{word}  {words.printable(sentence)}", " " * (len(word) + 2))
+    kind = "good" if word == "OK" else "bad" if word == "DRIFT" else "warn"
+    head[0] = head[0].replace(word, words.colour(word, kind, environ or {}), 1)
+    wrong = worst(status.problems)
+    rows = [
+        *([("next step", wrong.remedy)] if wrong else []),
+        *_who(status),
+        ("last answer", "never" if status.snapshot_age is None else f"{words.ago(status.snapshot_age)} ago"),
+        ("last refresh", _last(status.last, now)),
+        ("next refresh", f"in {words.ago(status.next_run - now)}" if status.next_run else "not scheduled"),
+        ("last change", _change(status.last.change if status.last else None, now)),
+        ("firewall", f"{status.backend} ({status.backend_why})" if status.backend else status.backend_why),
+        ("reboot", _reboot(status)),
+        *_budget(status.last),
+        *(
+            [("blocked", f"{status.blocked} in the last hour: `droplan blocked`")]
+            if status.blocked is not None
+            else []
+        ),
+        *(("drift", line) for line in status.drift),
+        *(("problem", f"{one.sentence} -> {one.remedy}") for one in status.problems if one is not wrong),
+    ]
+    lines = [""]
+    for name, text in rows:
+        lines += words.wrap(f"{name:<13} {words.printable(text)}", " " * 14)
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def _who(status: Status) -> Iterator[tuple[str, str]]:
+    counts = ", ".join(f"{count} in {chain}" for chain, count in status.peers.items()) or "none known"
+    wanted = Settings(scope=status.scope, tag=", ".join(status.tags) or None)
+    yield "peers", f"{counts}: {words.because(wanted)}" if status.peers else counts
+    yield "allowed", ", ".join(status.allow) or "nobody else"
+
+
+def _last(last: Report | None, now: float) -> str:
     if last is None:
         return "never"
-    return f"{last.result}, {_ago(now - last.time)} ago, took {last.duration:.1f} s"
+    return f"{last.result}, {words.ago(now - last.time)} ago, took {last.duration:.1f} s"
 
 
-def _ago(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+def _change(last: LastChange | None, now: float) -> str:
+    if last is None:
+        return "none since the first answer"
+    who = [f"added {change.listed(last.added)}"] if last.added else []
+    who += [f"removed {change.listed(last.removed)}"] if last.removed else []
+    more = f" and {last.more} more" if last.more else ""
+    return f"{words.ago(now - last.time)} ago: {'; '.join(who)}{more}"
+
+
+def _reboot(status: Status) -> str:
+    if not status.saved_by:
+        return "nothing survives: no systemd and no loader of saved rules is here"
+    if not status.saved:
+        return f"{status.saved_by} restores the last answer"
+    return f"{status.saved_by} loads {', '.join(status.saved)}"
+
+
+def _budget(last: Report | None) -> Iterator[tuple[str, str]]:
+    if last and last.api_limit is not None and last.api_remaining is not None:
+        used = last.api_limit - last.api_remaining
+        yield (
+            "API",
+            f"{last.api_remaining} of {last.api_limit} requests left; the token's users took {used} in an hour",
+        )

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from droplan_boot import paths
+from droplan_boot.access import change
+from droplan_boot.access.policy import Policy
 from droplan_boot.firewall import choose
 from droplan_boot.flow import refreshing
 from droplan_boot.host import firewalld, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import persistence
+from droplan_boot.setup import comforts, persistence
 from droplan_boot.state import snapshot
 
 _UNITS: Final = Path("/etc/systemd/system")
@@ -30,19 +32,25 @@ _FILES: Final = (
     paths.CRON,
     paths.REFRESH,
     paths.SETTINGS,
-    paths.LOG,
     *(_OURS / name for name in (*_DOWNLOADS, *_BOOTSTRAP)),
     paths.PROGRAM,
 )
 
 
-def run(host: Host) -> None:
+def run(host: Host, *, dry_run: bool = False) -> None:
     """Uninstall; run again, it finishes what an earlier run did not.
+
+    Args:
+        host: this machine.
+        dry_run: say who could come in then, and what would go, and change nothing.
 
     Raises:
         DroplanError: something is still there.
     """
     host.require_root()
+    if dry_run:
+        _foretell(host)
+        return
     with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
         _uninstall(host)
     host.files.remove(paths.LOCK)
@@ -63,11 +71,46 @@ def _uninstall(host: Host) -> None:
     for path in _FILES:
         if host.files.remove(path):
             host.log.say(f"Removed {path}")
+    if host.files.target(paths.LINK) == str(paths.PROGRAM):
+        host.files.remove(paths.LINK)
+        host.log.say(f"Removed {paths.LINK}")
+    for path in comforts.everything():
+        if host.files.remove(path):
+            host.log.say(f"Removed {path}")
     for tree in _TREES:  # last: we run from these
         if host.files.remove_tree(tree):
             host.log.say(f"Removed {tree}")
     for folder in (_OURS, paths.SETTINGS.parent):
         host.files.remove_directory(folder)
+    if host.files.exists(paths.LOG):
+        host.log.say(f"Kept {paths.LOG}: remove it when you no longer need it")
+
+
+def _foretell(host: Host) -> None:
+    """Say who could come in then, and what would go."""
+    say = host.log.say
+    found = snapshot.load(host.files)
+    for segment in found.policy.segments if found else ():
+        let_in = f"now {change.peers(len(segment.peers))}"
+        if segment.allow:
+            let_in += f" and DROPLAN_ALLOW ({', '.join(str(entry) for entry in segment.allow)})"
+        say(f"Would open {', '.join(segment.interfaces)} to everyone who reaches it; {let_in} may come in")
+    if found is None:
+        say("Would open nothing: no rules of ours are known")
+    say("Would cut no connection that exists now")
+    for backend in choose.everywhere(host):
+        if backend.plan(Policy(())):
+            say(f"Would remove our rules ({backend.name})")
+    units = (_UNITS / name for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME))
+    for path in (*units, *_FILES, *comforts.everything(), *_TREES):
+        if host.files.exists(path):
+            say(f"Would remove {path}")
+    if host.files.target(paths.LINK) == str(paths.PROGRAM):
+        say(f"Would remove {paths.LINK}")
+    if host.files.exists(paths.FIREWALLD):
+        say("Would put firewalld back as it was")
+    if host.files.exists(paths.LOG):
+        say(f"Would keep {paths.LOG}, and every package")
 
 
 def _remove_units(host: Host) -> None:

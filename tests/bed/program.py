@@ -77,8 +77,8 @@ class Program:
         return self.droplet.run([PROGRAM, *words], env=environment, check=False, timeout=100)
 
     def refresh(self, **environment: str) -> Done:
-        """Refresh; it must succeed."""
-        return succeeded(self.run("refresh", **environment))
+        """Refresh, whoever goes by it: what a person is refused has tests of its own. It must succeed."""
+        return succeeded(self.run("refresh", "--force", **environment))
 
     def status(self) -> dict[str, Any]:
         """Return what ``droplan status --json`` says."""
@@ -191,5 +191,5 @@ def writes(program: Program, **environment: str) -> int:
         before = commits(program.droplet)
         program.refresh(**environment)
         return commits(program.droplet) - before
-    calls = traced(program, "setsockopt", "refresh", **environment)
+    calls = traced(program, "setsockopt", "refresh", "--force", **environment)
     return sum("IPT_SO_SET_REPLACE" in call or "IP6T_SO_SET_REPLACE" in call for call in calls)

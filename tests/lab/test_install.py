@@ -72,13 +72,19 @@ def tree(program: Program) -> dict[str, str]:
     """
     listed = program.droplet.run(["find", *FOLDERS, "-printf", "%p\\t%M %U:%G %s %i %T@\\n"]).stdout
     found = dict(line.split("\t") for line in listed.splitlines())
-    return {path: what for path, what in found.items() if path not in (SNAPSHOT, STATUS, "/var/lib/droplan")}
+    return {
+        path: what for path, what in found.items() if path not in (SNAPSHOT, STATUS, METRICS, LOG, "/var/lib/droplan")
+    }
 
 
 def again(program: Program) -> list[str]:
     """Install again and return what was put in place."""
     done = succeeded(program.run("install"))
-    return [line.split(" ", 2)[2] for line in done.stdout.splitlines() if "put in place" in line or "Saved" in line]
+    return [line.split(" ", 2)[2] for line in done.stdout.splitlines() if CHANGED.search(line)]
+
+
+CHANGED = re.compile(r": (?:created|fixed|installed)\b|Saved")
+METRICS = "/var/lib/droplan/metrics.prom"
 
 
 class TestFirst:
@@ -89,8 +95,10 @@ class TestFirst:
             f"schedule {CRON}",
             "packages iptables-persistent",
         ):
-            assert re.search(rf"^\d{{4}}/\d\d/\d\d [\d:]+ {step}.*: put in place", installed.said, re.MULTILINE), step
-        assert "Added 3 peers to droplan-peers\n" in installed.said
+            assert re.search(
+                rf"^\d{{4}}/\d\d/\d\d [\d:]+ {step}.*: (created|installed)", installed.said, re.MULTILINE
+            ), step
+        assert "Added 3 peers to droplan-peers: peer-1 " in installed.said
 
     def test_the_packages_are_real(self, program: Program) -> None:
         status = program.droplet.run(
@@ -134,7 +142,7 @@ class TestFirst:
         command = ["env", "-i", "PATH=/usr/bin:/bin", "HOME=/root", "SHELL=/bin/sh", "/bin/sh", "-c", REFRESH]
         done = succeeded(program.droplet.run(command, check=False))
         assert done.stdout + done.stderr == "", "cron has nothing to mail"
-        assert "Added 2 peers to droplan-peers\n" in program.read(LOG)
+        assert "Added 2 peers to droplan-peers: " in program.read(LOG)
         assert program.report()["peers"] == 2
 
     def test_what_cron_runs_keeps_the_rules_and_logs_why_when_there_is_no_answer(self, program: Program) -> None:
@@ -161,9 +169,9 @@ class TestAgain:
         program.droplet.path(CRON).unlink()
         before = program.rules(), tree(program), commits(program.droplet), program.read(SNAPSHOT)
         done = succeeded(program.run("install", "--dry-run"))
-        assert f"schedule {CRON}: missing, would be put in place\n" in done.stdout
+        assert f"schedule {CRON}: would be created\n" in done.stdout
         assert (program.rules(), tree(program), commits(program.droplet), program.read(SNAPSHOT)) == before
-        assert again(program) == [f"schedule {CRON}: put in place (was missing)"]
+        assert again(program) == [f"schedule {CRON}: created"]
 
     def test_new_settings_are_kept(self, program: Program) -> None:
         succeeded(program.run("install", DO_TAG="web", DROPLAN_INTERVAL="15"))
@@ -193,7 +201,7 @@ class TestRepair:
         whole = program.droplet.path(path).read_bytes(), program.droplet.path(path).lstat().st_mode
         program.droplet.run(["sh", "-c", damage.format(path=path)])
         done = succeeded(program.download("install"))
-        assert f"(was {was})\n" in done.stdout
+        assert f"{path}: {'created' if was == 'missing' else f'fixed (was {was})'}\n" in done.stdout
         assert (program.droplet.path(path).read_bytes(), program.droplet.path(path).lstat().st_mode) == whole
         assert again(program) == []
         program.droplet.run(["rm", "-f", f"{path}.away"])
@@ -211,7 +219,7 @@ class TestRepair:
 
     def test_settings_that_others_could_read_are_closed(self, program: Program) -> None:
         program.droplet.path(SETTINGS).chmod(0o644)
-        assert again(program) == [f"settings {SETTINGS}: put in place (was mode 0644)"]
+        assert again(program) == [f"settings {SETTINGS}: fixed (was mode 0644)"]
         assert program.droplet.path(SETTINGS).stat().st_mode & 0o777 == 0o600
 
     def test_whole_folders_are_put_back(self, program: Program) -> None:
@@ -233,7 +241,7 @@ class TestRepair:
         fresh.install()
         fresh.droplet.run(["dpkg", "--purge", "iptables-persistent", "netfilter-persistent"])
         done = succeeded(fresh.run("install"))
-        assert "packages iptables-persistent, cron: put in place (was missing iptables-persistent)" in done.stdout
+        assert "packages iptables-persistent, cron: installed (iptables-persistent)" in done.stdout
         assert fresh.droplet.path("/usr/sbin/netfilter-persistent").exists()
         assert "droplan-peers" in fresh.read(SAVED[4])
 
@@ -294,5 +302,7 @@ def test_uninstall_leaves_the_droplet_as_it_was(fresh: Program) -> None:
     succeeded(fresh.run("uninstall"))
     assert fresh.filters() == before
     left = fresh.droplet.run(["find", "/etc", "/opt", "/var/lib", "/var/log", "/run", "-name", "*droplan*"]).stdout
-    assert left.replace("/etc/ssl/certs", "").split() == [], left
+    assert left.replace("/etc/ssl/certs", "").split() == [LOG], left
+    shared = fresh.droplet.run(["find", "/usr/local", "-xdev", "-name", "*droplan*", "-newer", DOWNLOADED]).stdout
+    assert shared == "", "the command, its manual page and its completions"
     assert probe(fresh.lab.stranger, fresh.droplet).everything

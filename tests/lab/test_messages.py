@@ -38,8 +38,8 @@ class Mistake:
 
 
 MISTAKES = {
-    "no token": Mistake(("no API token is set", "DO_KEY="), 2, settings=""),
-    "an empty token": Mistake(("no API token is set", "DO_KEY="), 2, settings="DO_KEY=\n"),
+    "no token": Mistake(("no API token is set", "DO_KEY"), 2, settings=""),
+    "an empty token": Mistake(("no API token is set", "DO_KEY"), 2, settings="DO_KEY=\n"),
     "a wrong token": Mistake(("refuses the token", "make a token"), 1, {"DO_KEY": "dop_v1_" + "f" * 64}),
     "a token with a blank in it": Mistake(("DO_KEY is no API token", "paste it again"), 2, {"DO_KEY": "dop v1"}),
     "a token that may not list Droplets": Mistake(

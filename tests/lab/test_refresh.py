@@ -224,7 +224,7 @@ class TestWriting:
         program.list_droplets(*scattered(1000))
         use_restore(program, script)
         try:
-            done = program.run("refresh")
+            done = program.run("refresh", "--force")
         finally:
             use_restore(program, "")
         assert done.returncode == 1
@@ -237,7 +237,7 @@ class TestWriting:
 
     def test_of_refreshes_at_once_one_waits_for_the_other(self, program: Program) -> None:
         program.list_droplets(*fleet(100))
-        running = [program.droplet.popen([PROGRAM, "refresh"]) for _ in range(4)]
+        running = [program.droplet.popen([PROGRAM, "refresh", "--force"]) for _ in range(4)]
         said = [each.communicate(timeout=60) for each in running]
         assert [each.returncode for each in running] == [0] * 4, said
         assert [out.count("Added") for out, _ in said].count(1) == 1
@@ -253,24 +253,24 @@ class TestLegacyBackend:
             yield program
 
     def test_small_changes_go_through_python_iptables_without_a_process(self, legacy: Program) -> None:
-        assert "python-iptables" in legacy.status()["backend"]
+        assert "python-iptables" in legacy.status()["backend_why"]
         legacy.list_droplets(*fleet(20))
-        started = "".join(traced(legacy, "execve", "refresh"))
+        started = "".join(traced(legacy, "execve", "refresh", "--force"))
         assert "restore" not in started
         assert "ldconfig" not in started
         assert "gcc" not in started
         legacy.list_droplets(*scattered(1000))
-        started = "".join(traced(legacy, "execve", "refresh"))
+        started = "".join(traced(legacy, "execve", "refresh", "--force"))
         assert "iptables-legacy-restore" in started, "bulk is cheaper that way"
 
     def test_without_python_iptables_the_restore_command_writes_everything(self, legacy: Program) -> None:
         # The C part cannot be loaded from a file system that is mounted noexec.
         legacy.droplet.run(["mount", "-t", "tmpfs", "-o", "noexec,mode=755", "tmpfs", "/var/lib/droplan/zipapp"])
-        backend = legacy.status()["backend"]
-        assert backend.startswith("iptables-legacy ")
+        backend = legacy.status()["backend_why"]
+        assert legacy.status()["backend"] == "iptables-legacy"
         assert "python-iptables does not work here" in backend
         legacy.list_droplets(legacy.lab.peer_droplets[0])
-        assert "iptables-legacy-restore" in "".join(traced(legacy, "execve", "refresh"))
+        assert "iptables-legacy-restore" in "".join(traced(legacy, "execve", "refresh", "--force"))
         assert is_protected(legacy)
         assert probe(legacy.lab.peers[0], legacy.droplet).tcp
         assert probe(legacy.lab.peers[1], legacy.droplet, patience=0.7).nothing
@@ -293,7 +293,7 @@ def test_a_refresh_says_how_it_went(program: Program) -> None:
     program.list_droplets(*fleet(4))
     done = program.refresh()
     assert done.stderr == ""
-    assert done.stdout.split(maxsplit=2)[2].startswith("Added 4 peers to droplan-peers\n")
+    assert done.stdout.split(maxsplit=2)[2].startswith("Added 4 peers to droplan-peers: ")
     report = program.report()
     assert {key: report[key] for key in ("result", "peers", "changed", "error")} == {
         "result": "ok",
@@ -311,7 +311,7 @@ def test_status_tells_a_person_and_a_program_how_things_stand(program: Program) 
         "eth1",
         f"iptables-{program.lab.iptables}",
         "3 in droplan-peers",
-        "as they should be",
+        "OK  eth1 is open to 3 Droplets, closed to everyone else\n",
         "next refresh",
     ):
         assert word in told
@@ -334,6 +334,6 @@ def test_status_tells_a_person_and_a_program_how_things_stand(program: Program) 
 def test_the_token_is_in_no_command_line_and_in_no_childs_environment(program: Program) -> None:
     program.list_droplets(*fleet(3))
     # Told by the environment, which is the likeliest to be handed on.
-    started = traced(program, "execve", "refresh", DO_KEY=program.lab.token)
+    started = traced(program, "execve", "refresh", "--force", DO_KEY=program.lab.token)
     assert len(started) > 2
     assert [call for call in started[1:] if program.lab.token in call] == []

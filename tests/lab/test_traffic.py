@@ -110,7 +110,7 @@ class TestPeersComeAndGo:
         assert closed(lab.stranger, lab.droplet)
         lab.do.add(ListedDroplet(77, "new", lab.stranger.address))
         done = program.refresh()
-        assert "Added 1 peer to droplan-peers\n" in done.stdout
+        assert "Added 1 peer to droplan-peers: " in done.stdout
         assert probe(lab.stranger, lab.droplet) == IPV4
         assert connects(lab.stranger, lab.droplet, PUBLISHED_PORT)
 

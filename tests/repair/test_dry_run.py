@@ -9,7 +9,10 @@ from tests.bed.installed import InstalledLab
 from tests.bed.picture import picture
 from tests.bed.program import CRON, SAVED, SETTINGS, Done, Program, commits, succeeded
 
-STEP = re.compile(r"^\S+ \S+ (.+): (.*(?:put in place.*|in place))$", re.MULTILINE)
+STEP = re.compile(
+    r"^\S+ \S+ (.+): ((?:would be (?:created|fixed|installed|tried).*|created|fixed.*|installed.*|unchanged))$",
+    re.MULTILINE,
+)
 
 
 def steps(done: Done) -> dict[str, str]:
@@ -31,7 +34,7 @@ def test_on_a_fresh_machine_nothing_is_touched_not_even_the_package_lists() -> N
             foretold = steps(succeeded(program.download("install", "--dry-run", DO_KEY=lab.token)))
             assert picture(lab, exact=True) == before
             assert commits(lab.droplet) == written
-            assert foretold[f"settings {SETTINGS}"] == "missing, would be put in place"
+            assert foretold[f"settings {SETTINGS}"] == "would be created"
         real = steps(succeeded(program.download("install", DO_KEY=lab.token)))
         assert list(foretold) == list(real)
 
@@ -43,8 +46,8 @@ def test_on_a_broken_machine_it_says_what_would_be_mended(installed: InstalledLa
     done = succeeded(installed.program.download("install", "--dry-run", DO_KEY=installed.lab.token))
     assert installed.state(exact=True) == before
     foretold = steps(done)
-    assert foretold[f"schedule {CRON}"] == "missing, would be put in place"
-    assert foretold["refresh script /opt/droplan/refresh.sh"] == "mode 0600, would be put in place"
+    assert foretold[f"schedule {CRON}"] == "would be created"
+    assert foretold["refresh script /opt/droplan/refresh.sh"] == "would be fixed (was mode 0600)"
     real = steps(installed.install())
     assert list(foretold) == list(real)
     assert installed.wrong() == {}
@@ -52,5 +55,5 @@ def test_on_a_broken_machine_it_says_what_would_be_mended(installed: InstalledLa
 
 def test_a_setting_is_shown_to_differ_and_not_kept(nft: InstalledLab) -> None:
     done = succeeded(nft.program.run("install", "--dry-run", DO_TAG="web"))
-    assert steps(done)[f"settings {SETTINGS}"] == "altered, would be put in place"
+    assert steps(done)[f"settings {SETTINGS}"] == "would be fixed (was altered)"
     assert nft.wrong() == {}

@@ -101,7 +101,7 @@ class TestWhenStage0Succeeds:
         assert done[0] == (0, "")
 
     def test_it_was_told_where_and_what_to_fetch(self, droplet: SandboxDroplet, done: list[tuple[int, str]]) -> None:
-        assert droplet.read("/arguments") == f"--url {URL} --sha256 {HASH}"
+        assert droplet.read("/arguments") == f"--url {URL} --sha256 {HASH} --unattended"
 
     def test_the_settings_are_roots_alone(
         self, droplet: SandboxDroplet, done: list[tuple[int, str]], token: str

@@ -11,9 +11,15 @@ import sys
 import pytest
 
 from droplan_boot import __version__, cli, errors, paths
+from droplan_boot.commands import COMMANDS
+from droplan_boot.host.doors import Host
 from droplan_boot.host.files import Files
 
-VERBS = ("refresh", "install", "status", "restore", "uninstall")
+VERBS = tuple(command.name for command in COMMANDS)
+NEED_ROOT = tuple(verb for verb in VERBS if verb not in ("check", "metrics"))
+ARGUMENTS = {"explain": ("10.132.0.7",)}
+SAFE = {"dry_run": False}
+INSTALL = {"dry_run": False, "token_file": None}
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +57,7 @@ def test_every_error_is_one_sentence_on_stderr_and_its_exit_code(
         raise kind("it went wrong: do this\nnext")
 
     monkeypatch.setattr(importlib.import_module(f"droplan_boot.verbs.{verb}"), "run", fails)
-    assert droplan(monkeypatch, verb) == kind.exit_code
+    assert droplan(monkeypatch, verb, *ARGUMENTS.get(verb, ())) == kind.exit_code
     out, err = capsys.readouterr()
     assert out == ""
     assert re.fullmatch(rf"\S+ \S+ {verb}: it went wrong: do this\\nnext(: the rules stay as they are)?\n", err)
@@ -65,30 +71,39 @@ def test_the_exit_codes_are_the_ones_that_are_documented() -> None:
     assert (errors.EXIT_DONE, errors.EXIT_DRIFT) == (0, 3)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", NEED_ROOT)
 def test_who_is_not_root_is_told_so(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert droplan(monkeypatch, verb) == 1
+    assert droplan(monkeypatch, verb, *ARGUMENTS.get(verb, ())) == 1
     assert capsys.readouterr().err.endswith(f" {verb}: droplan must run as root: put `sudo` in front\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "called"),
     [
-        ([], ("refresh", {})),
-        (["refresh"], ("refresh", {})),
-        (["install"], ("install", {"dry_run": False})),
-        (["install", "--dry-run"], ("install", {"dry_run": True})),
+        ([], ("refresh", SAFE)),
+        (["refresh"], ("refresh", SAFE)),
+        (["refresh", "--dry-run"], ("refresh", {"dry_run": True})),
+        (["install"], ("install", INSTALL)),
+        (["install", "--dry-run"], ("install", {**INSTALL, "dry_run": True})),
+        (["install", "--token-file", "-"], ("install", {**INSTALL, "token_file": "-"})),
+        (["install", "--force", "--scheduled", "--unattended"], ("install", INSTALL)),
+        (["peers", "--json"], ("peers", {"as_json": True})),
+        (["explain", "web-1"], ("explain", {"who": "web-1", "service": None, "as_json": False})),
+        (["explain", "7", "tcp/22"], ("explain", {"who": "7", "service": "tcp/22", "as_json": False})),
+        (["check", "--warning", "9"], ("check", {"warning": 9, "critical": None})),
+        (["metrics", "a"], ("metrics", {"file": "a"})),
+        (["token"], ("token", {"token_file": None})),
         (["status"], ("status", {"as_json": False})),
         (["status", "--json"], ("status", {"as_json": True})),
         (["restore"], ("restore", {})),
-        (["uninstall"], ("uninstall", {})),
+        (["uninstall"], ("uninstall", SAFE)),
     ],
 )
 def test_a_verb_does_what_it_says_and_none_means_refresh(
-    arguments: list[str], called: tuple[str, dict[str, bool]], monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], called: tuple[str, dict[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
     for verb in VERBS:
@@ -127,7 +142,7 @@ def test_a_command_line_that_means_nothing_is_refused(
 def test_the_version_is_told_without_loading_anything(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "_parse", lambda arguments: pytest.fail("it need not be parsed"))
+    monkeypatch.setattr(cli, "parser", lambda arguments: pytest.fail("it need not be parsed"))
     assert droplan(monkeypatch, "--version") == 0
     assert capsys.readouterr().out == f"droplan {__version__}\n"
 
@@ -143,6 +158,47 @@ def test_help_names_every_verb_and_not_what_only_cron_passes(
     assert "--scheduled" not in shown
 
 
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("asked", [("help",), ("--help",)], ids=str)
+def test_help_about_a_verb_has_an_example_and_the_exit_codes(
+    verb: str, asked: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (*asked, verb) if asked == ("help",) else (verb, *asked)
+    with pytest.raises(SystemExit) as caught:
+        droplan(monkeypatch, *words)
+    shown = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert re.search(rf"^example:\n  .*\b{verb}\b", shown, re.MULTILINE)
+    assert re.search(r"^exit codes:\n  0  \S", shown, re.MULTILINE)
+    assert "SUPPRESS" not in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_a_parser_for_one_verb_understands_it_as_the_whole_one_does() -> None:
+    for command in COMMANDS:
+        words = [command.name, *ARGUMENTS.get(command.name, ())]
+        assert cli.parser(command.name).parse_args(words) == cli.parser().parse_args(words)
+
+
+def test_what_a_person_does_to_the_machine_is_in_the_log_too(
+    files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    said: list[str] = []
+    for verb in VERBS:
+
+        def runs(host: Host, **kwargs: object) -> None:
+            host.log.say(f"said {len(said)}")
+
+        monkeypatch.setattr(importlib.import_module(f"droplan_boot.verbs.{verb}"), "run", runs)
+        droplan(monkeypatch, verb, *ARGUMENTS.get(verb, ()))
+        said.append(verb)
+    log = (files.read(paths.LOG) or b"").decode()
+    kept = {verb for number, verb in enumerate(said) if f" said {number} [" in log}
+    assert kept == {"refresh", "install", "token", "restore", "uninstall"}
+    assert capsys.readouterr().out.count(" said ") == len(VERBS), "they see it as well"
+
+
 def test_what_cron_runs_goes_to_the_log_so_that_cron_mails_nothing(
     files: Files, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,7 +209,7 @@ def test_what_cron_runs_goes_to_the_log_so_that_cron_mails_nothing(
 
 
 def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(host: object) -> None:
+    def interrupted(host: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("droplan_boot.verbs.refresh.run", interrupted)
@@ -162,7 +218,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 @pytest.mark.usefixtures("root")
-@pytest.mark.parametrize("verb", VERBS[:4])
+@pytest.mark.parametrize("verb", ["refresh", "install"])
 def test_an_unknown_setting_is_a_mistake_of_usage(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ from tests.bed.memory.netfilter import Packet
 from tests.golden.scenarios import segment
 
 V4 = Path("/etc/iptables/rules.v4")
+WRITTEN_BY_EVERY_RUN = {f"var/lib/droplan/{name}" for name in ("snapshot.json", "status.json", "metrics.prom")}
 
 
 @pytest.fixture
@@ -71,9 +72,10 @@ class TestFirst:
 
     def test_each_step_says_what_it_did(self, droplet: MemoryDroplet) -> None:
         install.run(droplet.host())
-        steps = [line for line in droplet.lines.said if "put in place (was " in line]
-        assert [line.split(" ")[0] for line in steps][:4] == ["settings", "program", "refresh", "schedule"]
-        assert "Added 2 peers to droplan-peers" in droplet.lines.said
+        steps = [line for line in droplet.lines.said if line.endswith(": created")]
+        assert [line.split(" ")[0] for line in steps][:5] == ["settings", "program", "command", "refresh", "schedule"]
+        added = "Added 2 peers to droplan-peers: droplet-1 10.132.0.2, droplet-2 10.132.0.3"
+        assert added in droplet.lines.said
 
     def test_the_token_is_in_the_settings_file_and_nowhere_else(self, droplet: MemoryDroplet) -> None:
         install.run(droplet.host())
@@ -107,9 +109,9 @@ class TestAgain:
         assert installed.tables == tables
         after = installed.everything()
         told = {name for name in after if after[name] != before[name]}
-        assert told <= {"var/lib/droplan/snapshot.json", "var/lib/droplan/status.json", "run/droplan.lock"}
+        assert told <= {*WRITTEN_BY_EVERY_RUN, "run/droplan.lock"}
         assert installed.changed() == []
-        assert all(line.endswith((": in place", ", unchanged")) for line in installed.lines.said)
+        assert all(line.endswith((": unchanged", ", unchanged")) for line in installed.lines.said)
 
     @pytest.mark.parametrize("path", [paths.PROGRAM, paths.REFRESH, paths.CRON, paths.SETTINGS, V4])
     @pytest.mark.parametrize(
@@ -131,12 +133,9 @@ class TestAgain:
         after = installed.everything()
         told = {name for name in after if after[name][1:] != right.get(name, (0,))[1:]}
         # A file of saved rules without one of ours might be the user's, so it is kept.
-        assert told <= {
-            "var/lib/droplan/snapshot.json",
-            "var/lib/droplan/status.json",
-            "etc/iptables/rules.v4.before-droplan",
-        }
-        assert any(str(path) in line and f"was {problem}" in line for line in installed.lines.said)
+        assert told <= {*WRITTEN_BY_EVERY_RUN, "etc/iptables/rules.v4.before-droplan"}
+        told_of = ("created", "was missing") if problem == "missing" else (f"was {problem}",)
+        assert any(str(path) in line and any(word in line for word in told_of) for line in installed.lines.said)
 
     def test_a_service_that_was_disabled_and_a_package_that_was_removed_are_put_back(
         self, installed: MemoryDroplet
@@ -160,16 +159,17 @@ def test_a_dry_run_touches_nothing(droplet: MemoryDroplet) -> None:
     assert droplet.everything() == before
     assert droplet.tables == tables
     assert droplet.changed() == []
-    assert any(line.endswith("missing, would be put in place") for line in droplet.lines.said)
-    assert "rules: IPv4: droplan-peers is missing, would be written" in droplet.lines.said
+    assert any(line.endswith(": would be created") for line in droplet.lines.said)
 
 
 def test_a_dry_run_after_an_install_finds_all_in_place(installed: MemoryDroplet) -> None:
     install.run(installed.host(), dry_run=True)
     assert installed.lines.said
     # Whether the kernel has a match is known only when a rule with it is written.
-    assert [line for line in installed.lines.said if not line.endswith(": in place")] == [
-        "kernel matches: unknown until tried, would be put in place"
+    assert [line for line in installed.lines.said if not line.endswith(": unchanged")] == [
+        "Would keep 2 peers in droplan-peers; nobody comes, nobody goes",
+        "Would cut no connection that exists now",
+        "kernel matches: would be tried",
     ]
 
 
@@ -205,7 +205,8 @@ class TestNoAnswer:
             install.run(droplet.host(DROPLAN_FAIL_CLOSED="true", DROPLAN_ALLOW="tcp/22"))
         shown = status.look(droplet.host())
         assert shown.snapshot_age is None
-        assert shown.drift == ("closed to all but DROPLAN_ALLOW: no answer has named the peers yet",)
+        assert [one.code for one in shown.problems] == ["unanswered", "failed", "unfinished"]
+        assert shown.exit_code == 5
         for rules in droplet.tables[4].chains.values():
             rules.clear()  # as a boot does
         restore.run(droplet.host())
@@ -285,10 +286,16 @@ class TestRefresh:
     @pytest.mark.parametrize(
         ("peers", "lines"),
         [
-            (["10.132.0.2", "10.132.0.3"], ["2 peers in droplan-peers, unchanged"]),
-            (["10.132.0.2", "10.132.0.3", "10.132.0.4"], ["Added 1 peer to droplan-peers"]),
-            ([], ["Removed 2 peers from droplan-peers"]),
-            (["10.132.0.2", "10.132.0.9"], ["Added 1 peer to droplan-peers", "Removed 1 peer from droplan-peers"]),
+            (["10.132.0.2", "10.132.0.3"], []),
+            (["10.132.0.2", "10.132.0.3", "10.132.0.4"], ["Added 1 peer to droplan-peers: droplet-3 10.132.0.4"]),
+            ([], ["Removed 2 peers from droplan-peers: droplet-1 10.132.0.2, droplet-2 10.132.0.3"]),
+            (
+                ["10.132.0.2", "10.132.0.9"],
+                [
+                    "Added 1 peer to droplan-peers: droplet-2 10.132.0.9",
+                    "Removed 1 peer from droplan-peers: droplet-2 10.132.0.3",
+                ],
+            ),
         ],
     )
     def test_it_says_what_changed(self, peers: list[str], lines: list[str], installed: MemoryDroplet) -> None:
@@ -341,7 +348,8 @@ class TestStatus:
     def test_after_an_install_all_is_well(self, installed: MemoryDroplet, capsys: pytest.CaptureFixture[str]) -> None:
         assert status.run(installed.host()) == 0
         shown = capsys.readouterr().out
-        for words in ("eth1", "iptables-nft (", "2 in droplan-peers", "as they should be", "rules.v4", "ok, "):
+        assert shown.startswith("OK  eth1 is open to 2 Droplets, closed to everyone else\n")
+        for words in ("iptables-nft (", "2 in droplan-peers", "rules.v4", "ok, "):
             assert words in shown
         assert "not scheduled" not in shown
 
@@ -350,7 +358,9 @@ class TestStatus:
     ) -> None:
         installed.tables[4].chains["INPUT"].clear()
         assert status.run(installed.host()) == 3
-        assert "DRIFT: run `droplan refresh`" in capsys.readouterr().out
+        shown = capsys.readouterr().out
+        assert shown.startswith("DRIFT  the rules are not what the last answer asks: ")
+        assert "next step     run `droplan refresh`\n" in shown
 
     def test_it_changes_nothing(self, installed: MemoryDroplet) -> None:
         before = installed.everything()

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot.access import lockout
+from droplan_boot.access.change import Change
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy
-from droplan_boot.errors import RefusedError
 from droplan_boot.host.sessions import Session, ssh_sessions
 from droplan_boot.sources.own import Interface, Metadata
 from tests.golden.scenarios import segment
@@ -72,13 +72,70 @@ def session(remote: str, local: str = PRIVATE, port: int = 22) -> Session:
 def test_a_session_that_the_rules_would_cut_is_named_with_what_keeps_it(
     what: str, policy: Policy, found: list[Session], allow: str | None
 ) -> None:
+    objections = list(lockout.sessions(policy, HERE, found))
     if allow is None:
-        lockout.check(policy, HERE, found)
+        assert objections == []
         return
-    with pytest.raises(RefusedError) as caught:
-        lockout.check(policy, HERE, found)
-    assert f"put DROPLAN_ALLOW={allow} before the command" in str(caught.value)
-    assert caught.value.exit_code == 4
+    assert len(objections) == 1
+    assert f"put DROPLAN_ALLOW={allow} before the command" in objections[0]
+
+
+ANCHOR, ADDED = "10.17.0.5", "10.200.0.1"
+HOMES = {ipaddress.ip_address(ANCHOR): "eth0", ipaddress.ip_address(ADDED): "eth1"}
+
+
+@pytest.mark.parametrize(
+    ("local", "public", "objects"),
+    [(ANCHOR, True, True), (ANCHOR, False, False), (ADDED, False, True), ("172.17.0.1", True, False)],
+    ids=["reserved IP, public closed", "reserved IP, public open", "an address that was added", "a bridge of ours"],
+)
+def test_a_session_by_an_address_that_the_metadata_do_not_name_counts_by_its_interface(
+    local: str, public: bool, objects: bool
+) -> None:
+    policy = Policy((segment(), segment(public=True, on=("eth0",))) if public else (segment(),))
+    found = [session("198.51.100.9" if local == ANCHOR else "10.132.0.9", local)]
+    assert bool(list(lockout.sessions(policy, HERE, found, HOMES))) is objects
+
+
+def change(removed: int, kept: int) -> Change:
+    return Change("droplan-peers", (), tuple(f"web-{n} 10.132.1.{n}" for n in range(removed)), kept)
+
+
+@pytest.mark.parametrize(
+    ("removed", "kept", "words"),
+    [
+        (0, 0, None),
+        (0, 5, None),
+        (1, 1, None),
+        (1, 0, "remove all peers from droplan-peers (web-0 10.132.1.0)"),
+        (3, 2, "remove 3 of 5 peers"),
+        (9, 0, "(web-0 10.132.1.0, web-1 10.132.1.1, web-2 10.132.1.2 and 6 more)"),
+    ],
+)
+def test_losing_all_peers_or_more_than_half_is_objected_to(removed: int, kept: int, words: str | None) -> None:
+    objections = list(lockout.losses([change(removed, kept)]))
+    assert len(objections) == (words is not None)
+    assert all((words or "") in one and "--force" in one for one in objections)
+
+
+@pytest.mark.parametrize(
+    ("policy", "former", "tag", "words"),
+    [
+        (Policy((segment(), segment(public=True))), None, None, "PUBLIC=true with nothing in DROPLAN_ALLOW"),
+        (Policy((segment(), segment(public=True, allow="tcp/22"))), None, None, None),
+        (Policy((segment(), segment(public=True))), Policy((segment(), segment(public=True))), None, None),
+        (Policy((segment(),)), None, "wbe", "no other Droplet carries DO_TAG=wbe"),
+        (Policy((segment(),)), Policy((segment("10.132.0.2"),)), "wbe", "no other Droplet carries DO_TAG=wbe"),
+        (Policy((segment(),)), Policy((segment(),)), "wbe", None),
+        (Policy((segment(),)), None, None, None),
+        (Policy((segment("10.132.0.2"),)), None, "web", None),
+    ],
+)
+def test_closing_to_everybody_by_what_looks_like_a_mistake_is_objected_to_once(
+    policy: Policy, former: Policy | None, tag: str | None, words: str | None
+) -> None:
+    objections = list(lockout.nobody(policy, former, tag))
+    assert [words is not None and words in one for one in objections] == [True] * (words is not None)
 
 
 def endpoint(address: str, port: int) -> str:
@@ -116,6 +173,14 @@ def proc(tmp_path: Path) -> Path:
 
 
 class TestSessions:
+    @pytest.mark.parametrize("server", ["tmux: server", "screen", "SCREEN"])
+    def test_below_tmux_or_screen_it_is_the_one_of_whoever_is_attached(self, server: str, proc: Path) -> None:
+        # droplan (40) runs below a server (50) that is a child of init; its client (60) was started over SSH.
+        for pid, parent, name in ((40, 50, "python3"), (50, 1, server), (60, 20, server.replace("server", "client"))):
+            (proc / str(pid)).mkdir(exist_ok=True)
+            (proc / str(pid) / "stat").write_text(f"{pid} ({name}) S {parent} 1 1 0 -1")
+        assert ssh_sessions({}, proc, 40) == (session("10.132.0.9"),)
+
     def test_it_is_found_through_sudo_by_the_sockets_of_sshd_above_us(self, proc: Path) -> None:
         assert ssh_sessions({}, proc, 40) == (session("10.132.0.9"),)
 

@@ -6,7 +6,9 @@ import errno
 import io
 import os
 import re
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -74,7 +76,9 @@ class TestLogFile:
         LogFile(files).say("done")
         LogFile(files).complain("wrong")
         lines = (files.read(paths.LOG) or b"").decode().splitlines()
-        assert [line[20:] for line in lines] == ["done", "wrong"]
+        stamp = r" \[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}\]"
+        assert [re.sub(stamp + "$", "", line[20:]) for line in lines] == ["done", "wrong"]
+        assert all(re.search(stamp, line) for line in lines), "the time with its zone, for who is far away"
         assert capsys.readouterr() == ("", "")
         assert files.real(paths.LOG).stat().st_mode & 0o777 == 0o640
 
@@ -84,6 +88,19 @@ class TestLogFile:
         files.real(paths.LOG).symlink_to("/etc/passwd")
         LogFile(files).say("done")
         assert "done (/var/log/droplan.log is a link" in capsys.readouterr().err
+
+    def test_where_systemd_runs_the_journal_gets_the_same(self, files: Files) -> None:
+        place = files.real(Path("/run/systemd/journal/socket"))
+        place.parent.mkdir(parents=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+            here = Path.cwd()
+            os.chdir(place.parent)  # the whole path may be too long for an address
+            try:
+                journal.bind("socket")
+                log._tell_journal(Path("socket"), "it went\nwrong", 3)
+            finally:
+                os.chdir(here)
+            assert journal.recv(4096) == b"MESSAGE=it went\\nwrong\nPRIORITY=3\nSYSLOG_IDENTIFIER=droplan\n"
 
     def test_it_is_kept_short(self, files: Files) -> None:
         for number in range(40):

@@ -1,0 +1,238 @@
+"""Say whether somebody gets in, and every step of why. Pure: what is known goes in, words and a verdict come out."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import Final, Optional
+
+from droplan_boot.access import reasons, verdict
+from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.networks import Address
+from droplan_boot.sources.listing import Droplet, Listing
+
+REASONS: Final = {
+    "peer": "it is a peer",
+    "allowed": "an entry of DROPLAN_ALLOW lets it in",
+    "own": "it is this Droplet itself",
+    "open": "that network is not closed",
+    "not-installed": "no rules of ours are there",
+    "observing": "nobody is shut out while droplan only observes",
+    "new": "it is a peer, but the last answer does not know it yet",
+    "no-address": "it has no private address",
+    "lacks-tag": "it lacks the tag",
+    "other-region": "it is in another region",
+    "other-vpc": "it is in a VPC that is neither ours nor peered with it",
+    "other-service": "only other services are open to it",
+    "unknown": "nobody has named the peers yet",
+    "stranger": "it is no Droplet of the account",
+}
+"""Every reason, as ``--json`` names it: a contract."""
+
+# RFC 1918, 3927, 4193, 4291, 6598. Not ipaddress' is_private, which counts networks for documentation among others.
+_PRIVATE: Final = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
+        *("fe80::/10", "fc00::/7"),
+    )
+)
+
+Service = Optional[tuple[str, int]]
+"""Protocol and port; None for everything at once."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whom the question is about.
+
+    Args:
+        who: as it was asked.
+        address: the address that would send; None for a Droplet without one.
+        droplet: the Droplet that has it, if any is known.
+        service: what it would reach.
+    """
+
+    who: str
+    address: Address | None
+    droplet: Droplet | None
+    service: Service = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the answer is taken from.
+
+    Args:
+        policy: what is enforced; None where nothing is.
+        answered: whether an answer named the peers.
+        own_addresses: this Droplet's.
+        scope: DROPLAN_SCOPE.
+        tag: DO_TAG.
+        listing: the account's Droplets now, where the last answer did not know whom; None where nobody was asked.
+        own_id: this Droplet's number; None where that is not known.
+        observing: whether strangers pass all the same.
+    """
+
+    policy: Policy | None
+    answered: bool = True
+    own_addresses: frozenset[Address] = frozenset()
+    scope: str = "region"
+    tag: str | None = None
+    listing: Listing | None = None
+    own_id: int | None = None
+    observing: bool = False
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The answer.
+
+    Args:
+        accept: whether it gets in.
+        reason: one of :data:`REASONS`.
+        rule: the rule that decides, in words.
+        steps: every step of why, a line each.
+        remedy: the setting that would change it; "" where there is none.
+    """
+
+    accept: bool
+    reason: str
+    rule: str
+    steps: tuple[str, ...] = field(default=())
+    remedy: str = ""
+
+
+def explain(asked: Asked, known: Known) -> Explanation:
+    """Judge and explain."""
+    if known.policy is None:
+        return Explanation(True, "not-installed", "no rule", (), "`droplan install` closes the private interface")
+    if asked.address is not None and asked.address in known.own_addresses:
+        return Explanation(True, "own", "no rule: what this Droplet sends itself goes over lo")
+    if asked.address is None:
+        return _without_address(asked, known)
+    segment = segment_of(known.policy, asked.address)
+    if segment is None:
+        return Explanation(
+            True,
+            "open",
+            "no rule",
+            (f"{asked.address} is a public address, and the public interface is open", *_whose(asked)),
+            "PUBLIC=true closes it",
+        )
+    found = _judged(asked, known, segment, asked.address)
+    if found.accept or not known.observing:
+        return found
+    step = f"enforced, it would be shut out: {REASONS[found.reason]}"
+    return Explanation(True, "observing", found.rule, (*found.steps, step), "DROPLAN_MODE=enforce shuts it out")
+
+
+def segment_of(policy: Policy, address: Address) -> Segment | None:
+    """Find the network that an address comes in from; None for the public one while it is open."""
+    private = any(address.version == network.version and address in network for network in _PRIVATE)
+    return next((one for one in policy.segments if one.public != private), None)
+
+
+def _judged(asked: Asked, known: Known, segment: Segment, address: Address) -> Explanation:
+    # Nothing that can be allowed has this name or port, so only what lets in everything lets it in.
+    protocol, port = asked.service or ("everything", 0)
+    found = verdict.judge(segment, address, protocol, port)
+    by = ", ".join(segment.interfaces)
+    if found.accept and found.entry is not None:
+        where = f"{segment.chain}: accept {found.entry}"
+        steps = (*_whose(asked), f"the entry {found.entry} of DROPLAN_ALLOW covers it, on {by}")
+        return Explanation(True, "allowed", where, steps, f"take {found.entry} out of DROPLAN_ALLOW to shut it out")
+    if found.accept:
+        steps = (*_whose(asked), f"{address} is among the peers of the last answer, who may come in by {by}")
+        return Explanation(True, "peer", f"{segment.chain}: accept {address}", steps, _out(known))
+    reason, steps, remedy = _why_not(asked, known, segment, address)
+    return Explanation(False, reason, f"drop on {by} what {segment.chain} does not accept", steps, remedy)
+
+
+def _why_not(asked: Asked, known: Known, segment: Segment, address: Address) -> tuple[str, tuple[str, ...], str]:
+    steps = [*_whose(asked), f"{address} is not among the peers of the last answer"]
+    others = [str(entry) for entry in segment.allow if _other_service(entry.source, address)]
+    if not known.answered:
+        steps = ["no answer has named the peers yet, so nobody is one"]
+        return "unknown", tuple(steps), "the next refresh that has an answer names them"
+    if others:
+        steps.append(f"DROPLAN_ALLOW lets it reach only {', '.join(others)}")
+        return "other-service", tuple(steps), _entry(asked, address)
+    droplet = asked.droplet
+    own = _own(known)
+    if droplet is None or own is None or known.listing is None:
+        steps.append(
+            "no Droplet of the account has that address now"
+            if known.listing is not None
+            else "whether a Droplet of the account has it is not known"
+        )
+        steps.append("no entry of DROPLAN_ALLOW covers it")
+        return "stranger", tuple(steps), _entry(asked, address)
+    lack = reasons.lacking(droplet, own, known.listing.peerings, scope=known.scope, tag=known.tag)
+    told, remedy = _lack(lack, droplet, own, known, _entry(asked, address))
+    return lack or "new", (*steps, told, "no entry of DROPLAN_ALLOW covers it"), remedy
+
+
+def _without_address(asked: Asked, known: Known) -> Explanation:
+    own = _own(known)
+    lack = "no-address"
+    remedy = "the refresh after it has one decides"
+    steps = [*_whose(asked), "it has no private address, so it cannot reach this Droplet's"]
+    if asked.droplet is not None and own is not None and known.listing is not None:
+        other = reasons.lacking(asked.droplet, own, known.listing.peerings, scope=known.scope, tag=known.tag)
+        if other not in (None, "no-address"):
+            told, remedy = _lack(other, asked.droplet, own, known, "")
+            steps.append(told)
+    return Explanation(False, lack, "no rule", tuple(steps), remedy)
+
+
+def _lack(lack: str | None, droplet: Droplet, own: Droplet, known: Known, entry: str) -> tuple[str, str]:
+    """Say what a Droplet lacks, and what would change that."""
+    if lack == "lacks-tag":
+        tags = ", ".join(droplet.tags or ()) or "none"
+        return (
+            f"DO_TAG={known.tag} asks for that tag, and its tags are: {tags}",
+            f"give it the tag {known.tag} at DigitalOcean, or {entry}" if entry else f"give it the tag {known.tag}",
+        )
+    if lack == "other-region":
+        return (
+            f"DROPLAN_SCOPE=region asks for {own.region}, and it is in {droplet.region}",
+            "DROPLAN_SCOPE=account lets in Droplets of every region, DROPLAN_SCOPE=vpc those of peered VPCs",
+        )
+    if lack == "other-vpc":
+        return (
+            f"DROPLAN_SCOPE=vpc asks for VPC {own.vpc} or one peered with it, and it is in {droplet.vpc}",
+            "peer the two VPCs, or DROPLAN_SCOPE=account lets in Droplets of every VPC",
+        )
+    return "it is a peer by now: the last answer is older than that", "the next refresh lets it in: `droplan refresh`"
+
+
+def _whose(asked: Asked) -> tuple[str, ...]:
+    droplet = asked.droplet
+    if droplet is None:
+        return ()
+    address = f"{asked.address} is" if asked.address else f"{asked.who} is"
+    return (f"{address} Droplet {droplet.name or '(without a name)'} (number {droplet.id}, region {droplet.region})",)
+
+
+def _own(known: Known) -> Droplet | None:
+    if known.listing is None:
+        return None
+    return next((one for one in known.listing.droplets if one.id == known.own_id), None)
+
+
+def _other_service(source: object, address: Address) -> bool:
+    return source is None or (getattr(source, "version", 0) == address.version and address in source)  # type: ignore[operator]
+
+
+def _entry(asked: Asked, address: Address) -> str:
+    service = "" if asked.service is None else "/".join(map(str, asked.service)) + "@"
+    return f"DROPLAN_ALLOW={service}{address} lets it in"
+
+
+def _out(known: Known) -> str:
+    return (
+        f"take the tag {known.tag} from it to shut it out"
+        if known.tag
+        else "DO_TAG lets in only Droplets with a tag of your choice"
+    )

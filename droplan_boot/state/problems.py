@@ -1,0 +1,158 @@
+"""All that can be wrong while droplan runs, in one table: what `status` says of each, what to do, and its exit code.
+
+A new problem is a new row here, and a call of :func:`problem` with its code where it is found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from droplan_boot.errors import EXIT_ATTENTION, EXIT_DONE, EXIT_DRIFT
+
+
+class Kind(NamedTuple):
+    """A kind of problem.
+
+    Args:
+        code: what ``--json`` calls it: a contract.
+        verdict: the word that begins status when this is the worst problem; "" where all is well all the same.
+        sentence: what is wrong, with ``{names}`` of what is known only then.
+        remedy: what to do about it.
+        exit_code: of ``status``.
+    """
+
+    code: str
+    verdict: str
+    sentence: str
+    remedy: str
+    exit_code: int
+
+
+KINDS: Final = (  # the worst first: the first that is found gives the verdict
+    Kind(
+        "drift", "DRIFT", "the rules are not what the last answer asks: {what}", "run `droplan refresh`", EXIT_DRIFT
+    ),
+    Kind(
+        "not-installed",
+        "NOT INSTALLED",
+        "droplan is not installed here, and closes nothing",
+        "run `sudo python3 droplan.pyz install`",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "unknown-snapshot",
+        "BLIND",
+        "{what}",
+        "install that droplan again, or run `droplan refresh`",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "unanswered",
+        "BLIND",
+        "no answer has named the peers yet: closed to all but DROPLAN_ALLOW",
+        "run `droplan refresh`, and see what it says",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "observing",
+        "OBSERVING",
+        "DROPLAN_MODE=observe: nobody is shut out",
+        "set DROPLAN_MODE=enforce in /etc/droplan/droplan.env, then run `droplan refresh`",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "stale",
+        "STALE",
+        "the last good answer is {age} old: Droplets that were made or destroyed since are not known",
+        "see the last refresh; run `droplan refresh`",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "unscheduled",
+        "UNSCHEDULED",
+        "/etc/cron.d/droplan is missing or altered, so nothing refreshes",
+        "run `droplan install`",
+        EXIT_ATTENTION,
+    ),
+    Kind("failed", "", "the last refresh failed: {error}", "if the next one fails too, do what it says", EXIT_DONE),
+    Kind(
+        "settings-mistake",
+        "",
+        "{mistake}",
+        "mend /etc/droplan/droplan.env; until then the rules stay as they are",
+        EXIT_DONE,
+    ),
+    Kind(
+        "settings-unapplied",
+        "",
+        "/etc/droplan/droplan.env was changed after the last refresh, which does not know of it",
+        "run `droplan refresh` (`droplan install` for DROPLAN_INTERVAL)",
+        EXIT_DONE,
+    ),
+    Kind(
+        "bootstrap-failed",
+        "",
+        "the bootstrap failed: {error}",
+        "the timer droplan-bootstrap tries again, or run `droplan install`",
+        EXIT_DONE,
+    ),
+    Kind(
+        "unfinished",
+        "",
+        "an install has not ended",
+        "the schedule goes on with it, or run `droplan install` now",
+        EXIT_DONE,
+    ),
+    Kind("stray", "DRIFT", "rules of ours also stand in {backend}", "run `droplan refresh`", EXIT_DRIFT),
+)
+
+_BY_CODE: Final = {kind.code: kind for kind in KINDS}
+_RANK: Final = {kind.code: rank for rank, kind in enumerate(KINDS)}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong.
+
+    Args:
+        code: of its kind.
+        sentence: what is wrong.
+        remedy: what to do about it.
+    """
+
+    code: str
+    sentence: str
+    remedy: str
+
+    @property
+    def verdict(self) -> str:
+        """The word that begins status when it is the worst; "" where all is well all the same."""
+        return _BY_CODE[self.code].verdict
+
+    @property
+    def exit_code(self) -> int:
+        """What ``status`` ends with when it is the worst."""
+        return _BY_CODE[self.code].exit_code
+
+
+def problem(code: str, **words: object) -> Problem:
+    """Make a problem of a kind.
+
+    Args:
+        code: of its kind.
+        words: what its sentence names.
+    """
+    kind = _BY_CODE[code]
+    return Problem(code, kind.sentence.format(**words), kind.remedy)
+
+
+def worst(found: tuple[Problem, ...]) -> Problem | None:
+    """Find the one that gives the verdict; None where all is well."""
+    return min((one for one in found if one.verdict), key=lambda one: _RANK[one.code], default=None)
+
+
+def exit_code(found: tuple[Problem, ...]) -> int:
+    """Decide the exit code: drift goes before all else."""
+    codes = {one.exit_code for one in found}
+    return EXIT_DRIFT if EXIT_DRIFT in codes else max(codes, default=EXIT_DONE)

@@ -1,0 +1,62 @@
+"""How verbs speak to a person: ages, tables, lines of 80 columns, colour on a terminal that wants it."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from droplan_boot.settings import Settings
+
+WIDTH: Final = 80
+_COLOURS: Final = {"good": "32", "bad": "31", "warn": "33", "bold": "1"}
+
+
+def ago(seconds: float) -> str:
+    """Tell an age in the unit that people would use."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def printable(text: str) -> str:
+    """Take out what a terminal would obey: some of it was said by others, or read from files and rulesets."""
+    return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
+
+
+def wrap(text: str, indent: str = "") -> list[str]:
+    """Break a line at 80 columns; what follows the first line is indented."""
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent)
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align columns; the last one is as wide as it likes."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def because(wanted: Settings) -> str:
+    """Say by which settings Droplets are peers."""
+    scope = {
+        "region": "they are in this region",
+        "vpc": "they are in this VPC or one peered with it",
+        "account": "they are in this account",
+    }[wanted.scope]
+    return f"{scope} (DROPLAN_SCOPE={wanted.scope})" + (
+        f" and have the tag {wanted.tag} (DO_TAG)" if wanted.tag else ""
+    )
+
+
+def colour(text: str, kind: str, environ: Mapping[str, str]) -> str:
+    """Colour a word where stdout is a terminal and nobody objects, https://no-color.org/.
+
+    Args:
+        text: the word.
+        kind: ``good``, ``bad``, ``warn`` or ``bold``.
+        environ: the environment.
+    """
+    if environ.get("NO_COLOR") or environ.get("TERM") == "dumb" or not sys.stdout.isatty():
+        return text
+    return f"\x1b[{_COLOURS[kind]}m{text}\x1b[0m"

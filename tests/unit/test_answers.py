@@ -1,0 +1,379 @@
+"""What a person asks: who gets in, why, what would change, is all well. Asked of a Droplet in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from droplan_boot import paths
+from droplan_boot.access.explanation import REASONS
+from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
+from droplan_boot.host.files import Files
+from droplan_boot.state import report
+from droplan_boot.verbs import explain, install, peers, refresh, restore, status, token, uninstall
+from tests.bed.memory.doors import Answer
+from tests.bed.memory.droplet import ADDRESS, TOKEN, MemoryDroplet, made
+
+NEW = "dop_v1_" + "1" * 64
+Shown = Callable[[], str]
+
+
+@pytest.fixture
+def droplet(files: Files) -> MemoryDroplet:
+    """Return a Droplet with droplan in place, and nothing said yet."""
+    found = made(files)
+    found.knows("ip", f"2: eth1    inet {ADDRESS}/16 brd 10.132.255.255 scope global eth1\n")
+    install.run(found.host())
+    found.lines.said.clear()
+    found.ran.clear()
+    found.scripts.clear()
+    return found
+
+
+@pytest.fixture
+def shown(capsys: pytest.CaptureFixture[str]) -> Shown:
+    return lambda: capsys.readouterr().out
+
+
+class TestPeers:
+    def test_each_has_its_name_number_address_region_and_tags(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        peers.run(droplet.host())
+        assert shown().splitlines() == [
+            "2 Droplets may come in by eth1 (as of 0 s ago): they are in this region",
+            "(DROPLAN_SCOPE=region)",
+            "",
+            "NAME       ID  PRIVATE     REGION  TAGS",
+            "droplet-1  8   10.132.0.2  nyc3    web",
+            "droplet-2  9   10.132.0.3  nyc3    web",
+        ]
+
+    def test_programs_get_why_each_is_in(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        peers.run(droplet.host(DO_TAG="web"), as_json=True)
+        found = json.loads(shown())
+        assert found["schema"] == 1
+        assert [one["name"] for one in found["peers"]] == ["droplet-1", "droplet-2"]
+        assert found["peers"][0]["why"] == ["region", "tag"]
+        assert found["networks"][0]["addresses"] == ["10.132.0.2", "10.132.0.3"]
+
+    def test_where_nobody_knows_them_it_says_what_to_do(self, files: Files) -> None:
+        with pytest.raises(DroplanError, match="run `sudo droplan refresh`"):
+            peers.run(made(files).host())
+
+
+class TestExplain:
+    def ask(self, droplet: MemoryDroplet, shown: Shown, *words: str, **environ: str) -> dict[str, Any]:
+        who, service = (*words, None)[:2]
+        host = droplet.host(**environ)  # type: ignore[arg-type]
+        explain.run(host, who=str(who), service=service, as_json=True)
+        found: dict[str, Any] = json.loads(shown())
+        assert found["reason"] in REASONS
+        return found
+
+    @pytest.mark.parametrize("who", ["10.132.0.2", "droplet-1", "DROPLET-1", "8"])
+    def test_a_peer_is_let_in_whatever_it_is_called_and_nobody_is_asked(
+        self, who: str, droplet: MemoryDroplet, shown: Shown
+    ) -> None:
+        droplet.refusal = OSError("Connection refused")
+        found = self.ask(droplet, shown, who)
+        assert (found["verdict"], found["reason"], found["address"]) == ("accept", "peer", "10.132.0.2")
+        assert found["droplet"]["name"] == "droplet-1"
+
+    def test_a_stranger_is_dropped_and_told_what_lets_it_in(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        explain.run(droplet.host(), who="10.132.0.66", service="tcp/5432")
+        text = shown()
+        assert text.startswith("DROP  10.132.0.66 to tcp/5432: it is no Droplet of the account\n")
+        assert "to change it  DROPLAN_ALLOW=tcp/5432@10.132.0.66 lets it in\n" in text
+        assert max(map(len, text.splitlines())) <= 80
+
+    def test_a_droplet_without_the_tag_is_told_which_it_has(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        droplet.peers = (*droplet.peers, "10.132.0.4")
+        found = self.ask(droplet, shown, "droplet-3", DO_TAG="db")
+        assert (found["verdict"], found["reason"]) == ("drop", "lacks-tag")
+        assert any("its tags are: web" in step for step in found["steps"])
+        assert "give it the tag db" in found["remedy"]
+
+    def test_a_droplet_that_was_made_since_is_said_to_come_in_with_the_next_refresh(
+        self, droplet: MemoryDroplet, shown: Shown
+    ) -> None:
+        droplet.peers = (*droplet.peers, "10.132.0.4")
+        found = self.ask(droplet, shown, "10.132.0.4")
+        assert (found["verdict"], found["reason"]) == ("drop", "new")
+        assert "`droplan refresh`" in found["remedy"]
+
+    def test_what_is_allowed_is_told_with_its_entry_and_other_services_are_not(
+        self, droplet: MemoryDroplet, shown: Shown
+    ) -> None:
+        refresh.run(droplet.host(DROPLAN_ALLOW="tcp/22@10.132.0.64/26"))
+        found = self.ask(droplet, shown, "10.132.0.66", "tcp/22")
+        assert (found["verdict"], found["reason"]) == ("accept", "allowed")
+        assert "tcp/22@10.132.0.64/26" in found["rule"]
+        for words in (("10.132.0.66", "tcp/23"), ("10.132.0.66",)):
+            found = self.ask(droplet, shown, *words)
+            assert (found["verdict"], found["reason"]) == ("drop", "other-service")
+
+    def test_where_digitalocean_cannot_be_asked_the_verdict_stands_all_the_same(
+        self, droplet: MemoryDroplet, shown: Shown
+    ) -> None:
+        droplet.refusal = OSError("Connection refused")
+        found = self.ask(droplet, shown, "10.132.0.66")
+        assert found["verdict"] == "drop"
+        assert "DigitalOcean could not be asked about it" in found["steps"][-1]
+
+    def test_this_droplet_itself_and_an_open_network_are_told(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        assert self.ask(droplet, shown, ADDRESS)["reason"] == "own"
+        assert self.ask(droplet, shown, "203.0.113.9")["reason"] == "open"
+
+    def test_where_nothing_is_installed_everybody_gets_in(self, files: Files, shown: Shown) -> None:
+        assert self.ask(made(files), shown, "10.132.0.66")["reason"] == "not-installed"
+
+    def test_a_rule_before_ours_that_refuses_a_peer_is_named(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        droplet.tables[4].chains["INPUT"].insert(0, "-s 10.132.0.2/32 -j DROP")
+        assert self.ask(droplet, shown, "10.132.0.2")["others"] == [
+            "a rule of INPUT (iptables-nft) stands before ours and refuses it: -A INPUT -s 10.132.0.2/32 -j DROP"
+        ]
+        assert self.ask(droplet, shown, "10.132.0.3")["others"] == []
+
+    def test_firewalls_of_others_that_have_the_last_word_are_named(
+        self, droplet: MemoryDroplet, shown: Shown
+    ) -> None:
+        chain = {"family": "inet", "table": "firewalld", "name": "filter_INPUT", "hook": "input", "policy": "accept"}
+        rule = {"family": "inet", "table": "firewalld", "chain": "filter_INPUT", "expr": [{"reject": None}]}
+        droplet.knows("nft", json.dumps({"nftables": [{"chain": chain}, {"rule": rule}]}))
+        assert "firewalld's table" in self.ask(droplet, shown, "10.132.0.2")["others"][0]
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (("nobody",), "no Droplet of the account is called nobody"),
+            (("10.132.0.0/24",), "is a network: name one address of it"),
+            (("10.132.0.2", "ssh"), "ssh is no service: write such as tcp/5432"),
+            (("10.132.0.2", "tcp/99999"), "tcp/99999 is no service"),
+        ],
+    )
+    def test_a_question_that_means_nothing_is_a_mistake_of_usage(
+        self, words: tuple[str, ...], said: str, droplet: MemoryDroplet
+    ) -> None:
+        with pytest.raises(UsageError, match=said):
+            explain.run(droplet.host(), who=words[0], service=(*words, None)[1])
+
+
+class TestDryRun:
+    def test_a_refresh_says_who_comes_and_who_goes_and_writes_nothing(self, droplet: MemoryDroplet) -> None:
+        droplet.peers = ("10.132.0.2", "10.132.0.9", "10.132.0.10")
+        before, tables = droplet.everything(), deepcopy(droplet.tables)
+        refresh.run(droplet.host(), dry_run=True)
+        assert droplet.lines.said[:3] == [
+            "Would add 2 peers to droplan-peers: droplet-2 10.132.0.9, droplet-3 10.132.0.10",
+            "Would remove 1 peer from droplan-peers: droplet-2 10.132.0.3",
+            "Would cut no connection that exists now",
+        ]
+        assert "Would write rules (iptables-nft): IPv4: droplan-peers is altered" in droplet.lines.said
+        assert (droplet.everything(), droplet.tables) == (before, tables)
+
+    def test_an_install_names_the_connections_that_it_would_cut(self, files: Files) -> None:
+        droplet = made(files)
+        line = (
+            "ipv4     2 tcp      6 431999 ESTABLISHED src={0} dst={1} sport=4{2} dport=5432 src={1} dst={0} [ASSURED]"
+        )
+        flows = [("10.132.0.66", ADDRESS, 1), ("10.132.0.66", ADDRESS, 2), ("10.132.0.2", ADDRESS, 3)]
+        flows += [(ADDRESS, "10.132.0.66", 4), ("10.132.0.67", "172.17.0.2", 5)]
+        text = "".join(line.format(*flow) + "\n" for flow in flows)
+        files.write(Path("/proc/net/nf_conntrack"), text.encode(), 0o440)
+        install.run(droplet.host(), dry_run=True)
+        assert droplet.lines.said[:3] == [
+            "Would close eth1 to everyone but 2 peers",
+            "Would add 2 peers to droplan-peers: droplet-1 10.132.0.2, droplet-2 10.132.0.3",
+            "Would cut 2 connections from 10.132.0.66 to tcp/5432",
+        ]
+
+    def test_an_uninstall_says_what_would_go_and_what_would_stay(self, droplet: MemoryDroplet) -> None:
+        droplet.files.append(paths.LOG, b"x\n", 0o640, keep=99)
+        before, tables = droplet.everything(), deepcopy(droplet.tables)
+        uninstall.run(droplet.host(), dry_run=True)
+        said = droplet.lines.said
+        assert said[0] == "Would open eth1 to everyone who reaches it; now 2 peers may come in"
+        for line in (
+            "Would remove our rules (iptables-nft)",
+            f"Would remove {paths.CRON}",
+            f"Would remove {paths.LINK}",
+        ):
+            assert line in said
+        assert said[-1] == f"Would keep {paths.LOG}, and every package"
+        assert (droplet.everything(), droplet.tables) == (before, tables)
+
+    def test_what_would_be_refused_is_said(self, droplet: MemoryDroplet) -> None:
+        droplet.peers = ()
+        refresh.run(droplet.host(scheduled=False), dry_run=True)
+        assert any(line.startswith("Would be refused without --force: ") for line in droplet.lines.said)
+
+
+class TestRefused:
+    @pytest.mark.parametrize("left", [(), ("10.132.0.2",)])
+    def test_a_person_who_would_remove_most_peers_is_asked_to_insist(
+        self, left: tuple[str, ...], droplet: MemoryDroplet
+    ) -> None:
+        droplet.peers = ("10.132.0.2", "10.132.0.3", "10.132.0.4")
+        refresh.run(droplet.host())
+        droplet.peers = left
+        tables = deepcopy(droplet.tables)
+        with pytest.raises(RefusedError, match="from droplan-peers"):
+            refresh.run(droplet.host(scheduled=False))
+        assert droplet.tables == tables
+        refresh.run(replace(droplet.host(scheduled=False), force=True))
+        assert droplet.tables != tables
+
+    @pytest.mark.parametrize("verb", [install, refresh])
+    def test_a_tag_that_no_other_droplet_carries_is_refused(self, verb: Any, files: Files) -> None:
+        droplet = made(files)
+        with pytest.raises(RefusedError, match="no other Droplet carries DO_TAG=wbe"):
+            verb.run(droplet.host(scheduled=False, DO_TAG="wbe"))
+        assert droplet.changed() == []
+
+    def test_user_data_is_not_held_up_by_it_but_by_a_live_session(self, files: Files) -> None:
+        droplet = made(files)
+        session = f"10.132.0.66 40000 {ADDRESS} 22"
+        with pytest.raises(RefusedError, match="would cut your SSH session"):
+            install.run(replace(droplet.host(scheduled=False, DO_TAG="wbe", SSH_CONNECTION=session), unattended=True))
+        install.run(replace(droplet.host(scheduled=False, DO_TAG="wbe"), unattended=True))
+
+    def test_the_schedule_is_not_held_up(self, droplet: MemoryDroplet) -> None:
+        droplet.peers = ()
+        refresh.run(droplet.host())
+
+
+def typed(*answers: str) -> Callable[[str], str | None]:
+    left = list(answers)
+    return lambda question: left.pop(0)
+
+
+class TestToken:
+    def test_an_install_at_a_terminal_asks_for_it(self, files: Files) -> None:
+        droplet = made(files)
+        install.run(replace(droplet.host(scheduled=False, token=""), prompt=typed(TOKEN)))
+        assert f"DO_KEY={TOKEN}\n".encode() in (files.read(paths.SETTINGS) or b"")
+
+    @pytest.mark.parametrize("text", [TOKEN, f"{TOKEN}\n", f"DO_KEY={TOKEN}\n", f"DIGITALOCEAN_TOKEN='{TOKEN}'"])
+    def test_it_is_read_from_stdin_and_from_a_file(self, text: str, files: Files) -> None:
+        droplet = made(files)
+        install.run(replace(droplet.host(token=""), stdin=io.StringIO(text)), token_file="-")
+        assert f"DO_KEY={TOKEN}\n".encode() in (files.read(paths.SETTINGS) or b"")
+        files.write(Path("/root/token"), text.encode(), 0o600)
+        install.run(droplet.host(token=""), token_file="/root/token")
+
+    def test_the_new_one_is_tried_and_all_else_in_the_file_stays(self, droplet: MemoryDroplet) -> None:
+        text = f"# mine\nexport DIGITALOCEAN_TOKEN={TOKEN}\nDROPLAN_INTERVAL=7\n"
+        droplet.files.write(paths.SETTINGS, text.encode(), 0o600)
+        token.run(replace(droplet.host(token=""), stdin=io.StringIO(NEW)), token_file="-")
+        assert (droplet.files.read(paths.SETTINGS) or b"").decode() == (f"# mine\nDO_KEY={NEW}\nDROPLAN_INTERVAL=7\n")
+        assert not any(NEW in line for line in droplet.lines.said)
+
+    def test_one_that_does_not_work_is_not_stored(self, droplet: MemoryDroplet) -> None:
+        droplet.refusal = Answer(None, 401)
+        before = droplet.files.read(paths.SETTINGS)
+        with pytest.raises(TokenError):
+            token.run(replace(droplet.host(token=""), prompt=typed(NEW), scheduled=False))
+        assert droplet.files.read(paths.SETTINGS) == before
+
+    def test_where_nobody_can_be_asked_it_says_how_to_pass_it(self, droplet: MemoryDroplet) -> None:
+        with pytest.raises(UsageError, match="--token-file"):
+            token.run(replace(droplet.host(token=""), prompt=lambda question: None, scheduled=False))
+
+    @pytest.mark.parametrize(("text", "said"), [("", "holds no API token"), ("two words", "holds no API token")])
+    def test_a_file_without_one_is_a_mistake(self, text: str, said: str, droplet: MemoryDroplet) -> None:
+        with pytest.raises(UsageError, match=said):
+            token.run(replace(droplet.host(token=""), stdin=io.StringIO(text)), token_file="-")
+
+
+class TestSettings:
+    def test_what_the_environment_sets_for_this_run_only_is_pointed_out(self, droplet: MemoryDroplet) -> None:
+        refresh.run(droplet.host(scheduled=False, DROPLAN_ALLOW="10.9.0.0/24", DROPLAN_SCOPE=""))
+        said = [line for line in droplet.lines.said if "this run only" in line]
+        assert said == [
+            (
+                f"DROPLAN_ALLOW=10.9.0.0/24 holds for this run only: {paths.SETTINGS} says none, and the schedule "
+                "goes by that"
+            )
+        ]
+        droplet.lines.said.clear()
+        refresh.run(droplet.host(scheduled=False, token=NEW))
+        assert any("the DO_KEY of the environment holds for this run only" in line for line in droplet.lines.said)
+        assert not any(NEW in line for line in droplet.lines.said)
+
+    def test_status_tells_of_an_edit_that_no_refresh_has_applied(self, droplet: MemoryDroplet) -> None:
+        data = droplet.files.read(paths.SETTINGS) or b""
+        droplet.files.write(paths.SETTINGS, data + b"DROPLAN_ALLOW=tcp/22\n", 0o600)
+        assert "settings-unapplied" in [one.code for one in status.look(droplet.host()).problems]
+        refresh.run(droplet.host())
+        assert "settings-unapplied" not in [one.code for one in status.look(droplet.host()).problems]
+
+    def test_a_mistake_fails_the_scheduled_run_in_report_and_log_keeps_the_rules_and_heals(
+        self, droplet: MemoryDroplet
+    ) -> None:
+        data, tables = droplet.files.read(paths.SETTINGS) or b"", deepcopy(droplet.tables)
+        droplet.files.write(paths.SETTINGS, data + b"DROPLAN_SCOP=vpc\n", 0o600)
+        with pytest.raises(UsageError):
+            refresh.run(droplet.host(token=""))
+        found = report.load(droplet.files)
+        assert found
+        assert found.result == "failed"
+        assert "did you mean DROPLAN_SCOPE?" in (found.error or "")
+        assert found.succeeded
+        assert droplet.tables == tables
+        shown = status.look(droplet.host(token=""))
+        assert [one.code for one in shown.problems] == ["settings-mistake"]
+        assert shown.exit_code == 0
+        restore.run(droplet.host(token=""))
+        droplet.files.write(paths.SETTINGS, data, 0o600)
+        refresh.run(droplet.host(token=""))
+        healed = report.load(droplet.files)
+        assert healed
+        assert (healed.result, healed.error) == ("ok", None)
+
+
+def test_the_last_change_is_kept_through_runs_that_change_nothing_and_runs_that_fail(droplet: MemoryDroplet) -> None:
+    droplet.peers = ("10.132.0.2", "10.132.0.9")
+    refresh.run(droplet.host())
+    refresh.run(droplet.host())
+    droplet.refusal = OSError("Connection refused")
+    with pytest.raises(NoAnswerError):
+        refresh.run(droplet.host())
+    found = report.load(droplet.files)
+    assert found
+    assert found.change
+    assert (found.change.added, found.change.removed) == (("droplet-2 10.132.0.9",), ("droplet-2 10.132.0.3",))
+
+
+def test_nothing_changed_is_told_once_a_day(droplet: MemoryDroplet) -> None:
+    refresh.run(droplet.host())
+    assert [line for line in droplet.lines.said if "unchanged" in line] == []
+    last = report.load(droplet.files)
+    assert last
+    report.store(droplet.files, replace(last, time=last.time - 86400))
+    refresh.run(droplet.host())
+    assert [line for line in droplet.lines.said if "unchanged" in line] == ["2 peers in droplan-peers, unchanged"]
+
+
+def test_uninstall_keeps_the_log_and_takes_link_and_pages_along(droplet: MemoryDroplet) -> None:
+    assert droplet.files.target(paths.LINK) == str(paths.PROGRAM)
+    droplet.files.append(paths.LOG, b"x\n", 0o640, keep=99)
+    uninstall.run(droplet.host())
+    assert not droplet.files.exists(paths.LINK)
+    assert droplet.files.read(paths.LOG) == b"x\n"
+    assert droplet.lines.said[-1].startswith(f"Kept {paths.LOG}")
+
+
+def test_a_command_of_that_name_that_is_somebody_elses_is_left_alone(files: Files) -> None:
+    droplet = made(files)
+    files.write(paths.LINK, b"#!/bin/sh\n", 0o755)
+    install.run(droplet.host())
+    assert files.read(paths.LINK) == b"#!/bin/sh\n"
+    assert any("is there and not ours" in line for line in droplet.lines.said)
+    uninstall.run(droplet.host())
+    assert files.read(paths.LINK) == b"#!/bin/sh\n"
