@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Callable, Final, Protocol
 
 from droplan_boot.access.policy import Policy
@@ -43,11 +43,6 @@ class Iptables:
     runner: Runner
     save: dict[int, str]
     writer: Writer
-    _read: dict[int, str] = field(default_factory=dict, repr=False, compare=False)
-
-    def last(self, version: int) -> str:
-        """Return what :meth:`dump` read last; after :meth:`apply` that is what is in force."""
-        return self._read[version] if version in self._read else self.dump(version)
 
     def apply(self, policy: Policy) -> bool:
         """See :meth:`Backend.apply`."""
@@ -86,7 +81,6 @@ class Iptables:
                 f"{command} cannot read the table filter, because a program put rules of `nft` into it: "
                 "move those to a table of their own (`nft list table ip filter` shows them)"
             )
-        self._read[version] = text
         return text
 
     def probe(self) -> None:

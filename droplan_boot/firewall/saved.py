@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import re
-from typing import Final
 
 from droplan_boot.access.policy import Policy
 from droplan_boot.firewall import edits, ruleset
 
-# Programs that write rules as they run. Loaded at boot from a file, those rules would be stale and, with some
-# programs, doubled. fail2ban, Docker, Podman, Kubernetes and its network plugins, libvirt, ufw.
-_DYNAMIC: Final = re.compile(
-    r"^:(?:f2b-|DOCKER|KUBE-|CNI-|cali-|FLANNEL|CILIUM|WEAVE|NETAVARK|LIBVIRT_|ufw-)", re.MULTILINE
-)
 
+def text(policy: Policy, version: int, old: str) -> str:
+    """Write what is to be loaded at boot: what stands there already, and our rules, first.
 
-def only_ours(dump: str) -> bool:
-    """Whether a program that writes rules as it runs lives here, so that only our own rules may be saved."""
-    return bool(_DYNAMIC.search(dump))
-
-
-def text(dump: str, policy: Policy, version: int, old: str) -> str:
-    """Write what is to be loaded at boot.
+    It is never a dump of all rules in force. Those that fail2ban, Docker, Tailscale or a person wrote as they went
+    would be stale when they are loaded again, and with some programs doubled. droplan 1.0.0 dumped them where it knew
+    of no such program. A file that holds its dump loses only the rules that are ours: whose the others are, nobody
+    can tell by now.
 
     Args:
-        dump: all rules that are in force, as iptables-save prints them.
         policy: what is enforced.
         version: 4 or 6.
         old: the file as it is; "" for none.
     """
-    if only_ours(dump):
-        return splice(old, ruleset.build(policy, version))
-    return _bare(dump)
+    return splice(old, ruleset.build(policy, version))
+
+
+def holds(text: str, policy: Policy, version: int) -> bool:
+    """Whether what is loaded from ``text`` at boot is our rules as ``policy`` asks, before everybody else's."""
+    wanted = ruleset.build(policy, version)
+    bare = re.sub(r"^\[\d+:\d+\] (?=-A )", "", text, flags=re.MULTILINE)
+    return not edits.needed(edits.parse(bare), wanted)
 
 
 def splice(text: str, wanted: ruleset.Ruleset) -> str:

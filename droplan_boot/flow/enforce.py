@@ -153,7 +153,6 @@ def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:
             duration=duration,
             peers=None,
             changed=False,
-            backend=None,
             error=str(error),
             repaired=False,
         ),

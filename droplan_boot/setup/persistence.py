@@ -90,7 +90,7 @@ def loader(host: Host, backend: Backend, packages: Collection[str] = ()) -> Save
 
 
 def save(host: Host, backend: Backend, policy: Policy) -> Iterator[str]:
-    """Save the rules that are in force, where a loader reads them; write only what differs.
+    """Save our rules where a loader reads them, beside what is saved there already; write only what differs.
 
     Yields:
         A line for each file that was written.
@@ -104,7 +104,7 @@ def save(host: Host, backend: Backend, policy: Policy) -> Iterator[str]:
     for version in backend.save:
         path = saved.files[version]
         old = host.files.read(path)
-        text = saved_rules.text(backend.last(version), policy, version, (old or b"").decode(errors="surrogateescape"))
+        text = saved_rules.text(policy, version, (old or b"").decode(errors="surrogateescape"))
         data = text.encode(errors="surrogateescape")
         backup = path.with_name(path.name + _BACKUP)
         if old and b"droplan-" not in old and not host.files.exists(backup):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bed import Lab, probe
-from tests.bed.installed import InstalledLab
 from tests.bed.program import PROTECTED_FORWARD, PROTECTED_INPUT, SAVED, Program, succeeded
 
 # As these programs write them, in the filter table.
@@ -114,19 +113,6 @@ class TestSavedFile:
         host.program.list_droplets(gone, *rest)
         host.program.refresh()
         assert host.saved() == saved
-
-    def test_status_says_that_only_ours_are_saved(self, host: Host) -> None:
-        assert host.program.status()["saved_only_ours"] is True
-        assert "only our rules" in " ".join(host.program.run("status").stdout.split())
-
-    @pytest.mark.parametrize("tool", ["iptables", "ip6tables"])
-    @pytest.mark.parametrize(
-        "chain", ["DOCKER-ISOLATION-STAGE-1", "f2b-nginx", "KUBE-SERVICES", "cali-INPUT", "mine"]
-    )
-    def test_such_programs_are_told_by_their_chains(self, nft: InstalledLab, chain: str, tool: str) -> None:
-        nft.program.edit(f"-N {chain}", tool=tool)
-        assert nft.program.status()["saved_only_ours"] == (chain != "mine")
-        nft.program.edit(f"-X {chain}", tool=tool)
 
 
 class TestRulesInForce:

@@ -129,35 +129,22 @@ class TestLoader:
 
 
 class TestSave:
-    def test_all_that_is_in_force_is_saved_without_counters_and_only_once(self, kept: tuple[Host, Kernel]) -> None:
+    def test_ours_are_saved_and_only_once_and_nothing_of_what_others_have_in_force(
+        self, kept: tuple[Host, Kernel]
+    ) -> None:
         host, machine = kept
-        quiet(machine)
         backend = machine.backend()
         backend.apply(TWO)
+        assert any("f2b-sshd" in table.chains for table in machine.tables.values())
         assert list(persistence.save(host, backend, TWO)) == [
             f"Saved the IPv4 rules to {V4} (was missing)",
             f"Saved the IPv6 rules to {V6} (was missing)",
         ]
-        assert loaded((host.files.read(V4) or b"").decode()) == machine.tables[4]
+        only = Kernel()
+        only.backend().apply(TWO)
+        assert loaded((host.files.read(V4) or b"").decode()) == only.tables[4]
         assert host.files.real(V4).stat().st_mode & 0o777 == 0o640
         assert list(persistence.save(host, backend, TWO)) == []
-
-    def test_counters_that_went_on_are_no_reason_to_write(self, kept: tuple[Host, Kernel]) -> None:
-        host, machine = kept
-        quiet(machine)
-        plain = machine.commands["iptables-nft-save"]
-        seconds = iter(range(100))
-
-        def counting(argv: object, stdin: str) -> str:
-            text = str(plain([], ""))
-            return f"# Generated at second {next(seconds)}\n" + text.replace("[0:0]", f"[{next(seconds)}:9]")
-
-        machine.knows("iptables-nft-save", counting)
-        for _ in range(2):
-            backend = machine.backend()
-            backend.apply(TWO)
-            saved = list(persistence.save(host, backend, TWO))
-        assert saved == []
 
     def test_rules_of_programs_that_write_them_as_they_run_are_not_saved(self, kept: tuple[Host, Kernel]) -> None:
         host, machine = kept
@@ -168,6 +155,38 @@ class TestSave:
         text = (host.files.read(V4) or b"").decode()
         assert "f2b" not in text
         assert text == saved.splice(OTHERS, ruleset.build(TWO, 4))
+
+    def test_a_rule_that_a_person_wrote_for_now_is_not_made_to_last(self, kept: tuple[Host, Kernel]) -> None:
+        host, machine = kept
+        quiet(machine)
+        machine.tables[4].chains["INPUT"].append("-s 203.0.113.9/32 -j DROP")
+        host.files.write(V4, OTHERS.encode(), 0o640)
+        backend = machine.backend()
+        backend.apply(TWO)
+        list(persistence.save(host, backend, TWO))
+        assert b"203.0.113.9" not in (host.files.read(V4) or b"")
+
+    def test_a_dump_of_1_0_0s_loses_only_what_is_ours(self, kept: tuple[Host, Kernel]) -> None:
+        host, machine = kept
+        backend = machine.backend()
+        backend.apply(TWO)
+        dump = machine.tables[4].save()  # as 1.0.0 saved all that was in force, without counters
+        assert "f2b-sshd" in dump
+        host.files.write(V4, dump.encode(), 0o640)
+        backend.apply(THREE)
+        list(persistence.save(host, backend, THREE))
+        text = (host.files.read(V4) or b"").decode()
+        assert edits.needed(loaded(text).chains, ruleset.build(THREE, 4)) == ()
+        assert set(dump.splitlines()) - set(text.splitlines()) <= {
+            line for line in dump.splitlines() if "droplan-" in line
+        }
+        list(persistence.forget(host, THREE, ()))
+        rest = (host.files.read(V4) or b"").decode()
+        assert "droplan-" not in rest
+        assert "eth1" not in rest
+        assert [line for line in rest.splitlines() if "f2b" in line] == [
+            line for line in dump.splitlines() if "f2b" in line
+        ]
 
     def test_a_file_that_was_altered_is_mended(self, kept: tuple[Host, Kernel]) -> None:
         host, machine = kept
@@ -201,9 +220,8 @@ class TestForget:
         host, machine = kept
         quiet(machine)
         before = deepcopy(machine.tables[4].chains)
-        backend = machine.backend()
-        backend.apply(TWO)
-        list(persistence.save(host, backend, TWO))
+        machine.backend().apply(TWO)
+        host.files.write(V4, machine.tables[4].save().encode(), 0o640)  # such as `netfilter-persistent save`
         assert f"Took our rules out of {V4}; it keeps the others' that were saved with them" in list(
             persistence.forget(host, TWO, ())
         )
@@ -244,12 +262,16 @@ class TestForgetWhatWeEnabled:
         assert not host.files.exists(V6)
 
 
-@pytest.mark.parametrize(
-    ("chain", "dynamic"),
-    [("f2b-sshd", True), ("DOCKER-USER", True), ("KUBE-FORWARD", True), ("ufw-user-input", True), ("mine", False)],
-)
-def test_programs_that_write_as_they_run_are_told_by_their_chains(chain: str, dynamic: bool) -> None:
-    assert saved.only_ours(f"*filter\n:{chain} - [0:0]\nCOMMIT\n") is dynamic
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_file_is_ours_when_it_would_load_just_these_rules(scenario: str, version: int) -> None:
+    policy = SCENARIOS[scenario].policy
+    right = saved.text(policy, version, OTHERS)
+    assert saved.holds(right, policy, version)
+    assert saved.holds(right.replace("\n-A", "\n[3:180] -A"), policy, version)
+    assert not saved.holds(OTHERS, policy, version)
+    assert not saved.holds("", policy, version)
+    assert not saved.holds(right.replace(" -i ", " -i x"), policy, version)
 
 
 def test_the_unit_restores_before_the_network_comes_up() -> None:

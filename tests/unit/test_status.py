@@ -40,7 +40,6 @@ NORMAL = Status(
     backend_why="/usr/sbin/iptables is xtables-legacy-multi; small changes through python-iptables",
     saved=("/etc/iptables/rules.v4", "/etc/iptables/rules.v6"),
     saved_by="netfilter-persistent",
-    saved_only_ours=True,
     snapshot_age=250,
     next_run=NOW + 50,
     last=REPORT,
