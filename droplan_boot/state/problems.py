@@ -36,7 +36,7 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
     Kind(
         "not-installed",
         "NOT INSTALLED",
-        "droplan is not installed here, and closes nothing",
+        "droplan is not installed here: nothing keeps the rules up to date, if there are any",
         "run `sudo python3 droplan.pyz install`",
         EXIT_ATTENTION,
     ),
@@ -65,7 +65,7 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         "cards",
         "NOT GUARDED",
         "the rules guard {card}, but {why}: who comes in by another card is not judged",
-        "run `droplan refresh`, which finds the card again; after a bridge or bond was made of it, `ip link` shows it",
+        "run `droplan refresh`, which finds the card again; `ip link` shows what became of it",
         EXIT_ATTENTION,
     ),
     Kind(
