@@ -15,8 +15,10 @@ class Here:
         metadata: which Droplet this is.
         private: names of the interfaces to close.
         public: names of the public interfaces, when PUBLIC asks to close them too.
+        agents: the users, by number, whom DigitalOcean's own agents run as.
     """
 
     metadata: Metadata
     private: tuple[str, ...]
     public: tuple[str, ...]
+    agents: tuple[int, ...] = ()

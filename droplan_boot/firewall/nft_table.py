@@ -86,7 +86,8 @@ def build(policy: Policy) -> Table | None:
         # Only root may reach the service that shows the token to whoever asks; containers may not at all.
         refuse = f"ip daddr {policy.metadata} reject"
         heads["forward"].append(refuse)
-        heads["output"] += [f"ip daddr {policy.metadata} meta skuid 0 accept", refuse]
+        heads["output"] += [f"ip daddr {policy.metadata} meta skuid {uid} accept" for uid in policy.metadata_readers]
+        heads["output"].append(refuse)
     based = {hook: (_BASE.format(hook), *rules) for hook, rules in heads.items() if rules}
     return Table(sets, {**chains, **based}) if based else None
 

@@ -10,7 +10,7 @@ from droplan_boot.access import peers
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, UsageError
-from droplan_boot.host import links
+from droplan_boot.host import agents, links
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.sources.digitalocean import metadata
@@ -55,6 +55,7 @@ def where(host: Host, http: Http, settings: Settings) -> Here:
         found,
         names(host, found.private, "private"),
         names(host, found.public, "public") if settings.public else (),
+        agents.users(host.files),
     )
 
 
@@ -131,4 +132,6 @@ def _policy(settings: Settings, here: Here, found: peers.Peers) -> Policy:
     segments = [Segment(False, here.private, found.private, settings.allow)]
     if here.public:
         segments.append(Segment(True, here.public, found.public, settings.allow))
-    return Policy(tuple(segments), urlsplit(settings.metadata_url).hostname or "" if settings.lock_metadata else "")
+    if not settings.lock_metadata:
+        return Policy(tuple(segments))
+    return Policy(tuple(segments), urlsplit(settings.metadata_url).hostname or "", here.agents)
