@@ -95,7 +95,9 @@ def policy(
     for stray in choose.strays(backend, last.backend if last else None, host):
         if stray.remove(former):
             host.log.say(f"Removed our rules from {stray.name}, where they stood before {backend.name} was in use")
-    changes = change.between(former, asked, before.peers if before else (), peers)
+    # Where nobody knows what was enforced, and nothing had to be written, it was this.
+    known = former if former or changed else asked
+    changes = change.between(known, asked, before.peers if before else (), peers)
     for one in changes:
         for line in _told(host, one, changed, last):
             host.log.say(line)

@@ -119,15 +119,16 @@ def _package_step(packages: Packages, wanted: Sequence[str]) -> Step:
 
 def _debian(installation: Installation, packages: Packages) -> Sequence[str]:
     """Name the packages; the one that loads saved rules at boot only where installing it takes nothing away."""
-    if packages.missing(["iptables-persistent", "cron"]) and not installation.dry_run:
-        packages.update()
-    if installation.settings.backend == "nftables":
-        return ["nftables", "cron"]
-    # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has this package.
     ufw = installation.host.runner.which("ufw")
-    if ufw or not (installation.dry_run or _available(packages, "iptables-persistent")):
+    nftables = installation.settings.backend == "nftables"
+    wanted = ["nftables" if nftables else "iptables" if ufw else "iptables-persistent", "cron"]
+    # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has these packages.
+    if installation.dry_run or not packages.missing(wanted):
+        return wanted
+    packages.update()
+    if "iptables-persistent" in wanted and not _available(packages, "iptables-persistent"):
         return ["iptables", "cron"]
-    return ["iptables-persistent", "cron"]
+    return wanted
 
 
 def _el(installation: Installation, packages: Packages) -> Sequence[str]:

@@ -33,13 +33,15 @@ def run(host: Host) -> None:
         if found is None:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
         policy = trusted(found, dmi.droplet_id(host.files))
-        enforce.policy(host, wanted, policy)
+        done = enforce.policy(host, wanted, policy)
     if not found.answered:
         host.log.say("No answer has named the peers yet: closed to all but DROPLAN_ALLOW until the next refresh")
     elif policy != found.policy:
         host.log.say(f"The snapshot is Droplet {found.droplet_id}'s, not ours: closed to all until the next refresh")
-    else:
+    elif done.changed:
         host.log.say(f"Restored {len(policy.segments[0].peers)} peers from the snapshot")
+    else:
+        host.log.say("The rules are those of the snapshot already: nothing was added")
 
 
 def trusted(found: Snapshot, droplet_id: int | None) -> Policy:
