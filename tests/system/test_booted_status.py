@@ -92,6 +92,9 @@ class Story:
 def look(droplet: BootedDroplet, program: str = PROGRAM) -> tuple[int, list[str]]:
     """Ask for the status, as a program does."""
     done = droplet.run(["python3", program, "status", "--json"], check=False)
+    assert done.stdout, (
+        f"{droplet.name}: {done.stderr}{droplet.run(['tail', '/var/log/cloud-init-output.log']).stdout}"
+    )
     return done.returncode, [one["code"] for one in json.loads(done.stdout)["problems"]]
 
 
