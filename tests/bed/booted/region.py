@@ -110,7 +110,7 @@ class Region:
             host.ip(f"address add {_link_local(number)}/16 dev eth0\nlink set eth0 up\n")
             return lambda: self._network.unplug(host, card)
 
-        # Debian's cloud-init calls every private card eth1, and gives it no gateway: such images configure it themselves.
+        # Debian's cloud-init calls every private card eth1 and gives it no gateway: such an image sees to it itself.
         interfaces = f"auto eth0\niface eth0 inet static\naddress {card.addresses[0]}\ngateway {gateway.address}\n"
         files = {
             "etc/cloud/cloud.cfg.d/98-lab-network.cfg": "network: {config: disabled}\n",
