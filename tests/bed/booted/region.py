@@ -105,9 +105,13 @@ class Region:
         document = account.metadata(droplet, None, nic, user_data=user_data)
         self.do.set_metadata(gateway.public.ipv4, document)
 
+        booted: list[bool] = []
+
         def connect(host: Host) -> Callable[[], None]:
             self._network.plug(host, card, "private")
-            host.ip(f"address add {_link_local(number)}/16 dev eth0\nlink set eth0 up\n")
+            if not booted:  # later boots go by what cloud-init remembers, so the card is down until ifupdown comes
+                host.ip(f"address add {_link_local(number)}/16 dev eth0\nlink set eth0 up\n")
+                booted.append(True)
             return lambda: self._network.unplug(host, card)
 
         # Debian's cloud-init calls every private card eth1 and gives it no gateway: such an image sees to it itself.
