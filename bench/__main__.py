@@ -8,7 +8,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from bench import bars, control, data, plots, traffic
+from bench import bars, control, data, plots, traffic, watcher
 
 
 def main() -> None:
@@ -20,6 +20,8 @@ def main() -> None:
     )
     parser.add_argument("--refreshes", type=int, default=100, help="refreshes under traffic")
     parser.add_argument("--packets", type=int, default=30000, help="datagrams a measurement")
+    parser.add_argument("--tries", type=int, default=20, help="Droplets created, and flushes, for the watcher")
+    parser.add_argument("--seconds", type=float, default=20, help="how long the watcher is flooded")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where benchmarks.md goes")
     options = parser.parse_args()
     sizes = [int(size) for size in options.peers.split(",")]
@@ -27,6 +29,7 @@ def main() -> None:
     # A packet rate jumps about far more than the cost of a process does.
     rates = data.run([size for size in sizes if size >= 100] or sizes, 6 * options.rounds, options.packets)
     passages = traffic.run(min(1000, max(sizes)), options.refreshes)
+    watched = watcher.run(options.tries, options.seconds)
     costs = control.run(sizes, options.rounds)
 
     options.out.mkdir(parents=True, exist_ok=True)
@@ -40,6 +43,7 @@ def main() -> None:
         data.page(rates),
         "![Packet rate](benchmarks-data.svg)\n",
         traffic.page(passages, min(1000, max(sizes))),
+        watcher.page(watched),
     ]
     (options.out / "benchmarks.md").write_text("\n".join(parts))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.sample import Samples, table
 from droplan_boot.access.policy import Policy, Segment
-from droplan_boot.firewall import edits, nft_table, ruleset
+from droplan_boot.firewall import edits, nft_guard, nft_table, ruleset
 from tests.bed import Lab
 
 HERE = Path(__file__).parent
@@ -145,7 +145,7 @@ def _ipset(peers: Sequence[str]) -> Put:
 
 
 def _nft(peers: Sequence[str]) -> Put:
-    table = nft_table.build(_policy(peers))
+    table = nft_guard.build(_policy(peers))
     assert table
 
     def put(lab: Lab) -> None:

@@ -2,7 +2,7 @@ try:
     USAGE = """\
 Fetch droplan.pyz, check it, find a Python that can run it, and run `droplan.pyz install`.
 
-    curl -fsSL URL/bootstrap.py | sudo DO_KEY=... python3 - --url URL/droplan.pyz --sha256 HEX [INSTALL OPTIONS]
+    curl -fsSL URL/bootstrap.py | sudo python3 - --url URL/droplan.pyz --sha256 HEX [INSTALL OPTIONS]
 
   --url URL             where droplan.pyz is; https only, and so is every redirect
   --sha256 HEX          its SHA-256; nothing else is ever run
@@ -11,7 +11,8 @@ Fetch droplan.pyz, check it, find a Python that can run it, and run `droplan.pyz
   --python-sha256 HEX   its SHA-256
   --help                show this
 
-These come first; everything after them is passed to `install`, and so is the environment (DO_KEY, DO_TAG, ...)
+These come first; everything after them is passed to `install` (which asks for the token at a terminal, or takes it from
+`--token-file FILE`), and so is the environment (DO_TAG, ...)
 without SHIV_* and PYTHON*. It is safe to run again, after any failure and while another one runs.
 
 Exit codes, each with one sentence on stderr; otherwise it is that of `droplan install`:

@@ -39,24 +39,28 @@ TRIES = 3
 PATIENCE = 10
 UNREADABLE = (IOError, ValueError, KeyError, HTTPException)  # no answer, or not the answer of a Droplet's
 
-# Replies to what the Droplet opened, neighbour discovery (ICMPv6 135, 136), nothing else.
+# Nobody opens anything. What goes on, goes on, until droplan has decided: connections of either direction with the ICMP
+# errors about them, and those that are older than this table, which conntrack did not follow until now (TCP knows a
+# connection's first packet by its flags). What keeps IPv6 alive: multicast listener queries and neighbour discovery
+# (ICMPv6 130, 135, 136). In prerouting, where droplan's own guard is, no order of others' rules opens it.
 NFT_CHAINS = """
-    chain input {
-        type filter hook input priority -1; policy accept;
-        iifname { %(names)s } ct state established,related ct direction reply accept
-        iifname { %(names)s } icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
-        iifname { %(names)s } drop
-    }
-    chain forward {
-        type filter hook forward priority -1; policy accept;
-        iifname { %(names)s } ct state established,related ct direction reply accept
+    chain prerouting {
+        type filter hook prerouting priority -170; policy accept;
+        iifname { %(names)s } ct state established,related accept
+        iifname { %(names)s } tcp flags & (fin | syn | rst | ack) != syn accept
+        iifname { %(names)s } icmpv6 type { mld-listener-query, nd-neighbor-solicit, nd-neighbor-advert } accept
         iifname { %(names)s } drop
     }
 """
 # Classic BPF for tc-bpf(8): load the Ethernet type; 0x0806, ARP, passes (0), all else is dropped (2, TC_ACT_SHOT).
 ONLY_ARP = "4,40 0 0 12,21 0 1 2054,6 0 0 0,6 0 0 2"
 REPLIES = "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY"
+GOES_ON = (
+    "-m conntrack --ctstate RELATED,ESTABLISHED -j %s",
+    "-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j %s",
+)
 NEIGHBOURS = "-A droplan-peers -p ipv6-icmp -m icmp6 --icmpv6-type %d -j ACCEPT"
+ALIVE = [NEIGHBOURS % kind for kind in (130, 135, 136)]
 
 
 def settings():
@@ -135,7 +139,8 @@ def close_with_nft(names):
 def restore_input(names, accepted):
     """Return what iptables-restore reads: droplan's rules with the given entries for peers."""
     lines = ["*filter", ":droplan-peers - [0:0]", ":droplan-forward - [0:0]"]
-    lines += accepted + ["-A droplan-forward %s -j RETURN" % REPLIES, "-A droplan-forward -j DROP"]
+    lines += ["-A droplan-peers " + rule % "ACCEPT" for rule in GOES_ON] + accepted
+    lines += ["-A droplan-forward " + rule % "RETURN" for rule in GOES_ON] + ["-A droplan-forward -j DROP"]
     for name in names:
         lines.append("-I INPUT 1 -i %s %s -j ACCEPT" % (name, REPLIES))
         lines.append("-I INPUT 2 -i %s -j droplan-peers" % name)
@@ -146,7 +151,7 @@ def restore_input(names, accepted):
 
 def close_with_iptables(names):
     """Add droplan's rules without a peer to both families. Return None, or why not."""
-    for program, accepted in (("iptables", []), ("ip6tables", [NEIGHBOURS % 135, NEIGHBOURS % 136])):
+    for program, accepted in (("iptables", []), ("ip6tables", ALIVE)):
         text = restore_input(names, accepted)
         status, output = run([program + "-restore", "-w", "10", "--noflush"], text)
         if status != 0:  # iptables before 1.6.2 has no -w here

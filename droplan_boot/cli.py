@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from droplan_boot import __version__
 from droplan_boot.errors import EXIT_DONE, DroplanError
@@ -58,7 +58,7 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     _keep_no_core()
     files = Files()
     found = vars(options)
-    scheduled = found.get("scheduled", False)
+    scheduled = found.get("scheduled", False) or found.get("repair", False)
     host = Host(
         files=files,
         log=_log(files, scheduled=scheduled, keep=command.logged and not found.get("dry_run", False)),
@@ -69,6 +69,10 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     )
     arguments = {name: value for name, value in found.items() if name not in _NOT_THE_VERBS}
     started = host.clock.time()
+    if command.name in ("refresh", "install"):
+        # Before our own modules: where the heap ends when urllib3 compiles its patterns decides whether CPython gives
+        # an arena back and takes it again 3,000 times (strace: munmap), an eighth of a small run's CPU.
+        from droplan_boot.host import lean  # noqa: F401
     try:
         code = import_module(f"droplan_boot.verbs.{command.name}").run(host, **arguments)
     except DroplanError as error:
@@ -134,7 +138,7 @@ def _log(files: Files, *, scheduled: bool, keep: bool) -> Log:
 
     if scheduled:
         return LogFile(files)
-    return Both(Terminal(), LogFile(files)) if keep and os.geteuid() == 0 else Terminal()
+    return Both(Terminal(), LogFile(files, aloud=False)) if keep and os.geteuid() == 0 else Terminal()
 
 
 def _survive_any_terminal() -> None:
@@ -188,21 +192,24 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     verbs = whole.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     called = find(only)
     for command in (called,) if called else COMMANDS:
+        listed: dict[str, Any] = {} if command.hidden else {"help": command.summary}
         verb = verbs.add_parser(
             command.name,
-            help=command.summary,
             description="\n\n".join(
                 filter(None, (f"{command.summary[0].upper()}{command.summary[1:]}.", command.text))
             ),
             epilog=_epilog(command),
             formatter_class=Paragraphs,
             allow_abbrev=False,
+            **listed,
         )
         for names, settings in command.arguments:
             verb.add_argument(*names, **{"help": argparse.SUPPRESS, **settings})
     if not called:
         helper = verbs.add_parser("help", help="say more about a verb", allow_abbrev=False)
-        helper.add_argument("about", metavar="VERB", nargs="?", choices=[command.name for command in COMMANDS])
+        helper.add_argument(
+            "about", metavar="VERB", nargs="?", choices=[command.name for command in COMMANDS if not command.hidden]
+        )
     return whole
 
 

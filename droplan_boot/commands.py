@@ -33,6 +33,7 @@ class Command(NamedTuple):
         files: what it reads or writes.
         logged: whether it changes the machine, so that its lines go to the log as well.
         own: codes that mean something else than :data:`EXITS` says.
+        hidden: whether only another part of droplan calls it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Command(NamedTuple):
     files: tuple[str, ...] = ()
     logged: bool = False
     own: tuple[tuple[int, str], ...] = ()
+    hidden: bool = False
 
 
 EXITS: Final = {
@@ -135,6 +137,27 @@ COMMANDS: Final = (
         (_SNAPSHOT,),
     ),
     Command(
+        "blocked",
+        "tell who was shut out",
+        "sudo droplan blocked --since 1h",
+        arguments=(
+            Argument(
+                ("--since",),
+                {"metavar": "TIME", "default": "", "help": "only whom was seen within it: 30s, 10m, 1h, 7d"},
+            ),
+            _JSON,
+        ),
+        exits=(0, 1, 2),
+        files=("/var/lib/droplan/blocked.json",),
+    ),
+    Command(
+        "watch",
+        "let new peers in at once and repair what others change, until stopped",
+        "sudo droplan watch",
+        "droplan-watch.service runs it.",
+        files=(_SNAPSHOT, "/var/lib/droplan/blocked.json"),
+    ),
+    Command(
         "metrics",
         "print the metrics for Prometheus, or write them to a file",
         "droplan metrics",
@@ -174,9 +197,32 @@ COMMANDS: Final = (
         logged=True,
     ),
     Command(
+        "publish",
+        "list the Droplets for a whole fleet, and sign the list",
+        "sudo droplan publish --once",
+        "It reads /etc/droplan/publish.env alone, neither the environment nor droplan.env.",
+        (_flag("--once", "publish what is there now, and end"),),
+        (0, 1, 2),
+        ("/etc/droplan/publish.env",),
+    ),
+    Command(
+        "fleet",
+        "tell how a fleet with a shared source is, or make a key for one",
+        "droplan fleet key /root/fleet.key",
+        "`fleet key FILE` writes a private key to FILE (0600) and prints the public one, for DROPLAN_SHARED_TRUST.",
+        (
+            Argument(("part",), {"metavar": "key", "nargs": "?", "choices": ["key"], "help": "make a key pair"}),
+            Argument(("file",), {"metavar": "FILE", "nargs": "?", "help": "where the private key goes"}),
+        ),
+        (0, 1, 2),
+        (_ENV,),
+    ),
+    Command("poll", "ask the fleet's list again and again", "droplan poll", hidden=True),  # the watcher's child
+    Command(
         "restore",
         "put the last good answer's rules back, without any network",
         "sudo droplan restore",
+        arguments=(_flag("--repair", None), _flag("--links", None)),  # what the watcher passes
         exits=(0, 1),
         files=(_SNAPSHOT,),
         logged=True,

@@ -45,6 +45,11 @@ class NoAnswerError(DroplanError):
         self.why = why
         self.advice = advice
 
+    @property
+    def plain(self) -> str:
+        """The same where there are no rules to speak of, on a publisher."""
+        return f"{self.why}{f': {self.advice}' if self.advice else ''}"
+
     def closed(self) -> NoAnswerError:
         """Tell the same of a Droplet whose interface was closed for want of an answer."""
         return type(self)(self.why, self.advice, "the interface is closed to all but DROPLAN_ALLOW")

@@ -14,8 +14,24 @@ LOG: Final = Path("/var/log/droplan.log")
 STATE: Final = Path("/var/lib/droplan")
 SNAPSHOT: Final = STATE / "snapshot.json"
 REPORT: Final = STATE / "status.json"
+OUTLINE: Final = STATE / "outline.json"
+"""What the watcher has to know of the snapshot, which may be large: interfaces and private networks."""
+
+BUDGET: Final = STATE / "budget.json"
+BLOCKED: Final = STATE / "blocked.json"
+STRANGERS: Final = STATE / "strangers.json"
+"""Which Droplets of the account are among those who were shut out: refreshes find that out, the watcher cannot."""
+
+WATCH: Final = STATE / "watch.json"
+SHARED: Final = STATE / "shared.json"
+SHARED_BASE: Final = STATE / "shared.base"
+PUBLISH: Final = Path("/etc/droplan/publish.env")
 METRICS: Final = STATE / "metrics.prom"
+BACKENDS: Final = STATE / "backends"
 LOCK: Final = Path("/run/droplan.lock")
+
+RULES: Final = SETTINGS.parent / "guard.nft"
+"""The guard as nft reads it, for a reload of /etc/nftables.conf that begins with ``flush ruleset``."""
 
 UNFINISHED: Final = STATE / "unfinished"
 """There while an install runs, and after one that failed: the schedule then installs instead of refreshing."""

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Callable, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from droplan_boot import paths
 from droplan_boot.access import allow
 from droplan_boot.access.allow import Allow
 from droplan_boot.errors import DroplanError, UsageError
+from droplan_boot.host import openssl
 from droplan_boot.host.files import Files
 
 _Value = TypeVar("_Value")
@@ -27,8 +29,12 @@ NAMES: Final = (
     "DROPLAN_BACKEND",
     "DROPLAN_INTERVAL",
     "DROPLAN_FAIL_CLOSED",
+    "DROPLAN_WATCH",
     "DROPLAN_LOCK_METADATA",
     "DROPLAN_METADATA_URL",
+    "DROPLAN_SHARED",
+    "DROPLAN_SHARED_KEY",
+    "DROPLAN_SHARED_TRUST",
     "DIGITALOCEAN_API_URL",
 )
 SCOPES: Final = ("region", "vpc", "account")
@@ -48,7 +54,11 @@ class Settings:
         backend: ``auto``, ``iptables`` or ``nftables``.
         interval: minutes between refreshes, 1 to 60.
         fail_closed: close the interface when the first answer cannot be had.
+        watch: have the watcher run, where systemd does.
         lock_metadata: only root may reach the metadata service.
+        shared: https address of the bucket (and prefix) where the fleet's publisher writes; "" to ask the API.
+        shared_key: ``ID:SECRET`` that may read there. Never shown by ``repr``.
+        shared_trust: the publisher's public keys, one or two.
         api_url: base of the API, https.
         metadata_url: base of the metadata service.
     """
@@ -61,7 +71,11 @@ class Settings:
     backend: str = "auto"
     interval: int = 5
     fail_closed: bool = False
+    watch: bool = True
     lock_metadata: bool = False
+    shared: str = ""
+    shared_key: str = field(default="", repr=False)
+    shared_trust: tuple[str, ...] = ()
     api_url: str = "https://api.digitalocean.com"
     metadata_url: str = "http://169.254.169.254"
 
@@ -110,8 +124,8 @@ def passing(environ: Mapping[str, str], files: Files) -> dict[str, tuple[str | N
     data = files.read(paths.SETTINGS)
     if data is None:
         return {}
-    stored = _one_token(read(data))
-    given = _one_token({name: value for name, value in environ.items() if name in NAMES})
+    stored = one_token(read(data))
+    given = one_token({name: value for name, value in environ.items() if name in NAMES})
     return {
         name: ("", "") if name == "DO_KEY" else (stored.get(name), value)
         for name, value in given.items()
@@ -135,11 +149,15 @@ def merged(environ: Mapping[str, str], files: Files) -> dict[str, str]:
     for name in (*stored, *(name for name in environ if name.startswith("DROPLAN_"))):
         if name not in NAMES:
             raise _unknown(name)
-    return {name: value for name, value in {**_one_token(stored), **_one_token(known)}.items() if value}
+    return {name: value for name, value in {**one_token(stored), **one_token(known)}.items() if value}
 
 
-def read(data: bytes) -> dict[str, str]:
-    """Parse the settings file: ``NAME=value`` lines, values bare or in quotes, ``#`` comments.
+def read(data: bytes, path: Path = paths.SETTINGS) -> dict[str, str]:
+    """Parse a settings file: ``NAME=value`` lines, values bare or in quotes, ``#`` comments.
+
+    Args:
+        data: its bytes.
+        path: where it is, for messages.
 
     Raises:
         UsageError: a line is something else.
@@ -151,7 +169,7 @@ def read(data: bytes) -> dict[str, str]:
             continue
         name, equals, value = line.removeprefix("export ").partition("=")
         if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", name):
-            raise UsageError(f"{paths.SETTINGS}, line {number}, is not NAME=value: mend that line")
+            raise UsageError(f"{path}, line {number}, is not NAME=value: mend that line")
         if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
             value = value[1:-1]
         values[name] = value
@@ -161,15 +179,18 @@ def read(data: bytes) -> dict[str, str]:
 def render(values: Mapping[str, str]) -> bytes:
     """Write the settings file that :func:`read` reads."""
     lines = [f"{name}={values[name]}" for name in NAMES if name in values]
-    head = "# droplan's settings. After a change: droplan refresh (droplan install for DROPLAN_INTERVAL)."
+    head = (
+        "# droplan's settings. After a change: droplan refresh (droplan install for DROPLAN_INTERVAL, DROPLAN_WATCH)."
+    )
     return "\n".join([head, *lines, ""]).encode()
 
 
-def parse(values: Mapping[str, str]) -> Settings:
+def parse(values: Mapping[str, str], optional: tuple[str, ...] = ()) -> Settings:
     """Check every value.
 
     Args:
         values: settings by name, as :func:`merged` returns them.
+        optional: settings that may be missing although others call for them.
 
     Raises:
         UsageError: a value is none its setting can have.
@@ -180,6 +201,11 @@ def parse(values: Mapping[str, str]) -> Settings:
     default = Settings()
     if values.get("DROPLAN_LOCK_METADATA", "").lower() == "true":
         _require_address("DROPLAN_METADATA_URL", values.get("DROPLAN_METADATA_URL", default.metadata_url))
+
+    if "DROPLAN_SHARED" in values:
+        for name in ("DROPLAN_SHARED_KEY", "DROPLAN_SHARED_TRUST"):
+            if name not in values and name not in optional:
+                raise UsageError(f"DROPLAN_SHARED is set and {name} is not: set it as well")
 
     def get(name: str, convert: Callable[[str, str], _Value], otherwise: _Value) -> _Value:
         return convert(name, values[name]) if name in values else otherwise
@@ -193,13 +219,17 @@ def parse(values: Mapping[str, str]) -> Settings:
         backend=get("DROPLAN_BACKEND", _one_of(BACKENDS), default.backend),
         interval=get("DROPLAN_INTERVAL", _interval, default.interval),
         fail_closed=get("DROPLAN_FAIL_CLOSED", _flag, default.fail_closed),
+        watch=get("DROPLAN_WATCH", _flag, default.watch),
         lock_metadata=get("DROPLAN_LOCK_METADATA", _flag, default.lock_metadata),
+        shared=get("DROPLAN_SHARED", _url("https"), default.shared),
+        shared_key=get("DROPLAN_SHARED_KEY", _store_key, default.shared_key),
+        shared_trust=get("DROPLAN_SHARED_TRUST", _public_keys, default.shared_trust),
         api_url=get("DIGITALOCEAN_API_URL", _url("https"), default.api_url),
         metadata_url=get("DROPLAN_METADATA_URL", _url("http", "https"), default.metadata_url),
     )
 
 
-def _one_token(values: Mapping[str, str]) -> dict[str, str]:
+def one_token(values: Mapping[str, str]) -> dict[str, str]:
     """Keep the token that counts, as ``DO_KEY``."""
     rest = {name: value for name, value in values.items() if name not in TOKEN_NAMES}
     tokens = [values[name] for name in TOKEN_NAMES if values.get(name)]
@@ -226,6 +256,19 @@ def _tag(name: str, value: str) -> str:
     if not re.fullmatch(r"[\w:-]{1,255}", value, re.ASCII):
         raise UsageError(f"{name}={value} is no tag: tags hold letters, digits, colons, dashes and underscores")
     return value
+
+
+def _store_key(name: str, value: str) -> str:
+    if not re.fullmatch(r"[\w./+=-]+:[\w./+=-]+", value, re.ASCII):
+        raise UsageError(f"{name} is not ID:SECRET: paste both halves of the bucket's key, with a colon between them")
+    return value
+
+
+def _public_keys(name: str, value: str) -> tuple[str, ...]:
+    keys = tuple(dict.fromkeys(value.replace(",", " ").split()))
+    if not 1 <= len(keys) <= 2 or not all(map(openssl.is_public_key, keys)):
+        raise UsageError(f"{name} is not one or two public keys: set what `droplan fleet key FILE` prints")
+    return keys
 
 
 def _flag(name: str, value: str) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from droplan_boot.access.policy import Policy
 from droplan_boot.networks import Address
@@ -14,8 +13,7 @@ NAMED: Final = 10
 """How many are named in a line; the rest are counted."""
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """Who comes and who goes on one network.
 
     Args:

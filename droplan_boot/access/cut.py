@@ -34,13 +34,16 @@ class Cut:
         return f"{self.count} connection{'' if self.count == 1 else 's'} from {who} to {self.service}"
 
 
-def connections(policy: Policy, here: Here, found: Iterable[Connection]) -> tuple[Cut, ...]:
+def connections(
+    policy: Policy, here: Here, found: Iterable[Connection], former: Policy | None = None
+) -> tuple[Cut, ...]:
     """Judge every connection as the rules will: replies are spared only where this Droplet began.
 
     Args:
         policy: what is to be enforced.
         here: this Droplet; its addresses tell which network a connection comes in by.
         found: what others opened.
+        former: what is enforced now, if anything: what that shuts out is cut already, and only still remembered.
 
     Returns:
         Those that end, most connections first.
@@ -50,10 +53,14 @@ def connections(policy: Policy, here: Here, found: Iterable[Connection]) -> tupl
         for interface in here.metadata.public if segment.public else here.metadata.private:
             homes.update(dict.fromkeys(interface.addresses, segment))
     own = set(homes)
+    before = {segment.chain: segment for segment in former.segments} if former else {}
     ended: Counter[tuple[Address, str]] = Counter()
     for one in found:
         home = homes.get(one.local)
         if home is None or one.source in own:
+            continue
+        old = before.get(home.chain)
+        if old is not None and not verdict.judge(old, one.source, one.protocol, one.port).accept:
             continue
         if not verdict.judge(home, one.source, one.protocol, one.port).accept:
             ended[one.source, f"{one.protocol}/{one.port}" if one.port else one.protocol] += 1

@@ -19,11 +19,16 @@ class Peers:
         private: the peers' private IPv4 addresses, each once, ascending.
         public: their public addresses, IPv4 before IPv6, each once, ascending.
         droplets: the Droplets that have them.
+        others: the Droplets that were listed and are no peers, each with what keeps it out: ``region``, ``vpc`` or
+            ``tag``; this one is not among them.
+        listed: whether this Droplet is listed itself, as its peers need it to be.
     """
 
     private: tuple[Address, ...]
     public: tuple[Address, ...]
     droplets: tuple[Droplet, ...]
+    others: tuple[tuple[Droplet, str], ...] = ()
+    listed: bool = True
 
 
 def select(
@@ -57,18 +62,27 @@ def select(
     private: set[Address] = set()
     public: set[Address] = set()
     found = []
+    others = []
     for droplet in listing.droplets:
         if droplet is own:
             continue
-        if _in_scope(droplet, metadata.region, scope, vpcs) and _has_tag(droplet, tag):
+        if not _in_scope(droplet, metadata.region, scope, vpcs):
+            others.append((droplet, scope))
+        elif not _has_tag(droplet, tag):
+            others.append((droplet, "tag"))
+        else:
             found.append(droplet)
             private.update(droplet.private)
             public.update(droplet.public)
-    return Peers(_ascending(private), _ascending(public), tuple(found))
+    return Peers(_ascending(private), _ascending(public), tuple(found), tuple(others), own is not None)
 
 
-def _own_and_peered(own: Droplet, peerings: Iterable[tuple[str, str]]) -> frozenset[str]:
+def _own_and_peered(own: Droplet | None, peerings: Iterable[tuple[str, str]]) -> frozenset[str]:
     """Name the VPCs whose Droplets are peers in scope ``vpc``: our own and those with an active peering to it."""
+    if own is None:
+        raise NoAnswerError(
+            "this Droplet is not listed yet, and DROPLAN_SCOPE=vpc needs to know its VPC", "the next run may see it"
+        )
     vpc = own.vpc
     if vpc is None:
         raise _not_permitted("DROPLAN_SCOPE=vpc", "vpc:read")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from droplan_boot.access.allow import Allow
-from droplan_boot.networks import Address, Network
+from droplan_boot.networks import Address, Network, address
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,17 @@ class Segment:
         interfaces: names of the Droplet's interfaces on it.
         peers: addresses of the peers, each once, ascending.
         allow: the user's own entries besides them.
+        networks: the network's own ranges: what has its source there, or is addressed there, is judged on other cards
+            too. None for the public network, which is everywhere.
+        outside: names of the public interfaces, by which somebody may ask for an address of these ranges.
     """
 
     public: bool
     interfaces: tuple[str, ...]
     peers: tuple[Address, ...]
     allow: tuple[Allow, ...] = ()
+    networks: tuple[Network, ...] = ()
+    outside: tuple[str, ...] = ()
 
     @property
     def chain(self) -> str:
@@ -76,6 +81,8 @@ def to_json(policy: Policy) -> dict[str, Any]:
                 "interfaces": list(segment.interfaces),
                 "peers": [str(address) for address in segment.peers],
                 "allow": [[str(entry.source or ""), entry.protocol, entry.port] for entry in segment.allow],
+                "networks": [str(network) for network in segment.networks],
+                "outside": list(segment.outside),
             }
             for segment in policy.segments
         ],
@@ -99,11 +106,13 @@ def from_json(value: Mapping[str, Any]) -> Policy:
             Segment(
                 public=bool(segment["public"]),
                 interfaces=tuple(str(name) for name in segment["interfaces"]),
-                peers=tuple(ipaddress.ip_address(str(address)) for address in segment["peers"]),
+                peers=tuple(address(str(text)) for text in segment["peers"]),
                 allow=tuple(
                     Allow(ipaddress.ip_network(str(source)) if source else None, protocol, port)
                     for source, protocol, port in segment["allow"]
                 ),
+                networks=tuple(ipaddress.ip_network(str(network)) for network in segment.get("networks", ())),
+                outside=tuple(str(name) for name in segment.get("outside", ())),
             )
             for segment in segments
         ),

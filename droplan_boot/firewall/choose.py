@@ -1,36 +1,65 @@
-"""Choose the backend for this machine, and say why. It looks; it loads no kernel module and changes nothing.
+"""Choose guard and door for this machine, and say why. It looks; it changes nothing.
 
 ``iptables-legacy -S`` and python-iptables load the legacy modules by looking. So the variant is read off the command
-that the machine's administrator chose (``iptables``), not off the kernel.
+that the machine's administrator chose (``iptables``), not off the kernel. Whether nf_tables takes the guard, nft is
+asked with ``--check``.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, FirewallError
+from droplan_boot.firewall import nftables
 from droplan_boot.firewall.backend import Backend
+from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.iptables_restore import RestoreWriter
+from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.command import Runner
 from droplan_boot.host.doors import Host
 
 _NET: Final = Path("/proc/net")
 
+_SAMPLE: Final = Policy(
+    tuple(
+        Segment(
+            public,
+            ("eth0",),
+            (ipaddress.ip_address("10.0.0.2"), ipaddress.ip_address("fd00::2")),
+            networks=(ipaddress.ip_network("10.0.0.0/16"),),
+            outside=("eth0",),
+        )
+        for public in (False, True)
+    ),
+    "169.254.169.254",
+)
+"""A policy that asks for everything that a guard may consist of."""
+
 
 @dataclass(frozen=True)
 class Choice:
-    """A backend and why it is the one."""
+    """What is used and why.
 
-    backend: Backend
-    why: str
+    Args:
+        backend: guard and door.
+        guard_why: why the guard is where it is.
+        door_why: why the door is written as it is, or why there is none.
+    """
+
+    backend: Enforcement
+    guard_why: str
+    door_why: str
 
 
 def choose(wanted: str, host: Host) -> Choice:
-    """Choose the backend.
+    """Choose guard and door.
 
     Args:
         wanted: the setting DROPLAN_BACKEND: ``auto``, ``iptables`` or ``nftables``.
@@ -39,38 +68,42 @@ def choose(wanted: str, host: Host) -> Choice:
     Raises:
         DroplanError: this machine has no command to write rules with, or not the one that is set.
     """
-    runner, versions = host.runner, _versions(host)
+    runner = host.runner
     command = runner.which("iptables")
-    if command and wanted != "nftables":
-        legacy, why = _variant(command, runner)
-        return _legacy(command, runner, versions, why) if legacy else Choice(_nft_variant(runner, versions), why)
-    if wanted == "iptables":
+    if wanted == "iptables" and not command:
         raise DroplanError("DROPLAN_BACKEND=iptables, but iptables is not installed: run `droplan install`")
-    if runner.which("nft"):
-        why = "DROPLAN_BACKEND=nftables" if wanted == "nftables" else "iptables is not installed"
-        return Choice(_nftables(runner), why)
-    raise DroplanError("neither iptables nor nft is installed: run `droplan install`, which installs iptables")
+    if wanted == "nftables" or not command:
+        if not runner.which("nft"):
+            raise DroplanError("neither iptables nor nft is installed: run `droplan install`, which installs them")
+        door_why = "DROPLAN_BACKEND=nftables" if wanted == "nftables" else "iptables is not installed"
+        # Whatever --check says, there is no other way: the error of the attempt is the one to read.
+        guard, guard_why = _guard(runner)
+        return Choice(Enforcement(guard or Nftables(runner), None), guard_why, door_why)
+    guard, guard_why = (None, "DROPLAN_BACKEND=iptables") if wanted == "iptables" else _guard(runner)
+    door, door_why = _door(command, host)
+    return Choice(Enforcement(guard, replace(door, alone=guard is None)), guard_why, door_why)
 
 
-def strays(current: Backend, former: str | None, host: Host) -> tuple[Backend, ...]:
+def strays(current: Enforcement, used: Collection[str], host: Host) -> tuple[Backend, ...]:
     """Find the other backends that may still hold rules of ours.
 
     An upgrade or a person may have switched ``iptables`` from one variant to the other, or DROPLAN_BACKEND. The rules
     that stand in the old place still bind: a DROP there is not undone by an ACCEPT here.
 
     Args:
-        current: the backend in use.
-        former: name of the backend that the refresh before used; None when unknown.
+        current: what is in use.
+        used: names of the backends that were used before, as far as is known.
         host: this machine.
     """
     runner, versions = host.runner, _versions(host)
     found: list[Backend] = []
-    if current.name != "iptables-legacy" and legacy_in_use(host) and runner.which("iptables-legacy-save"):
+    if "iptables-legacy" not in current.names and legacy_in_use(host) and runner.which("iptables-legacy-save"):
         found.append(_restoring("iptables-legacy", runner, versions, legacy=True))
-    if former == "iptables-nft" != current.name and runner.which("iptables-nft-save"):
+    elsewhere = set(used) - set(current.names)
+    if "iptables-nft" in elsewhere and runner.which("iptables-nft-save"):
         found.append(_nft_variant(runner, versions))
-    if former == "nftables" != current.name and runner.which("nft"):
-        found.append(_nftables(runner))
+    if "nftables" in elsewhere and runner.which("nft"):
+        found.append(Nftables(runner))
     return tuple(found)
 
 
@@ -84,16 +117,32 @@ def everywhere(host: Host) -> tuple[Backend, ...]:
     if runner.which("iptables-nft-save"):
         found.append(_nft_variant(runner, versions))
     elif command and not found:
-        found.append(choose("iptables", host).backend)
+        found.append(_door(command, host)[0])
     if runner.which("nft"):
-        found.append(_nftables(runner))
+        found.append(Nftables(runner))
     return tuple(found)
 
 
 def legacy_in_use(host: Host) -> bool:
-    """Whether the legacy filter table is loaded, found out without loading it."""
+    """Whether a legacy table where rules of ours may stand is loaded, found out without loading it."""
     names = ("ip_tables_names", "ip6_tables_names")
-    return any(b"filter" in (host.files.read(_NET / name) or b"").split() for name in names)
+    return any({b"filter", b"mangle"} & set((host.files.read(_NET / name) or b"").split()) for name in names)
+
+
+def _guard(runner: Runner) -> tuple[Nftables | None, str]:
+    """Choose the guard in nftables if it works; say why, or why not."""
+    if not runner.which("nft"):
+        return None, "nft is not installed"
+    notes, problem = nftables.works(runner, _SAMPLE)
+    if notes is None:
+        return None, f"nft does not take it: {problem}"
+    return Nftables(runner, notes), f"nft --check takes it{'' if notes else ', without notes of what it shuts out'}"
+
+
+def _door(command: Path, host: Host) -> tuple[Iptables, str]:
+    runner, versions = host.runner, _versions(host)
+    legacy, why = _variant(command, runner)
+    return _legacy(command, runner, versions, why) if legacy else (_nft_variant(runner, versions), why)
 
 
 def _versions(host: Host) -> tuple[int, ...]:
@@ -110,12 +159,6 @@ def _variant(command: Path, runner: Runner) -> tuple[bool, str]:
     return "nf_tables" not in said, f"`iptables -V` says {said}"
 
 
-def _nftables(runner: Runner) -> Backend:
-    from droplan_boot.firewall.nftables import Nftables
-
-    return Nftables(runner)
-
-
 def _nft_variant(runner: Runner, versions: tuple[int, ...]) -> Iptables:
     return _restoring("iptables-nft", runner, versions, legacy=False)
 
@@ -128,15 +171,15 @@ def _restoring(
     return Iptables(name, runner, save, RestoreWriter(runner, restore, waits=legacy if waits is None else waits))
 
 
-def _legacy(command: Path, runner: Runner, versions: tuple[int, ...], why: str) -> Choice:
+def _legacy(command: Path, runner: Runner, versions: tuple[int, ...], why: str) -> tuple[Iptables, str]:
     plain = _restoring("iptables-legacy", runner, versions, legacy=True, waits=_waits(runner, command))
     from droplan_boot.firewall import libiptc
 
     try:
         writer = libiptc.LibiptcWriter(libiptc.load(), plain.writer)
     except FirewallError as error:
-        return Choice(plain, f"{why}; {error}")
-    return Choice(replace(plain, writer=writer), f"{why}; small changes through python-iptables")
+        return plain, f"{why}; {error}"
+    return replace(plain, writer=writer), f"{why}; small changes through python-iptables"
 
 
 def _command(runner: Runner, version: int, legacy: bool, verb: str) -> str:

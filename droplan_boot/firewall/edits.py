@@ -1,4 +1,4 @@
-"""Compare the filter table with the rules that are wanted, and list the edits. Pure."""
+"""Compare a table of ip(6)tables with the rules that are wanted, and list the edits. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Union
 
-from droplan_boot.firewall.ruleset import HOOKS, PREFIX, REPLIES, Ruleset
+from droplan_boot.firewall.ruleset import PREFIX, REPLIES, TABLES, Ruleset
 
-Filter = Mapping[str, Sequence[str]]
-"""The filter table of one family: rules by chain, built-in chains included."""
+Rules = Mapping[str, Sequence[str]]
+"""A table of one family: rules by chain, built-in chains included."""
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,21 @@ Edit = Union[Fill, Delete, Insert, Erase]
 
 _JUMP: Final = re.compile(rf"-i (\S+) -j {PREFIX}\S+")
 _ANY_JUMP: Final = re.compile(rf"(?:.* )?-[jg] {PREFIX}\S+")
+_BARE: Final = re.compile(
+    r"(?:-i (?P<on>\S+) |! -i (?P<not>\S+) )?(?:-p \S+ )?(?:-m comment --comment (?:\"[^\"]*\"|\S+) )?"
+    r"-j (?:DROP|REJECT --reject-with \S+|REJECT)"
+)
 _GO_REPLIES: Final = "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"
 
 
-def parse(text: str) -> dict[str, list[str]]:
-    """Read the filter table out of what iptables-save printed.
+def parse(text: str, table: str = "filter") -> dict[str, list[str]]:
+    """Read a table out of what iptables-save printed.
 
     Returns:
         Rules by chain; empty when the table is not there.
     """
     chains: dict[str, list[str]] = {}
-    _, found, rest = ("\n" + text).partition("\n*filter\n")
+    _, found, rest = ("\n" + text).partition(f"\n*{table}\n")
     if not found:
         return chains
     for line in rest.split("\nCOMMIT", 1)[0].split("\n"):
@@ -72,16 +76,16 @@ def parse(text: str) -> dict[str, list[str]]:
     return chains
 
 
-def needed(current: Filter, wanted: Ruleset) -> tuple[Edit, ...]:
+def needed(current: Rules, wanted: Ruleset) -> tuple[Edit, ...]:
     """List the edits that make our part of the table what is wanted; none when it is."""
     return (
         *(edit for chain, rules in wanted.chains.items() for edit in _chain(chain, current.get(chain), rules)),
-        *(edit for hook in HOOKS for edit in _head(hook, current.get(hook, ()), wanted)),
+        *(edit for hook in TABLES[wanted.table] for edit in _head(hook, current.get(hook, ()), wanted)),
         *(Erase(chain) for chain in current if chain.startswith(PREFIX) and chain not in wanted.chains),
     )
 
 
-def undo(current: Filter, before: Filter, wanted: Ruleset) -> tuple[Edit, ...]:
+def undo(current: Rules, before: Rules, wanted: Ruleset) -> tuple[Edit, ...]:
     """List the edits that take back what was done for ``wanted`` since the table read ``before``."""
     listed: list[Edit] = []
     for chain in (name for name in current if name.startswith(PREFIX) and name in before):
@@ -89,7 +93,7 @@ def undo(current: Filter, before: Filter, wanted: Ruleset) -> tuple[Edit, ...]:
     listed += [
         Fill(chain, tuple(before[chain])) for chain in before if chain.startswith(PREFIX) and chain not in current
     ]
-    for hook in HOOKS:
+    for hook in TABLES[wanted.table]:
         now, then, ours = current.get(hook, ()), before.get(hook, ()), known(hook, wanted)
         if list(now) != list(then):
             listed += [Delete(hook, now[index]) for index in sorted(mine(now, ours))]
@@ -124,9 +128,9 @@ def mine(rules: Sequence[str], head: Sequence[str]) -> set[int]:
     return found
 
 
-def script(planned: Sequence[Edit]) -> str:
+def script(planned: Sequence[Edit], table: str = "filter") -> str:
     """Write edits as input of ``iptables-restore --noflush``: one transaction."""
-    return "\n".join(["*filter", *_lines(planned), "COMMIT", ""])
+    return "\n".join([f"*{table}", *_lines(planned), "COMMIT", ""])
 
 
 def _lines(planned: Sequence[Edit]) -> Iterator[str]:
@@ -150,14 +154,59 @@ def _lines(planned: Sequence[Edit]) -> Iterator[str]:
 
 def _head(hook: str, rules: Sequence[str], wanted: Ruleset) -> Iterator[Edit]:
     head = wanted.heads.get(hook, ())
-    ours = mine(rules, known(hook, wanted))
-    if list(rules[: len(head)]) == list(head) and len(ours) == len(head):
+    ours = sorted(mine(rules, known(hook, wanted)))
+    if _in_place(hook, [rules[index] for index in ours] == list(head), rules, ours, head):
         return
-    for index in sorted(ours):
+    for index in reversed(ours):
         yield Delete(hook, rules[index])
-    # Each at the very top, the last one first: a position further down may mean another place by then.
+    place = _place(hook, rules, ours, head)
     for rule in reversed(head):
-        yield Insert(hook, 1, rule)
+        yield Insert(hook, place, rule)
+
+
+def _in_place(hook: str, once: bool, rules: Sequence[str], ours: Sequence[int], head: Sequence[str]) -> bool:
+    """Whether the head's rules stand where they are to.
+
+    In INPUT others may put what they like above: it is the guard that shuts strangers out, and a ban of fail2ban's is
+    to hold. Only what would shut out everybody must not come first. Elsewhere ours are the very first.
+    """
+    if not once or not head:
+        return once
+    return _blocked(rules, ours, head) is None if hook == "INPUT" else ours[-1] == len(head) - 1
+
+
+def _place(hook: str, rules: Sequence[str], ours: Sequence[int], head: Sequence[str]) -> int:
+    """Choose where the head's rules go, counted from 1 among the rules of others.
+
+    That is the head of the chain; but where ours stood already, others' above them stay above.
+    """
+    left = [index for index in ours if rules[index] in head]
+    if hook != "INPUT" or not left or any(_GO_REPLIES in rules[index] for index in ours):
+        return 1
+    blocked = _blocked(rules, ours, head)
+    first = left[0] if blocked is None else min(left[0], blocked)
+    return 1 + sum(1 for index in range(first) if index not in ours)
+
+
+def _blocked(rules: Sequence[str], ours: Sequence[int], head: Sequence[str]) -> int | None:
+    """Find the first rule of others before the last of ours that shuts everybody out of one of our interfaces.
+
+    A jump never does that, nor what asks for more than an interface and a protocol.
+    """
+    names = {rule.split(" ")[1] for rule in head}
+    for index in range(ours[-1] if ours else 0):
+        bare = None if index in ours else _BARE.fullmatch(rules[index])
+        if bare and any(_applies(name, bare["on"], bare["not"]) for name in names):
+            return index
+    return None
+
+
+def _applies(name: str, on: str | None, other_than: str | None) -> bool:
+    return (on is None or _is_on(name, on)) and (other_than is None or not _is_on(name, other_than))
+
+
+def _is_on(name: str, spelled: str) -> bool:
+    return name.startswith(spelled[:-1]) if spelled.endswith("+") else name == spelled
 
 
 def known(hook: str, wanted: Ruleset) -> tuple[str, ...]:

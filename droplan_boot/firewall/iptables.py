@@ -1,14 +1,14 @@
-"""The ip(6)tables backend: read, plan, write, read back; both families or none."""
+"""The tables of ip(6)tables, filter and mangle: read, plan, write, read back; both families or none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Callable, Final, Protocol
 
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import CommandError, DroplanError, FirewallError
-from droplan_boot.firewall import edits, ruleset
+from droplan_boot.firewall import edits, mangle, ruleset
 from droplan_boot.firewall.backend import Transaction
 from droplan_boot.firewall.ruleset import Ruleset
 from droplan_boot.host.command import Runner
@@ -20,49 +20,91 @@ _READ_S: Final = 10.0
 class Writer(Protocol):
     """Has edits written in one transaction."""
 
-    def write(self, version: int, planned: Sequence[edits.Edit]) -> None:
-        """Write edits to the filter table of one family: all or nothing.
+    def write(self, version: int, table: str, planned: Sequence[edits.Edit]) -> None:
+        """Write edits to a table of one family: all or nothing.
 
         Raises:
             FirewallError: nothing was written.
         """
 
 
+_Tables = dict[str, dict[str, list[str]]]
+"""The tables where rules of ours may stand, by name."""
+
+
 @dataclass(frozen=True)
 class Iptables:
-    """The filter tables of ip(6)tables.
+    """Our rules in ip(6)tables: the door, and the guard where there is none in nftables.
 
     Args:
         name: ``iptables-nft`` or ``iptables-legacy``.
         runner: runs the save commands.
         save: the command that prints all tables, by IP version (4, 6): the families this kernel has.
         writer: has the edits written.
+        alone: whether the guard is in mangle, and the lock of the metadata service in filter, for want of nftables.
     """
 
     name: str
     runner: Runner
     save: dict[int, str]
     writer: Writer
+    alone: bool = False
+    _read: dict[int, str] = field(default_factory=dict, repr=False, compare=False)
+    _was: dict[int, tuple[_Tables, Sequence[Ruleset]]] = field(default_factory=dict, repr=False, compare=False)
+
+    def last(self, version: int) -> str:
+        """Return what :meth:`dump` read last; after :meth:`apply` that is what is in force."""
+        return self._read[version] if version in self._read else self.dump(version)
 
     def apply(self, policy: Policy) -> bool:
         """See :meth:`Backend.apply`."""
-        return self._settle_all(lambda version: ruleset.build(policy, version))
+        return self._settle_all(lambda version, text: self.wanted(policy, version, text))
 
     def remove(self, policy: Policy | None) -> bool:
         """See :meth:`Backend.remove`."""
-        return self._settle_all(lambda version: ruleset.nothing(policy, version))
+        return self._settle_all(
+            lambda version, _: tuple(ruleset.nothing(policy, version, table) for table in ruleset.TABLES)
+        )
+
+    def undo(self) -> None:
+        """Take back what :meth:`apply` or :meth:`remove` wrote last.
+
+        Raises:
+            FirewallError: that did not work.
+        """
+        while self._was:
+            version, (before, wanted) = self._was.popitem()
+            current = _parse(self.dump(version))
+            for each in reversed(wanted):
+                planned = edits.undo(current[each.table], before[each.table], each)
+                if planned:
+                    self.writer.write(version, each.table, planned)
 
     def plan(self, policy: Policy) -> tuple[Transaction, ...]:
         """See :meth:`Backend.plan`."""
         found = []
         for version in self.save:
-            wanted = ruleset.build(policy, version)
-            current = edits.parse(self.dump(version))
-            planned = edits.needed(current, wanted)
-            if planned:
-                lines = (f"IPv{version}: {line}" for line in describe(current, wanted, planned))
-                found.append(Transaction(tuple(lines), edits.script(planned)))
+            text = self.dump(version)
+            current = _parse(text)
+            for wanted, planned in _needed(current, self.wanted(policy, version, text)):
+                described = describe(current[wanted.table], wanted, planned)
+                lines = (f"IPv{version}: {line}" for line in described)
+                found.append(Transaction(tuple(lines), edits.script(planned, wanted.table)))
         return tuple(found)
+
+    def wanted(self, policy: Policy, version: int, text: str) -> tuple[Ruleset, ...]:
+        """Spell a policy for one IP version, table by table.
+
+        Args:
+            policy: who may come in.
+            version: 4 or 6.
+            text: what :meth:`dump` read. A guard that stands there without notes was refused them by this kernel.
+        """
+        door = ruleset.build(policy, version, alone=self.alone)
+        if not self.alone:
+            return (ruleset.nothing(policy, version, "mangle"), door)
+        noting = f":{mangle.GUARD} " not in text or " -j NFLOG --nflog-prefix" in text
+        return (mangle.build(policy, version, notes=noting), door)
 
     def dump(self, version: int) -> str:
         """Print all tables of a family as iptables-save does.
@@ -76,11 +118,13 @@ class Iptables:
         except CommandError as error:
             raise FirewallError(f"the rules cannot be read: {error}") from None
         # iptables-nft-save says so in a comment and exits 0.
-        if "able `filter' is incompatible" in text:
-            raise FirewallError(
-                f"{command} cannot read the table filter, because a program put rules of `nft` into it: "
-                "move those to a table of their own (`nft list table ip filter` shows them)"
-            )
+        for table in ruleset.TABLES if self.alone else ("filter",):
+            if f"able `{table}' is incompatible" in text:
+                raise FirewallError(
+                    f"{command} cannot read the table {table}, because a program put rules of `nft` into it: "
+                    f"move those to a table of their own (`nft list table ip {table}` shows them)"
+                )
+        self._read[version] = text
         return text
 
     def probe(self) -> None:
@@ -91,58 +135,74 @@ class Iptables:
         """
         chain = f"{ruleset.PREFIX}probe"
         for version in self.save:
-            self.writer.write(version, (edits.Fill(chain, ruleset.probe(version)), edits.Erase(chain)))
+            for table in ruleset.TABLES if self.alone else ("filter",):
+                planned = (edits.Fill(chain, ruleset.probe(version)), edits.Erase(chain))
+                self.writer.write(version, table, planned)
 
-    def _settle_all(self, wanted: Callable[[int], Ruleset]) -> bool:
-        before: dict[int, edits.Filter] = {}
+    def _settle_all(self, wanted: Callable[[int, str], Sequence[Ruleset]]) -> bool:
+        self._was.clear()
         wrote = False
-        for version in self.save:
-            target = wanted(version)
-            try:
-                before[version], changed = self._settle(target)
-            except DroplanError:  # whatever it was, a lock or a deadline among others: both families or none
-                for done, table in before.items():
-                    self._take_back(done, table, wanted(done))
-                raise
-            wrote = wrote or changed
+        try:
+            for version in self.save:
+                wrote = self._settle(version, wanted) or wrote
+        except DroplanError:  # whatever it was, a lock or a deadline among others: both families or none
+            self.undo()
+            raise
         return wrote
 
-    def _settle(self, wanted: Ruleset) -> tuple[edits.Filter, bool]:
-        """Write until what is read back is what is wanted; return the table as it was, and whether we wrote."""
-        first: edits.Filter | None = None
+    def _settle(self, version: int, asked: Callable[[int, str], Sequence[Ruleset]]) -> bool:
+        """Write until what is read back is what is wanted; return whether we wrote."""
         failure: FirewallError | None = None
-        current: edits.Filter = {}
-        planned: tuple[edits.Edit, ...] = ()
+        wrong = ""
         wrote = False
+        quiet = False
         for _ in range(_ATTEMPTS):
-            current = edits.parse(self.dump(wanted.version))
-            first = current if first is None else first
-            planned = edits.needed(current, wanted)
-            if not planned:
-                return first, wrote
+            text = self.dump(version)
+            current = _parse(text)
+            wanted = asked(version, text)
+            if quiet:
+                wanted = tuple(_without_notes(each) for each in wanted)
+            needed = _needed(current, wanted)
+            if not needed:
+                return wrote
+            wrong = describe(current[needed[0][0].table], *needed[0])[0]
+            self._was.setdefault(version, (current, wanted))
             try:
-                self.writer.write(wanted.version, planned)
-                wrote = True
+                for each, planned in needed:
+                    self.writer.write(version, each.table, planned)
+                    wrote = True
             except FirewallError as error:
                 failure = error
-                if edits.parse(self.dump(wanted.version)) == current:
-                    break  # nobody changed it meanwhile, so it is not going to work
+                if _parse(self.dump(version)) == current:
+                    if quiet or _without_notes(each) == each:
+                        break  # nobody changed it meanwhile, so it is not going to work
+                    quiet = True  # perhaps this kernel cannot send copies of packets; the guard does without
         if failure is None:
             failure = FirewallError(
-                f"IPv{wanted.version} rules read back are not what was written "
-                f"({describe(current, wanted, planned)[0]}): see whether another program rewrites them"
+                f"IPv{version} rules read back are not what was written ({wrong}): "
+                "see whether another program rewrites them"
             )
-        if wrote and first is not None:
-            self._take_back(wanted.version, first, wanted)
         raise failure
 
-    def _take_back(self, version: int, before: edits.Filter, wanted: Ruleset) -> None:
-        planned = edits.undo(edits.parse(self.dump(version)), before, wanted)
-        if planned:
-            self.writer.write(version, planned)
+
+def _parse(text: str) -> _Tables:
+    return {table: edits.parse(text, table) for table in ruleset.TABLES}
 
 
-def describe(current: edits.Filter, wanted: Ruleset, planned: Sequence[edits.Edit]) -> tuple[str, ...]:
+def _needed(current: _Tables, wanted: Sequence[Ruleset]) -> list[tuple[Ruleset, tuple[edits.Edit, ...]]]:
+    """List what is to be done, in the order of the tables; those where nothing is are left out."""
+    listed = ((each, edits.needed(current[each.table], each)) for each in wanted)
+    return [(each, planned) for each, planned in listed if planned]
+
+
+def _without_notes(wanted: Ruleset) -> Ruleset:
+    chains = {
+        name: tuple(rule for rule in rules if " -j NFLOG " not in rule) for name, rules in wanted.chains.items()
+    }
+    return replace(wanted, chains=chains)
+
+
+def describe(current: edits.Rules, wanted: Ruleset, planned: Sequence[edits.Edit]) -> tuple[str, ...]:
     """Say in words how a table differs from what is wanted, one line a chain."""
     lines: dict[str, str] = {}
     for edit in planned:
@@ -153,5 +213,7 @@ def describe(current: edits.Filter, wanted: Ruleset, planned: Sequence[edits.Edi
         else:
             there = any(rule in wanted.heads.get(edit.chain, ()) for rule in current.get(edit.chain, ()))
             state = "not first, once and in order" if there else "missing"
+            if there and edit.chain == "INPUT":
+                state = "not there once, in order and before what shuts everybody out"
             lines.setdefault(edit.chain, f"our rules in {edit.chain} are {state}")
     return tuple(lines.values())

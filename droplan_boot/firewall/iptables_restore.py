@@ -29,10 +29,10 @@ class RestoreWriter:
     command: dict[int, str]
     waits: bool
 
-    def write(self, version: int, planned: Sequence[edits.Edit]) -> None:
+    def write(self, version: int, table: str, planned: Sequence[edits.Edit]) -> None:
         """See :meth:`Writer.write`."""
         argv = [self.command[version], "--noflush", *(["-w", str(_LOCK_S)] if self.waits else [])]
         try:
-            self.runner.run(argv, stdin=edits.script(planned), timeout=_WRITE_S)
+            self.runner.run(argv, stdin=edits.script(planned, table), timeout=_WRITE_S)
         except CommandError as error:
             raise FirewallError(f"the IPv{version} rules were not written: {error}") from None

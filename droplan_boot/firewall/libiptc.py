@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes.util
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,8 @@ _LIBRARIES: Final = ("xtables", "ip4tc", "ip6tc", "iptc", "c")
 _FOLDERS: Final = ("usr/lib/*-linux-gnu", "lib/*-linux-gnu", "usr/lib64", "lib64", "usr/lib", "lib")
 _FIELDS: Final = {"-i": "in_interface", "-s": "src", "-d": "dst", "-p": "protocol"}
 _ALIASES: Final = {"ipv6-icmp": "icmpv6"}  # python-iptables knows only the other name of the protocol
+
+_MODULES: Final = {"conntrack", "icmp6", "owner", "tcp", "udp"}
 
 BULK: Final = 256
 """From so many rules on, iptables-legacy-restore is cheaper than python-iptables (docs/benchmarks.md)."""
@@ -64,13 +66,13 @@ class LibiptcWriter:
     iptc: Any
     bulk: Writer
 
-    def write(self, version: int, planned: Sequence[edits.Edit]) -> None:
+    def write(self, version: int, table: str, planned: Sequence[edits.Edit]) -> None:
         """See :meth:`Writer.write`."""
         size = sum(len(step.rules) if isinstance(step, edits.Fill) else 1 for step in planned)
-        if size >= BULK or not self._commit(version, planned):
-            self.bulk.write(version, planned)
+        if size >= BULK or not all(map(_knows, _rules(planned))) or not self._commit(version, table, planned):
+            self.bulk.write(version, table, planned)
 
-    def _commit(self, version: int, planned: Sequence[edits.Edit]) -> bool:
+    def _commit(self, version: int, name: str, planned: Sequence[edits.Edit]) -> bool:
         """Write edits in one commit; return False when python-iptables could not, and nothing was written.
 
         It does not find every rule that it is to delete: IPv6 ones that ip6tables-restore wrote look otherwise to it.
@@ -79,7 +81,7 @@ class LibiptcWriter:
         # The table is read anew under the lock, so that what others committed before is in it.
         with lock.held(_XTABLES_LOCK, wait=_LOCK_S):
             try:
-                table = kind(kind.FILTER, autocommit=False)
+                table = kind(name, autocommit=False)
                 table.refresh()
                 self._edit(table, version, planned)
                 table.commit()
@@ -133,6 +135,21 @@ class LibiptcWriter:
             else:
                 raise ValueError(f"cannot spell {text!r}")
         return rule
+
+
+def _rules(planned: Sequence[edits.Edit]) -> Iterator[str]:
+    for edit in planned:
+        if isinstance(edit, edits.Fill):
+            yield from edit.rules
+        elif not isinstance(edit, edits.Erase):
+            yield edit.rule
+
+
+def _knows(rule: str) -> bool:
+    """Whether python-iptables is known to spell a rule: with hashlimit and NFLOG it ends the process (SIGSEGV)."""
+    words = rule.split()
+    modules = {value for word, value in zip(words, words[1:]) if word == "-m"}
+    return modules <= _MODULES and "NFLOG" not in words
 
 
 def _library(name: str) -> str | None:

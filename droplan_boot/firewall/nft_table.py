@@ -1,42 +1,41 @@
-"""Spell a policy as our table of nftables. Pure; tests/golden shows the table of each scenario.
+"""Our table of nftables: what it holds, how it is read, written, compared and changed. Pure.
 
-The rules are those of ``ruleset``, with a set of intervals where iptables has a rule a peer: a lookup costs a packet
-the same for ten peers and ten thousand. One table holds both families, so one transaction writes both.
-
-Our base chains come before the priority ``filter`` (0): a stranger's packet is dropped before anybody else's rule
-could answer or log it. In nft a drop is final, an accept only ends the chain it is in. So no rule of others lets a
-stranger in, and a peer still has to pass theirs. Prerouting would come earlier yet, but there nobody knows whether a
-packet is for this Droplet or for a container.
+What a policy asks of it is spelled in ``nft_guard``. A set is one of three kinds, told by its name: single addresses
+in a plain set, which is a hash table to the kernel; networks in a set of intervals; and who was heard of a moment
+ago, which the kernel itself fills (so its elements are never compared).
 """
 
 from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from droplan_boot.access.policy import Policy, Segment
-from droplan_boot.networks import Interval, Network, intervals, join
+from droplan_boot.networks import Interval, join
 
 NAME: Final = "inet droplan"
 
 DELETIONS: Final = 8
-"""Up to so many elements are deleted one by one. For each, nft from 1.0 on passes over the whole set, at an eighth of
-the cost of writing all of it (docs/nftables.md): from there on filling the set anew is less work."""
+"""Up to so many elements of a set of intervals are deleted one by one. For each, nft from 1.0 on passes over the
+whole set, at an eighth of the cost of writing all of it (docs/guard.md): from there on filling it anew is less
+work."""
 
-# nft names the priorities next to those that it knows, since version 0.9.1: -20 reads the same everywhere.
-_BASE: Final = "type filter hook {0} priority -20; policy accept;"
-_REPLIES: Final = "ct direction reply ct state established,related"
-# The same types as in ruleset: on the private network solicitation and advertisement of neighbours (RFC 4861), on the
-# public one routers have their say too.
-_NEIGHBOURS: Final = {
-    False: "nd-neighbor-solicit, nd-neighbor-advert",
-    True: "nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, nd-redirect",
-}
+ADDRESSES: Final = "droplan-addresses"
+NETWORKS: Final = "droplan-networks"
+HEARD: Final = "droplan-heard"
+
 # By the last letter of a set's name: its type, the address family, and the bytes of an address.
 _SETS: Final = {"4": ("ipv4_addr", socket.AF_INET, 4), "6": ("ipv6_addr", socket.AF_INET6, 16)}
+_KINDS: Final = {
+    ADDRESSES: (),
+    NETWORKS: ("flags interval",),
+    HEARD: ("size 4096", "flags dynamic,timeout", "timeout 10s"),
+    # droplan 1.0.0 kept addresses and networks together.
+    "droplan-peers": ("flags interval",),
+}
+_NAMED: Final = re.compile(rf"({'|'.join(_KINDS)})(?:-public)?[46]")
 _BLOCK: Final = re.compile(r"^\t(\w+) (\S+) \{\n((?:\t\t.*\n)*)\t\}\n", re.MULTILINE)
 
 
@@ -45,7 +44,7 @@ class Table:
     """Our table: what is wanted, or what the kernel has.
 
     Args:
-        sets: intervals of addresses by set; ascending, neither overlapping nor adjacent.
+        sets: intervals of addresses by set; ascending, and in sets of intervals neither overlapping nor adjacent.
         chains: rules by chain, as ``nft list`` spells them; a base chain begins with its hook.
         strange: what else is in it, which is not ours.
     """
@@ -55,48 +54,11 @@ class Table:
     strange: tuple[str, ...] = ()
 
 
-def build(policy: Policy) -> Table | None:
-    """Spell a policy; None when it asks for no rule."""
-    heads: dict[str, list[str]] = {"input": [], "forward": [], "output": []}
-    sets: dict[str, tuple[Interval, ...]] = {}
-    chains: dict[str, tuple[str, ...]] = {}
-    for segment in policy.segments:
-        forward = "droplan-forward-public" if segment.public else "droplan-forward"
-        for name in segment.interfaces:
-            heads["input"].append(f'iifname "{name}" jump {segment.chain}')
-            heads["forward"].append(f'iifname "{name}" jump {forward}')
-        for version in (4, 6):
-            sets[f"{segment.chain}{version}"] = tuple(intervals(segment.sources(version), version))
-        chains[segment.chain] = (
-            f"{_REPLIES} accept",
-            f"icmpv6 type {{ {_NEIGHBOURS[segment.public]} }} accept",
-            *(f"{rule} accept" for rule in _services(segment, "{0} dport {1}")),
-            *(f"{rule} accept" for rule in _peers(segment)),
-            "drop",
-        )
-        # A published port is rewritten before we see the packet: what the sender asked for is what conntrack
-        # remembers. Peers return, because the rule about the metadata service comes after.
-        chains[forward] = (
-            f"{_REPLIES} return",
-            *(f"{rule} return" for rule in _services(segment, "meta l4proto {0} ct original proto-dst {1}")),
-            *(f"{rule} return" for rule in _peers(segment)),
-            "drop",
-        )
-    if policy.metadata:
-        # Only root may reach the service that shows the token to whoever asks; containers may not at all.
-        refuse = f"ip daddr {policy.metadata} reject"
-        heads["forward"].append(refuse)
-        heads["output"] += [f"ip daddr {policy.metadata} meta skuid {uid} accept" for uid in policy.metadata_readers]
-        heads["output"].append(refuse)
-    based = {hook: (_BASE.format(hook), *rules) for hook, rules in heads.items() if rules}
-    return Table(sets, {**chains, **based}) if based else None
-
-
-def render(table: Table) -> str:
+def render(table: Table, name: str = NAME) -> str:
     """Write a table as ``nft`` reads and lists it."""
-    blocks = [_render_set(name, held) for name, held in table.sets.items()]
-    blocks += [_block("chain", name, rules) for name, rules in table.chains.items()]
-    return f"table {NAME} {{\n" + "\n".join(blocks) + "}\n"
+    blocks = [_render_set(each, held) for each, held in table.sets.items()]
+    blocks += [_block("chain", each, rules) for each, rules in table.chains.items()]
+    return f"table {name} {{\n" + "\n".join(blocks) + "}\n"
 
 
 def replace(text: str) -> str:
@@ -112,18 +74,10 @@ def small_change(current: Table | None, wanted: Table | None) -> str:
     """
     if current is None or wanted is None or differences(current, wanted, elements=False):
         return ""
-    old, new = current.sets, wanted.sets
-    gone = {name: sorted(set(old[name]) - set(new[name])) for name in new}
-    come = {name: sorted(set(new[name]) - set(old[name])) for name in new}
-    if sum(map(len, gone.values())) > DELETIONS:
+    gone, come = _changed(current, wanted)
+    if any(len(held) > DELETIONS for name, held in gone.items() if _is_of_intervals(name)):
         return ""
-    # Deletions first: a grown interval overlaps the one that it takes the place of.
-    return "".join(
-        f"{verb} element {NAME} {name} {{ {_elements(name, held)} }}\n"
-        for verb, changed in (("delete", gone), ("add", come))
-        for name, held in changed.items()
-        if held
-    )
+    return _element_lines(gone, come)
 
 
 def update(current: Table | None, wanted: Table | None) -> str:
@@ -141,11 +95,14 @@ def update(current: Table | None, wanted: Table | None) -> str:
     lines: list[str] = []
     for name, held in wanted.sets.items():
         if name not in current.sets:
-            lines.append(f"add set {NAME} {name} {{ type {_SETS[name[-1]][0]}; flags interval; }}")
-        elif current.sets[name]:
-            lines += [f"flush set {NAME} {name}"] if current.sets[name] != held else []
-        if held and current.sets.get(name) != held:
+            lines.append(f"add set {NAME} {name} {{ {'; '.join(_declaration(name))}; }}")
+        elif current.sets[name] and _is_of_intervals(name) and current.sets[name] != held:
+            lines.append(f"flush set {NAME} {name}")
+        if held and current.sets.get(name) != held and (_is_of_intervals(name) or name not in current.sets):
             lines.append(f"add element {NAME} {name} {{ {_elements(name, held)} }}")
+    # Plain sets are changed by what differs: a deletion there costs no look over the others.
+    plain = {name: held for name, held in wanted.sets.items() if name in current.sets and not _is_of_intervals(name)}
+    lines += _element_lines(*_changed(current, Table(plain, {}))).splitlines()
     changed = {name: rules for name, rules in wanted.chains.items() if current.chains.get(name) != rules}
     for name, rules in changed.items():  # all chains first: rules jump to each other's
         base = f" {{ {rules[0]} }}" if rules[0].startswith("type ") else ""
@@ -157,12 +114,6 @@ def update(current: Table | None, wanted: Table | None) -> str:
     lines += [f"delete chain {NAME} {name}" for name in surplus]
     lines += [f"delete set {NAME} {name}" for name in current.sets if name not in wanted.sets]
     return "".join(f"{line}\n" for line in lines)
-
-
-def _bases(one: Table, other: Table) -> dict[str, str]:
-    """Tell how the chains that both have hang in the kernel; that cannot be changed where they stand."""
-    both = {name: one.chains[name][:1] for name in one.chains if name in other.chains}
-    return {name: first[0] if first and first[0].startswith("type ") else "" for name, first in both.items()}
 
 
 def differences(current: Table | None, wanted: Table | None, *, elements: bool = True) -> tuple[str, ...]:
@@ -202,22 +153,64 @@ def parse(text: str) -> Table | None:
             usual = body.replace("reject with icmp port-unreachable\n", "reject\n")
             chains[name] = tuple(line.strip() for line in usual.splitlines())
             continue
-        intervals = _parse_set(name, body) if kind == "set" else None
-        if intervals is None:
+        held = _parse_set(name, body) if kind == "set" else None
+        if held is None:
             strange.append(f"{kind} {name}")
         else:
-            sets[name] = intervals
+            sets[name] = held
     return Table(sets, chains, tuple(strange))
+
+
+def _bases(one: Table, other: Table) -> dict[str, str]:
+    """Tell how the chains that both have hang in the kernel; that cannot be changed where they stand."""
+    both = {name: one.chains[name][:1] for name in one.chains if name in other.chains}
+    return {name: first[0] if first and first[0].startswith("type ") else "" for name, first in both.items()}
+
+
+_Elements = Mapping[str, Iterable[Interval]]
+
+
+def _changed(current: Table, wanted: Table) -> tuple[dict[str, list[Interval]], dict[str, list[Interval]]]:
+    """List by set what goes and what comes, of the sets that both have."""
+    old, new = current.sets, wanted.sets
+    gone = {name: sorted(set(old[name]) - set(new[name])) for name in new}
+    come = {name: sorted(set(new[name]) - set(old[name])) for name in new}
+    return gone, come
+
+
+def _element_lines(gone: _Elements, come: _Elements) -> str:
+    # Deletions first: a grown interval overlaps the one that it takes the place of.
+    return "".join(
+        f"{verb} element {NAME} {name} {{ {_elements(name, held)} }}\n"
+        for verb, changed in (("delete", gone), ("add", come))
+        for name, held in changed.items()
+        if held
+    )
+
+
+def _is_of_intervals(name: str) -> bool:
+    return "flags interval" in _kind(name)
+
+
+def _kind(name: str) -> tuple[str, ...]:
+    found = _NAMED.fullmatch(name)
+    return _KINDS[found[1]] if found else ()
+
+
+def _declaration(name: str) -> tuple[str, ...]:
+    return (f"type {_SETS[name[-1]][0]}", *_kind(name))
 
 
 def _parse_set(name: str, body: str) -> tuple[Interval, ...] | None:
     """Read a set's intervals; None when it is of another kind than ours."""
-    if name[-1] not in _SETS:
+    if not _NAMED.fullmatch(name):
         return None
-    address_type, family, size = _SETS[name[-1]]
+    _, family, size = _SETS[name[-1]]
     header, _, elements = body.partition("elements = {")
-    if header.split() != ["type", address_type, "flags", "interval"]:
+    if sorted(line.strip() for line in header.splitlines() if line.strip()) != sorted(_declaration(name)):
         return None
+    if name.startswith(HEARD):
+        return ()
 
     def number(address: str) -> int:
         return int.from_bytes(socket.inet_pton(family, address), "big")
@@ -232,31 +225,12 @@ def _parse_set(name: str, body: str) -> tuple[Interval, ...] | None:
             found.append((begin, number(last) if last else begin | ((1 << rest) - 1)))
     except (OSError, ValueError):
         return None  # elements with counters, time-outs or comments are not ours
-    return tuple(join(found))
-
-
-def _peers(segment: Segment) -> tuple[str, str]:
-    return f"ip saddr @{segment.chain}4", f"ip6 saddr @{segment.chain}6"
-
-
-def _services(segment: Segment, port: str) -> Iterator[str]:
-    for entry in segment.allow:
-        if entry.protocol:
-            yield _source(entry.source) + port.format(entry.protocol, entry.port)
-
-
-def _source(source: Network | None) -> str:
-    if source is None:
-        return ""
-    if not source.prefixlen:
-        return f"meta nfproto ipv{source.version} "
-    address = source.network_address if source.prefixlen == source.max_prefixlen else source
-    return f"{'ip' if source.version == 4 else 'ip6'} saddr {address} "
+    return tuple(join(found)) if _is_of_intervals(name) else tuple(sorted(found))
 
 
 def _render_set(name: str, held: tuple[Interval, ...]) -> str:
     elements = (f"elements = {{ {_elements(name, held)} }}",) if held else ()
-    return _block("set", name, (f"type {_SETS[name[-1]][0]}", "flags interval", *elements))
+    return _block("set", name, (*_declaration(name), *elements))
 
 
 def _elements(name: str, held: Iterable[Interval]) -> str:

@@ -1,4 +1,4 @@
-"""The nftables backend: one table of our own, ``inet droplan``, for hosts without iptables (docs/nftables.md).
+"""The guard in nftables: one table of our own, ``inet droplan`` (docs/guard.md).
 
 No other program writes our table, but ``nft flush ruleset`` takes it away and a person may edit it. So it is read and
 compared as it is, nothing is remembered, and whatever differs is written again.
@@ -6,12 +6,12 @@ compared as it is, nothing is remembered, and whatever differs is written again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from droplan_boot.access.policy import Policy
-from droplan_boot.errors import CommandError, FirewallError
-from droplan_boot.firewall import nft_table
+from droplan_boot.errors import CommandError, DroplanError, FirewallError
+from droplan_boot.firewall import nft_guard, nft_table
 from droplan_boot.firewall.backend import Transaction
 from droplan_boot.host.command import Runner
 
@@ -25,14 +25,17 @@ class Nftables:
 
     Args:
         runner: runs ``nft``.
+        notes: whether the kernel can send copies of what is shut out to the watcher.
     """
 
     runner: Runner
+    notes: bool = True
     name: str = "nftables"
+    _was: list[str] = field(default_factory=list, repr=False, compare=False)
 
     def apply(self, policy: Policy) -> bool:
         """See :meth:`Backend.apply`."""
-        return self._settle(nft_table.build(policy))
+        return self._settle(self.wanted(policy))
 
     def remove(self, policy: Policy | None) -> bool:  # noqa: ARG002 (what is in our table is ours)
         """See :meth:`Backend.remove`."""
@@ -40,36 +43,54 @@ class Nftables:
 
     def plan(self, policy: Policy) -> tuple[Transaction, ...]:
         """See :meth:`Backend.plan`."""
-        current, wanted = nft_table.parse(self._list()), nft_table.build(policy)
+        current, wanted = nft_table.parse(self._list()), self.wanted(policy)
         wrong = nft_table.differences(current, wanted)
         if not wrong:
             return ()
         return (Transaction(wrong, _scripts(current, wanted)[0]),)
 
+    def wanted(self, policy: Policy) -> nft_table.Table | None:
+        """Spell a policy as the table that this kernel takes; None when it asks for no rule."""
+        return nft_guard.build(policy, notes=self.notes)
+
+    def undo(self) -> None:
+        """Take back what :meth:`apply` or :meth:`remove` wrote last.
+
+        Raises:
+            FirewallError: that did not work.
+        """
+        while self._was:
+            text = self._was.pop()
+            before = nft_table.parse(text)
+            current = nft_table.parse(self._list())
+            if before and before.strange:
+                self._run(nft_table.replace(text))
+            elif nft_table.differences(current, before):
+                self._write(current, before)
+
     def _settle(self, wanted: nft_table.Table | None) -> bool:
         """Write until what is read back is what is wanted; return whether anything was written."""
+        self._was.clear()
         before = self._list()
         current = nft_table.parse(before)
         wrong = nft_table.differences(current, wanted)
-        wrote = False
+        if not wrong:
+            return False
+        self._was.append(before)
         try:
             for _ in range(_ATTEMPTS):
-                if not wrong:
-                    return wrote
                 self._write(current, wanted)
-                wrote = True
                 current = nft_table.parse(self._list())
                 wrong = nft_table.differences(current, wanted)
-            if wrong:
-                raise FirewallError(
-                    f"the table {nft_table.NAME} read back is not what was written ({wrong[0]}): "
-                    "see whether another program rewrites it"
-                )
-        except FirewallError:
-            if wrote:
-                self._run(nft_table.replace(before))
+                if not wrong:
+                    return True
+            raise FirewallError(
+                f"the table {nft_table.NAME} read back is not what was written ({wrong[0]}): "
+                "see whether another program rewrites it"
+            )
+        except DroplanError:  # whatever it was, a deadline among others
+            self.undo()
             raise
-        return wrote
 
     def _write(self, current: nft_table.Table | None, wanted: nft_table.Table | None) -> None:
         *careful, replacement = _scripts(current, wanted)
@@ -77,7 +98,7 @@ class Nftables:
             try:
                 self._run(script)
                 return
-            except FirewallError:
+            except FirewallError:  # (a deadline is none, and ends it)
                 pass  # somebody changed the table since we read it: replacing it fits whatever is there
         self._run(replacement)
 
@@ -105,3 +126,24 @@ def _scripts(current: nft_table.Table | None, wanted: nft_table.Table | None) ->
     """Write the transactions that lead there, the one that touches least first; the last fits whatever is there."""
     careful = (nft_table.small_change(current, wanted), nft_table.update(current, wanted))
     return (*filter(None, careful), nft_table.replace(nft_table.render(wanted) if wanted else ""))
+
+
+def works(runner: Runner, policy: Policy) -> tuple[bool | None, str]:
+    """Ask the kernel whether it takes the guard, without writing any: ``nft --check``.
+
+    Returns:
+        Whether it takes it with notes; None when it does not take it at all. And why not, in nft's words.
+    """
+    why = ""
+    for notes in (True, False):
+        table = nft_guard.build(policy, notes=notes)
+        # Under another name: a table of ours that is there already may have been altered, which is no fault of nft.
+        text = nft_table.render(table, f"{nft_table.NAME}-check") if table else ""
+        try:
+            done = runner.run(["nft", "--check", "-f", "-"], stdin=text, timeout=_TIMEOUT_S, check=False)
+        except CommandError as error:
+            return None, str(error)
+        if done.status == 0:
+            return notes, ""
+        why = done.complaint()
+    return None, why

@@ -1,4 +1,4 @@
-"""Spell a policy as rules of ip(6)tables. Pure; tests/golden shows the rules of each scenario.
+"""Spell a policy as the door: rules of ip(6)tables in the table filter. Pure; tests/golden shows each scenario's.
 
 A rule is a string as iptables-save prints it, without ``-A CHAIN``: what is wanted and what is read back can be
 compared letter by letter, and a person can read both.
@@ -22,109 +22,136 @@ PREFIX: Final = "droplan-"
 FLAT: Final = 64
 """Up to so many entries a chain lists them one by one, as the tutorial shows; above, they become a tree."""
 
-HOOKS: Final = ("INPUT", "FORWARD", "OUTPUT")
+TABLES: Final = {"mangle": ("PREROUTING",), "filter": ("INPUT", "FORWARD", "OUTPUT")}
+"""The built-in chains where rules of ours may stand, by table. The guard's table first: what is written first."""
 
 REPLIES: Final = "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY"
 """Packets that answer what this Droplet opened. Not the other direction: the connections that a peer opened end when
 it is no peer any more."""
 
-# Neighbour solicitation and advertisement keep IPv6 alive on a link (RFC 4861). On the private network no router has
-# any business: a VPC carries no IPv6, and a stranger's router advertisement or redirect (134, 137) would turn this
-# Droplet's traffic towards the stranger.
-_NEIGHBOURS: Final = {False: (135, 136), True: (133, 134, 135, 136, 137)}
+ERRORS: Final = {
+    4: "-p icmp -m conntrack --ctstate RELATED",
+    6: "-p ipv6-icmp -m conntrack --ctstate RELATED",
+}
+"""ICMP errors about any tracked connection. One that a peer opened has the direction of the original, so that the
+rule for replies does not let its errors in: behind a link of smaller MTU it would hang for ever."""
+
+# Neighbour solicitation and advertisement keep IPv6 alive on a link (RFC 4861), and so does the multicast listener
+# query (130) where a switch snoops multicast (RFC 4890, 4.4.1). On the private network no router has any business: a
+# VPC carries no IPv6, and a stranger's router advertisement or redirect (134, 137) would turn this Droplet's traffic
+# towards the stranger.
+_NEIGHBOURS: Final = {False: (130, 135, 136), True: (130, 133, 134, 135, 136, 137)}
 
 
 @dataclass(frozen=True)
 class Ruleset:
-    """All our rules in the filter table of one family.
+    """All our rules in a table of one family.
 
     Args:
         version: 4 or 6.
-        heads: by built-in chain, the rules that are to be its first, in order.
+        heads: by built-in chain, the rules that are to be there, in order.
         chains: by name, the rules of the chains that are ours alone.
         retired: by built-in chain, rules that were ours and are to go even where no chain of ours tells so.
+        table: ``filter`` or ``mangle``.
     """
 
     version: int
     heads: Mapping[str, tuple[str, ...]]
     chains: Mapping[str, tuple[str, ...]]
     retired: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    table: str = "filter"
 
 
-def build(policy: Policy, version: int) -> Ruleset:
-    """Spell a policy for one IP version (4 or 6)."""
-    heads: dict[str, list[str]] = {hook: [] for hook in HOOKS}
+def build(policy: Policy, version: int, *, alone: bool = False) -> Ruleset:
+    """Spell the door: what the filter table holds for a policy.
+
+    Args:
+        policy: who may come in.
+        version: 4 or 6.
+        alone: whether no table of nftables stands beside it, which otherwise keeps the metadata service.
+    """
+    heads: dict[str, list[str]] = {hook: [] for hook in TABLES["filter"]}
     chains: dict[str, tuple[str, ...]] = {}
     for segment in policy.segments:
-        forward = _forward_name(segment)
         for name in segment.interfaces:
             heads["INPUT"] += [
                 f"-i {name} {REPLIES} -j ACCEPT",
                 f"-i {name} -j {segment.chain}",
                 f"-i {name} -j DROP",
             ]
-            heads["FORWARD"].append(f"-i {name} -j {forward}")
-        chains.update(_chains(segment, forward, version))
-    if policy.metadata and version == 4:
+        chains.update(_chains(segment, version))
+    if alone and policy.metadata and version == 4:
         _lock_metadata(policy, heads, chains)
     return Ruleset(version, {hook: tuple(rules) for hook, rules in heads.items()}, chains)
 
 
 def probe(version: int) -> tuple[str, ...]:
     """Spell a rule with each match and target that the rules of any policy may need."""
-    common = (f"{REPLIES} -j ACCEPT", "-p tcp -m tcp --dport 1 -j ACCEPT", "-p udp -m udp --dport 1 -j ACCEPT")
-    origin = "-p tcp -m conntrack --ctorigdstport 1 -j RETURN"
+    common = (
+        f"{REPLIES} -j RETURN",
+        f"{ERRORS[version]} -j RETURN",
+        "-p tcp -m tcp --dport 1 -j RETURN",
+        "-p udp -m udp --dport 1 -j RETURN",
+        "-p tcp -m conntrack --ctorigdstport 1 -j RETURN",
+    )
+    return (*common, "-p ipv6-icmp -m icmp6 --icmpv6-type 135 -j RETURN") if version == 6 else common
+
+
+def nothing(former: Policy | None, version: int, table: str = "filter") -> Ruleset:
+    """Spell that nothing of ours is there any more; ``former`` is the policy that was applied last, if known."""
+    retired = build(former, version, alone=True).heads if former and table == "filter" else {}
+    return Ruleset(version, {}, {}, retired, table)
+
+
+def admitted(segment: Segment, version: int, target: str, *, asked: bool) -> tuple[str, ...]:
+    """Spell who comes in besides the peers: errors, what keeps a link alive, services.
+
+    Args:
+        segment: the network.
+        version: 4 or 6.
+        target: what becomes of such a packet, ``ACCEPT`` or ``RETURN``.
+        asked: whether the packet still has the destination port that its sender asked for. Later, conntrack
+            remembers it; a packet that is not tracked has it all the same, for nothing rewrites that one.
+    """
+    neighbours = _NEIGHBOURS[segment.public] if version == 6 else ()
+    ports = ("-m {0} --dport {1}",) if asked else ("-m {0} --dport {1}", "-m conntrack --ctorigdstport {1}")
     return (
-        (*common, origin, "-p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT") if version == 6 else (*common, origin)
+        f"{ERRORS[version]} -j {target}",
+        *(f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j {target}" for kind in neighbours),
+        *(_service(entry, port, target) for entry in segment.services(version) for port in ports),
     )
 
 
-def nothing(former: Policy | None, version: int) -> Ruleset:
-    """Spell that nothing of ours is there any more; ``former`` is the policy that was applied last, if known."""
-    return Ruleset(version, {}, {}, retired=build(former, version).heads if former else {})
+def sources(
+    segment: Segment, version: int, target: str, refuse: str
+) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Spell the peers and all that may send anything.
 
+    Args:
+        segment: the network.
+        version: 4 or 6.
+        target: what becomes of their packets.
+        refuse: what becomes of others' in the tree, such as ``-j DROP``; in a flat list they go past.
 
-def _forward_name(segment: Segment) -> str:
-    return "droplan-forward-public" if segment.public else "droplan-forward"
-
-
-def _chains(segment: Segment, forward: str, version: int) -> dict[str, tuple[str, ...]]:
-    sources = segment.sources(version)
-    services = segment.services(version)
-    knock = [
-        *_neighbours(segment, version),
-        *(_service(entry, "-m {0} --dport {1}", "ACCEPT") for entry in services),
-    ]
-    # A published port is rewritten before FORWARD sees the packet: what the sender asked for is what conntrack
-    # remembers. Peers RETURN, so that the rules that come after (Docker's, Kubernetes') still have their say.
-    passing = [
-        f"{REPLIES} -j RETURN",
-        *(_service(entry, "-m conntrack --ctorigdstport {1}", "RETURN") for entry in services),
-    ]
-    if len(sources) <= FLAT:
-        flat = _flat(sources)
-        return {
-            segment.chain: (*knock, *(f"-s {network} -j ACCEPT" for network in flat)),
-            forward: (*passing, *(f"-s {network} -j RETURN" for network in flat), "-j DROP"),
-        }
+    Returns:
+        The rules that ask, and the chains that they ask, if there are more than :data:`FLAT`.
+    """
+    listed = segment.sources(version)
+    if len(listed) <= FLAT:
+        return tuple(f"-s {network} -j {target}" for network in _flat(listed)), {}
     root = f"{PREFIX}tree-public" if segment.public else f"{PREFIX}tree"
     stem = f"{PREFIX}u-" if segment.public else f"{PREFIX}t-"
-    return {
-        segment.chain: (*knock, f"-j {root}", "-j ACCEPT"),
-        forward: (*passing, f"-j {root}"),
-        **tree.lay_out(sources, version, root, stem),
-    }
+    return (f"-j {root}", f"-j {target}"), tree.lay_out(listed, version, root, stem, refuse)
+
+
+def _chains(segment: Segment, version: int) -> dict[str, tuple[str, ...]]:
+    rules, below = sources(segment, version, "ACCEPT", "-j DROP")
+    return {segment.chain: (*admitted(segment, version, "ACCEPT", asked=False), *rules), **below}
 
 
 def _flat(sources: Sequence[Address | Network]) -> list[str]:
     """Spell each as a network, once."""
     return list(dict.fromkeys(str(ipaddress.ip_network(one)) for one in sources))
-
-
-def _neighbours(segment: Segment, version: int) -> list[str]:
-    if version == 4:
-        return []
-    return [f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j ACCEPT" for kind in _NEIGHBOURS[segment.public]]
 
 
 def _service(entry: Allow, port: str, target: str) -> str:

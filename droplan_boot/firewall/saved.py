@@ -1,34 +1,21 @@
-"""What a file of saved rules is to hold, in iptables-save's format. Pure; ``setup.persistence`` writes it."""
+"""What a file of saved rules is to hold, in iptables-save's format. Pure; ``setup.persistence`` writes it.
+
+Our rules and what stood there before us, never what other programs had at that moment: loaded at boot, those would be
+stale and, with some programs, doubled.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from droplan_boot.access.policy import Policy
 from droplan_boot.firewall import edits, ruleset
 
 
-def text(policy: Policy, version: int, old: str) -> str:
-    """Write what is to be loaded at boot: what stands there already, and our rules, first.
-
-    It is never a dump of all rules in force. Those that fail2ban, Docker, Tailscale or a person wrote as they went
-    would be stale when they are loaded again, and with some programs doubled. droplan 1.0.0 dumped them where it knew
-    of no such program. A file that holds its dump loses only the rules that are ours: whose the others are, nobody
-    can tell by now.
-
-    Args:
-        policy: what is enforced.
-        version: 4 or 6.
-        old: the file as it is; "" for none.
-    """
-    return splice(old, ruleset.build(policy, version))
-
-
-def holds(text: str, policy: Policy, version: int) -> bool:
-    """Whether what is loaded from ``text`` at boot is our rules as ``policy`` asks, before everybody else's."""
-    wanted = ruleset.build(policy, version)
+def holds(text: str, wanted: Iterable[ruleset.Ruleset]) -> bool:
+    """Whether what is loaded from ``text`` at boot is our rules as wanted, table by table."""
     bare = re.sub(r"^\[\d+:\d+\] (?=-A )", "", text, flags=re.MULTILINE)
-    return not edits.needed(edits.parse(bare), wanted)
+    return not any(edits.needed(edits.parse(bare, one.table), one) for one in wanted)
 
 
 def splice(text: str, wanted: ruleset.Ruleset) -> str:
@@ -42,15 +29,16 @@ def splice(text: str, wanted: ruleset.Ruleset) -> str:
         The new text: every line of others as it was, ours as wanted.
     """
     lines = text.removesuffix("\n").split("\n") if text else []
-    if "*filter" not in lines:
-        lines += ["*filter", ":INPUT ACCEPT [0:0]", ":FORWARD ACCEPT [0:0]", ":OUTPUT ACCEPT [0:0]", "COMMIT"]
-    start = lines.index("*filter")
+    hooks = ruleset.TABLES[wanted.table]
+    if f"*{wanted.table}" not in lines:
+        if wanted.table != "filter" and not wanted.chains:
+            return text
+        lines += [f"*{wanted.table}", *(f":{hook} ACCEPT [0:0]" for hook in hooks), "COMMIT"]
+    start = lines.index(f"*{wanted.table}")
     end = lines.index("COMMIT", start) if "COMMIT" in lines[start:] else len(lines)
     bare = [re.sub(r"^\[\d+:\d+\] (?=-A )", "", line) for line in lines]  # saved with `-c`, rules begin with counters
-    table = edits.parse("\n".join(bare[start:end]))
-    drop = {
-        hook: edits.mine(rules, edits.known(hook, wanted)) for hook, rules in table.items() if hook in ruleset.HOOKS
-    }
+    table = edits.parse("\n".join(bare[start:end]), wanted.table)
+    drop = {hook: edits.mine(rules, edits.known(hook, wanted)) for hook, rules in table.items() if hook in hooks}
     kept: list[str] = []
     count: dict[str, int] = {}
     for line, rule in zip(lines[start + 1 : end], bare[start + 1 : end]):
@@ -67,7 +55,7 @@ def splice(text: str, wanted: ruleset.Ruleset) -> str:
     declared = [line for line in kept if line.startswith(":")]
     others = [line for line in kept if not line.startswith(":")]
     ours = [f":{chain} - [0:0]" for chain in wanted.chains]
-    rules = [f"-A {hook} {rule}" for hook in ruleset.HOOKS for rule in wanted.heads.get(hook, ())]
+    rules = [f"-A {hook} {rule}" for hook in hooks for rule in wanted.heads.get(hook, ())]
     rules += [f"-A {chain} {rule}" for chain, listed in wanted.chains.items() for rule in listed]
     lines[start + 1 : end] = [*declared, *ours, *rules, *others]
     return "\n".join([*lines, ""])

@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
-from droplan_boot import settings
+from droplan_boot import paths, settings
 from droplan_boot.access import change
 from droplan_boot.access.change import Change
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
+from droplan_boot.firewall.backend import drift
 from droplan_boot.flow import learn
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
+from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
-from droplan_boot.setup import persistence
+from droplan_boot.setup import nft_include, persistence
 from droplan_boot.sources.listing import Droplet
-from droplan_boot.state import metrics, report, snapshot
+from droplan_boot.state import backends, blocked, metrics, report, snapshot
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
 
 
-@dataclass(frozen=True)
-class Enforced:
+class Enforced(NamedTuple):
     """What became of a policy.
 
     Args:
         changed: whether any rules were written.
-        backend: how.
+        backend: how the door was written; ``nftables`` where the guard stands alone.
+        guard: where the guard is.
         changes: who came and who went, a change for each network.
     """
 
     changed: bool
     backend: str
+    guard: str
     changes: tuple[Change, ...] = ()
 
 
@@ -45,7 +49,12 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
     Raises:
         DroplanError: the rules are as they were.
     """
-    before = snapshot.load(host.files)
+    former = snapshot.enforced(host.files)
+    # Whose addresses come and go is told by name; where none does, ten thousand Droplets need not be read.
+    same = former is not None and _addresses(former) == _addresses(answer.policy)
+    before = None if same else snapshot.load(host.files)
+    if not answer.listed:
+        host.log.say("This Droplet is not in the fleet's list yet: it lets its peers in; they let it in once it is")
     # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
     snapshot.store(
         host.files,
@@ -55,9 +64,10 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
             answer.policy,
             answer.peers,
             settings.fingerprint(host.files),
+            wanted.backend,
         ),
     )
-    return policy(host, wanted, answer.policy, before, answer.peers)
+    return policy(host, wanted.backend, answer.policy, former, (before.peers if before else (), answer.peers))
 
 
 def closed(host: Host, wanted: Settings, here: Here) -> None:
@@ -68,42 +78,68 @@ def closed(host: Host, wanted: Settings, here: Here) -> None:
     """
     host.log.say("Closing: nobody but DROPLAN_ALLOW may come in until the peers are known")
     nobody = learn.nobody(wanted, here)
-    policy(host, wanted, nobody)
+    policy(host, wanted.backend, nobody)
     # For a reboot before the first answer. Written last: it must not be a full disk that keeps the interface open.
-    snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody))
+    snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody, backend=wanted.backend))
 
 
 def policy(
-    host: Host, wanted: Settings, asked: Policy, before: Snapshot | None = None, peers: Iterable[Droplet] = ()
+    host: Host,
+    wanted: str,
+    asked: Policy,
+    former: Policy | None = None,
+    known: tuple[Iterable[Droplet], Iterable[Droplet]] = ((), ()),
 ) -> Enforced:
     """Write a policy's rules, say what changed, and have the rules outlive a reboot.
 
     Args:
         host: this machine.
-        wanted: the settings.
+        wanted: the setting DROPLAN_BACKEND.
         asked: what to enforce.
-        before: what was enforced until now, if known.
-        peers: the Droplets that may come in now.
+        former: what was enforced until now, if known.
+        known: the Droplets that could come in until now, and those that may from now on, for their names.
 
     Raises:
         DroplanError: the rules are as they were.
     """
-    former = before.policy if before else None
-    backend = choose.choose(wanted.backend, host).backend
-    changed = backend.apply(asked)
+    how = choose.choose(wanted, host).backend
+    used = backends.load(host.files)
     last = report.load(host.files)
-    for stray in choose.strays(backend, last.backend if last else None, host):
+    _remember(host, (*used, *how.names))
+    changed = how.apply(asked)
+    # What stood elsewhere goes when all of the new stands: until then both shut strangers out.
+    for stray in choose.strays(how, used, host):
         if stray.remove(former):
-            host.log.say(f"Removed our rules from {stray.name}, where they stood before {backend.name} was in use")
+            host.log.say(f"Removed our rules from {stray.name}, where they stood before {how.name} was in use")
+    _remember(host, how.names)
     # Where nobody knows what was enforced, and nothing had to be written, it was this.
-    known = former if former or changed else asked
-    changes = change.between(known, asked, before.peers if before else (), peers)
+    changes = change.between(former if former or changed else asked, asked, *known)
     for one in changes:
         for line in _told(host, one, changed, last):
             host.log.say(line)
-    for line in persistence.save(host, backend, asked):
+    for line in persistence.save(host, how.door, asked):
         host.log.say(line)
-    return Enforced(changed, backend.name, changes)
+    nft_include.save(host, how.guard, asked)
+    return Enforced(changed, how.name, how.guarded_by, changes)
+
+
+def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
+    """Say what :func:`policy` would change in the firewall, a line each, and change nothing.
+
+    Where there is no firewall command yet, nothing can be said.
+    """
+    try:
+        return drift(choose.choose(wanted.backend, host).backend, asked)
+    except DroplanError:
+        return ()
+
+
+def _remember(host: Host, names: Iterable[str]) -> None:
+    """Remember who may hold rules of ours. A full disk is no reason to write no rules."""
+    try:
+        backends.store(host.files, names)
+    except DroplanError as error:
+        host.log.complain(str(error))
 
 
 def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, done: Enforced) -> None:
@@ -128,13 +164,14 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
             peers=len(answer.policy.segments[0].peers),
             changed=done.changed,
             backend=done.backend,
+            guard=done.guard,
             succeeded=now,
             interval=wanted.interval,
             repaired=done.changed and not somebody and last is not None,
             by_network=_by_network(answer.policy),
             change=_last_change(now, done.changes) if somebody else last.change if last else None,
-            api_limit=answer.rate[0] if answer.rate else None,
-            api_remaining=answer.rate[1] if answer.rate else None,
+            api_limit=answer.allowance[1] if answer.allowance else None,
+            api_remaining=answer.allowance[0] if answer.allowance else None,
         ),
     )
 
@@ -171,6 +208,10 @@ def _told(host: Host, one: Change, changed: bool, last: Report | None) -> list[s
     return [f"{change.peers(one.kept)} in {one.chain}, {'rules repaired' if changed else 'unchanged'}"]
 
 
+def _addresses(policy: Policy) -> list[tuple[Address, ...]]:
+    return [segment.peers for segment in policy.segments]
+
+
 def _day(seconds: float) -> tuple[int, int]:
     then = time.localtime(seconds)
     return then.tm_year, then.tm_yday
@@ -196,6 +237,7 @@ def _by_network(policy: Policy) -> dict[str, int]:
 def _store(host: Host, wanted: Report) -> None:
     try:
         report.store(host.files, wanted)
-        metrics.store(host.files, wanted)
+        noted = blocked.load(host.files).total if host.files.exists(paths.BLOCKED) else None
+        metrics.store(host.files, wanted, shut_out=noted)
     except DroplanError as error:
         host.log.complain(str(error))

@@ -37,12 +37,12 @@ def access(host: Host, answer: Learned) -> Iterator[str]:
             )
         lines = change.lines(one, added="Would add", removed="Would remove")
         yield from lines or [f"Would keep {change.peers(one.kept)} in {one.chain}; nobody comes, nobody goes"]
-    yield from ended(host, answer.policy, answer.here, (*known, *answer.peers))
+    yield from ended(host, answer.policy, answer.here, (*known, *answer.peers), former)
 
 
-def ended(host: Host, policy: Policy, here: Here, known: tuple[Droplet, ...]) -> Iterator[str]:
+def ended(host: Host, policy: Policy, here: Here, known: tuple[Droplet, ...], former: Policy | None) -> Iterator[str]:
     """Tell which connections that exist now a policy would end, a line for each source and service."""
-    found = cut.connections(policy, here, connections.incoming(host.files))
+    found = cut.connections(policy, here, connections.incoming(host.files), former)
     names = change.names(known)
     for one in found[:_MOST]:
         yield f"Would cut {one.line(names)}"

@@ -35,13 +35,17 @@ class Learned:
         here: this Droplet.
         policy: what to enforce on it.
         peers: the Droplets that may come in.
-        rate: requests an hour that the token is granted, and how many are left; None when not told.
+        others: those that may not, each with what keeps it out.
+        listed: whether this Droplet is listed itself.
+        allowance: what the API said is left: requests, of how many, and until when; None when it did not.
     """
 
     here: Here
     policy: Policy
     peers: tuple[Droplet, ...] = ()
-    rate: tuple[int, int] | None = None
+    others: tuple[tuple[Droplet, str], ...] = ()
+    listed: bool = True
+    allowance: tuple[int, int, int] | None = None
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -55,6 +59,7 @@ def where(host: Host, http: Http, settings: Settings) -> Here:
         found,
         names(host, found.private, "private"),
         names(host, found.public, "public") if settings.public else (),
+        there(host, found.public),
         agents.users(host.files),
     )
 
@@ -75,11 +80,7 @@ def names(host: Host, wanted: tuple[Interface, ...], kind: str) -> tuple[str, ..
             f"this Droplet has no {kind} interface: "
             + ("add it to a VPC, then run droplan again" if kind == "private" else "unset PUBLIC")
         )
-    there = links.links(host.files)
-    found = [
-        links.resolve(interface.mac, interface.addresses, there, lambda: links.addresses(host.runner))
-        for interface in wanted
-    ]
+    found = _found(host, wanted)
     missing = [interface for interface, name in zip(wanted, found) if name is None]
     if missing:
         raise DroplanError(
@@ -87,6 +88,19 @@ def names(host: Host, wanted: tuple[Interface, ...], kind: str) -> tuple[str, ..
             f"{kind} network: bring it up, then run droplan again"
         )
     return tuple(dict.fromkeys(name for name in found if name))
+
+
+def there(host: Host, wanted: tuple[Interface, ...]) -> tuple[str, ...]:
+    """Find the names of those of this Droplet's interfaces that this machine has."""
+    return tuple(dict.fromkeys(name for name in _found(host, wanted) if name))
+
+
+def _found(host: Host, wanted: tuple[Interface, ...]) -> list[str | None]:
+    present = links.links(host.files)
+    return [
+        links.resolve(interface.mac, interface.addresses, present, lambda: links.addresses(host.runner))
+        for interface in wanted
+    ]
 
 
 def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
@@ -99,7 +113,7 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
     found = peers.select(
         here.metadata, source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
     )
-    return Learned(here, _policy(settings, here, found), found.droplets, http.rate)
+    return Learned(here, _policy(settings, here, found), found.droplets, found.others, found.listed, http.allowance)
 
 
 def nobody(settings: Settings, here: Here) -> Policy:
@@ -113,6 +127,8 @@ def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
     Raises:
         UsageError: no token is set.
     """
+    if settings.shared:
+        return _member(host, http, settings, here)
     from droplan_boot.sources.digitalocean.api import Account
 
     if not settings.token:
@@ -128,8 +144,24 @@ def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
     )
 
 
+def _member(host: Host, http: Http, settings: Settings, here: Here) -> Source:
+    from droplan_boot.sources.shared.member import Member
+    from droplan_boot.sources.shared.store import Store
+    from droplan_boot.state.shared import Kept
+
+    return Member(
+        Store(http, settings.shared, settings.shared_key),
+        settings.shared_trust,
+        Kept(host.files),
+        here.metadata.droplet_id,
+        peered=settings.scope == "vpc",
+        runner=host.runner,
+        clock=host.clock,
+    )
+
+
 def _policy(settings: Settings, here: Here, found: peers.Peers) -> Policy:
-    segments = [Segment(False, here.private, found.private, settings.allow)]
+    segments = [Segment(False, here.private, found.private, settings.allow, here.networks, here.outside)]
     if here.public:
         segments.append(Segment(True, here.public, found.public, settings.allow))
     if not settings.lock_metadata:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Callable, Final
 
-from droplan_boot.access import change, lockout
 from droplan_boot.errors import CommandError, DroplanError, RefusedError
 from droplan_boot.flow import enforce, learn
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host import links
 from droplan_boot.host.doors import Host
-from droplan_boot.host.sessions import ssh_sessions
 from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
-from droplan_boot.state import snapshot
+from droplan_boot.state import blocked, budget, snapshot
+from droplan_boot.state.budget import Budget
 
 LOCK_S: Final = 10.0
 """How long a second droplan waits for the first."""
@@ -43,6 +42,7 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
         enforce.failed(host, error, host.clock.monotonic() - started)
         raise
     enforce.succeeded(host, wanted, started, answer, done)
+    _note(host, lambda: blocked.identify(host.files, answer.others))
 
 
 def ask(host: Host, wanted: Settings) -> Learned:
@@ -52,7 +52,12 @@ def ask(host: Host, wanted: Settings) -> Learned:
         NoAnswerError: there was no complete answer.
     """
     http = host.session(host.clock)
-    return learn.who(host, http, wanted, learn.where(host, http, wanted))
+    try:
+        return learn.who(host, http, wanted, learn.where(host, http, wanted))
+    finally:
+        if http.allowance:
+            left = Budget(*http.allowance, at=host.clock.time())
+            _note(host, lambda: budget.store(host.files, left))
 
 
 def spare(host: Host, wanted: Settings, answer: Learned) -> None:
@@ -84,6 +89,8 @@ def objections(host: Host, wanted: Settings, answer: Learned) -> Iterator[str]:
     yield from _sessions(host, answer)
     if host.unattended:
         return
+    from droplan_boot.access import change, lockout  # the schedule is held up by nothing, and starts lean
+
     before = snapshot.load(host.files)
     former = before.policy if before and before.answered else None
     yield from lockout.nobody(answer.policy, former, wanted.tag)
@@ -91,7 +98,18 @@ def objections(host: Host, wanted: Settings, answer: Learned) -> Iterator[str]:
         yield from lockout.losses(change.between(former, answer.policy, before.peers, answer.peers))
 
 
+def _note(host: Host, write: Callable[[], None]) -> None:
+    """Write what is only of use to the watcher and to those who read it; a full disk keeps no peer out for that."""
+    try:
+        write()
+    except DroplanError as error:
+        host.log.complain(str(error))
+
+
 def _sessions(host: Host, answer: Learned) -> Iterator[str]:
+    from droplan_boot.access import lockout
+    from droplan_boot.host.sessions import ssh_sessions
+
     found = ssh_sessions(host.environ, host.files.real(Path("/proc")))
     yield from lockout.sessions(answer.policy, answer.here, found, _homes(host) if found else {})
 

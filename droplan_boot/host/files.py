@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,8 +137,14 @@ class Files:
             self.write(path, data, mode)
         return problem
 
-    def write(self, path: Path, data: bytes, mode: int) -> None:
+    def write(self, path: Path, data: bytes, mode: int, *, lasting: bool = True) -> None:
         """Write a file in one step that survives a power loss.
+
+        Args:
+            path: an absolute path.
+            data: what it is to hold.
+            mode: its permission bits.
+            lasting: whether it has to survive one; waiting for the disk is half of what a small file costs.
 
         Raises:
             UnsafePathError: a directory above it can be written by others.
@@ -159,12 +164,14 @@ class Files:
                     file.write(data)
                     file.flush()
                     os.fchmod(descriptor, mode)
-                    os.fsync(descriptor)
+                    if lasting:
+                        os.fsync(descriptor)
                 os.rename(temporary, target)
             except BaseException:
                 self._unlink(temporary)
                 raise
-            _sync_directory(target.parent)
+            if lasting:
+                _sync_directory(target.parent)
         except OSError as error:
             raise DroplanError(
                 f"{path} cannot be written: {error.strerror}; mend that and run droplan again"
@@ -275,6 +282,8 @@ class Files:
         """
         if not self.exists(path):
             return False
+        import shutil  # with compressors of all kinds; only an uninstall needs it
+
         try:
             shutil.rmtree(self.real(path))
         except OSError as error:
@@ -296,6 +305,28 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
+
+
+def create(path: Path, data: bytes, mode: int) -> bool:
+    """Write a file where a person says, who need not be root; never over one that is there.
+
+    Returns:
+        Whether it was written; False when there was something already.
+
+    Raises:
+        DroplanError: it cannot be written.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise DroplanError(f"{path} cannot be written: {error.strerror}; mend that") from None
+    return True
 
 
 def _temporary(target: Path) -> Path:

@@ -11,17 +11,16 @@ import os
 import random
 import re
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
-
-import requests
-import urllib3
 
 from droplan_boot import __version__
 from droplan_boot.errors import NoAnswerError, TokenError
 from droplan_boot.host import deadline
 from droplan_boot.host.clock import Clock
+from droplan_boot.host.lean import requests, urllib3
 
 _TIMEOUT_S: Final = (5.0, 10.0)  # to connect, and between two reads
 _ATTEMPTS: Final = 5
@@ -30,12 +29,30 @@ _LONGEST_WAIT_S: Final = 20.0
 _LIMIT_BYTES: Final = 16 << 20  # a page of 200 Droplets has about 600 KB
 
 
+class Reply(NamedTuple):
+    """What a server answered.
+
+    Args:
+        status: of HTTP.
+        headers: by name, whatever its case.
+        body: whole.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Http:
     """A session to DigitalOcean.
 
     Args:
         budget: seconds that all requests of this session may take together, retries included.
         clock: tells how much of them is left, and waits between two attempts.
+
+    Attributes:
+        allowance: what the last answer that told said of the API's limit: requests remaining, the limit, and when
+            the oldest request expires (epoch); None when none told.
     """
 
     def __init__(self, clock: Clock, budget: float = 30.0) -> None:
@@ -48,10 +65,10 @@ class Http:
         self._session.verify = trust_store()
         self._session.headers["User-Agent"] = f"droplan/{__version__}"
         self._session.headers["Accept"] = "application/json"
+        self.allowance: tuple[int, int, int] | None = None
+        """Requests that are left, of how many an hour, and when the oldest expires (epoch); None if not told."""
         self._clock = clock
         self._deadline = clock.monotonic() + budget
-        self.rate: tuple[int, int] | None = None
-        """Requests an hour that the token is granted, and how many are left; None if no answer told."""
 
     def json(self, url: str, *, token: str = "") -> Any:
         """Get a JSON document.
@@ -93,8 +110,43 @@ class Http:
             self._clock.sleep(pause)
         raise AssertionError("the last attempt raises")
 
+    def renew(self, budget: float) -> None:
+        """Begin the time that requests may take anew, for a program that outlives one refresh.
+
+        Args:
+            budget: seconds, as of now.
+        """
+        self._deadline = self._clock.monotonic() + budget
+
+    def exchange(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, body: bytes = b"", auth: Any = None
+    ) -> Reply:
+        """Send one request, once, and take whatever status is answered.
+
+        Args:
+            method: such as ``PUT``.
+            url: http or https.
+            headers: besides the session's.
+            body: what is sent.
+            auth: signs the request, as requests has it; None for nobody.
+
+        Raises:
+            NoAnswerError: no answer came; what was sent may have arrived all the same.
+        """
+        try:
+            return Reply(*self._send(method, url, headers or {}, body, auth))
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            host = urlsplit(url).netloc
+            raise NoAnswerError(
+                f"{host} gives no answer ({_reason(error)})", "check DNS, route, firewall and clock"
+            ) from None
+
     def _get(self, url: str, token: str) -> tuple[int, Any, bytes]:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self._send("GET", url, {"Authorization": f"Bearer {token}"} if token else {})
+
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], sent: bytes = b"", auth: Any = None
+    ) -> tuple[int, Any, bytes]:
         left = self._deadline - self._clock.monotonic()
         if left <= 0:
             raise requests.exceptions.Timeout("all the time a refresh has is used up")
@@ -103,7 +155,16 @@ class Http:
         late = requests.exceptions.Timeout("the answer trickles in too slowly")
         with (
             deadline.within(left, late),
-            self._session.get(url, headers=headers, timeout=timeout, stream=True, allow_redirects=False) as response,
+            self._session.request(
+                method,
+                url,
+                headers=headers,
+                data=sent or None,
+                auth=auth,
+                timeout=timeout,
+                stream=True,
+                allow_redirects=False,
+            ) as response,
         ):
             body = bytearray()
             for chunk in response.iter_content(65536):
@@ -112,8 +173,15 @@ class Http:
                     raise NoAnswerError(f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page")
                 if self._clock.monotonic() > self._deadline:
                     raise late
-            self.rate = _rate(response.headers) or self.rate
+            self._take_allowance(response.headers)
             return response.status_code, response.headers, bytes(body)
+
+    def _take_allowance(self, headers: Any) -> None:
+        """Remember how many requests are left, https://docs.digitalocean.com/reference/api/ ("Rate limit")."""
+        told = [headers.get(f"ratelimit-{name}", "") for name in ("remaining", "limit", "reset")]
+        if all(re.fullmatch(r"[0-9]{1,12}", each, re.ASCII) for each in told):
+            remaining, limit, reset = map(int, told)
+            self.allowance = remaining, limit, reset
 
 
 class _Session(requests.Session):
@@ -176,14 +244,6 @@ def _message(body: bytes) -> str:
     except (ValueError, KeyError, TypeError, RecursionError):
         return ""
     return f" ({ascii(message)[1:-1]:.100})" if isinstance(message, str) else ""
-
-
-def _rate(headers: Any) -> tuple[int, int] | None:
-    """Read the token's budget, https://docs.digitalocean.com/reference/api/ "Rate Limit"."""
-    limit, remaining = (headers.get(f"ratelimit-{name}", "") for name in ("limit", "remaining"))
-    if not all(re.fullmatch(r"[0-9]{1,9}", value) for value in (limit, remaining)):
-        return None
-    return int(limit), int(remaining)
 
 
 def _retry_after(value: str | None, failure: NoAnswerError) -> float:

@@ -54,9 +54,14 @@ class LogFile:
 
     Where systemd runs, the journal gets the same. The file's lines end in the time as ISO 8601 writes it, zone and
     all: the one in front is the original's, which programs read, and names no zone.
+
+    Args:
+        files: where the log is.
+        aloud: whether a line that cannot be kept is printed; not where it was printed anyway.
     """
 
     files: Files
+    aloud: bool = True
 
     def say(self, text: str) -> None:
         """Append a line; where that cannot be done, print it, and cron sees to it."""
@@ -75,16 +80,22 @@ class LogFile:
         try:
             self.files.append(paths.LOG, stamped.encode(), 0o640, keep=_KEEP_BYTES)
         except DroplanError as error:
-            _print(sys.stderr, line(f"{text} ({error})"))
+            if self.aloud:
+                _print(sys.stderr, line(f"{text} ({error})"))
         _tell_journal(self.files.real(_JOURNAL), text, priority)
 
 
-@dataclass(frozen=True)
 class Both:
-    """A person's run that changes the machine: what they see is in the log as well."""
+    """A person's run that changes the machine: what they see is in the log as well.
 
-    shown: Log
-    kept: Log
+    Args:
+        shown: what they see.
+        kept: what is kept.
+    """
+
+    def __init__(self, shown: Log, kept: Log) -> None:
+        self.shown = shown
+        self.kept = kept
 
     def say(self, text: str) -> None:
         """Tell both."""

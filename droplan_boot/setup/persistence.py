@@ -1,8 +1,10 @@
 """How the rules outlive a reboot on this machine.
 
-Where iptables-persistent or iptables-services load saved rules at boot, ours are saved there. Elsewhere (nft, ufw,
-which must not meet a second loader, or none of those packages) our own unit replays the snapshot before the network
-comes up.
+Wherever systemd runs, our own unit replays the snapshot before the network comes up: guard and door. Where
+iptables-persistent or iptables-services load saved rules at boot, the door is saved there too (not beside ufw, which
+must not meet a second loader), and the guard where it is in mangle. The files hold our rules and what stood there
+before us, never what other programs had written at that moment: loaded at boot, that would be stale and, with some
+programs, doubled.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from droplan_boot import paths
 from droplan_boot.access.policy import Policy
 from droplan_boot.firewall import ruleset
 from droplan_boot.firewall import saved as saved_rules
-from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host import selinux
 from droplan_boot.host.doors import Host
@@ -30,8 +31,11 @@ Description=Restore droplan's firewall rules
 Documentation=file:{paths.REFRESH}
 DefaultDependencies=no
 RequiresMountsFor={paths.PROGRAM} {paths.STATE}
-After=local-fs.target ufw.service nftables.service
-Before=network-pre.target shutdown.target
+# After whatever loads rules from files, for it flushes what is there. Before firewalld, which flushes no table of
+# nftables: it starts late, and a unit that is to come before the network cannot wait for it.
+After=local-fs.target systemd-modules-load.service ufw.service nftables.service
+After=netfilter-persistent.service iptables.service ip6tables.service
+Before=network-pre.target firewalld.service shutdown.target
 Wants=network-pre.target
 Conflicts=shutdown.target
 
@@ -70,15 +74,15 @@ _EL: Final = Saved(
 )
 
 
-def loader(host: Host, backend: Backend, packages: Collection[str] = ()) -> Saved | None:
-    """Find what loads saved rules at boot; None when our own unit has to.
+def loader(host: Host, door: Iptables | None, packages: Collection[str] = ()) -> Saved | None:
+    """Find what loads saved rules at boot; None when our own unit alone has to.
 
     Args:
         host: this machine.
-        backend: how rules are written here.
+        door: how rules of ip(6)tables are written here, if they are.
         packages: what is there or, in a dry run, would be.
     """
-    if not isinstance(backend, Iptables) or host.runner.which("ufw"):
+    if door is None or host.runner.which("ufw"):
         return None
     plugin = Path("/usr/share/netfilter-persistent/plugins.d/15-ip4tables")
     if "iptables-persistent" in packages or host.files.exists(plugin):
@@ -89,8 +93,13 @@ def loader(host: Host, backend: Backend, packages: Collection[str] = ()) -> Save
     return None
 
 
-def save(host: Host, backend: Backend, policy: Policy) -> Iterator[str]:
+def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
     """Save our rules where a loader reads them, beside what is saved there already; write only what differs.
+
+    It is never a dump of all rules in force. Those that fail2ban, Docker, Tailscale or a person wrote as they went
+    would be stale when they are loaded again, and with some programs doubled. droplan 1.0.0 dumped them where it knew
+    of no such program. A file that holds its dump loses only the rules that are ours: whose the others are, nobody
+    can tell by now.
 
     Yields:
         A line for each file that was written.
@@ -98,13 +107,15 @@ def save(host: Host, backend: Backend, policy: Policy) -> Iterator[str]:
     Raises:
         DroplanError: one could not be written; it is as it was.
     """
-    saved = loader(host, backend)
-    if saved is None or not isinstance(backend, Iptables):
+    saved = loader(host, door)
+    if saved is None or door is None:
         return
-    for version in backend.save:
+    for version in door.save:
         path = saved.files[version]
         old = host.files.read(path)
-        text = saved_rules.text(policy, version, (old or b"").decode(errors="surrogateescape"))
+        text = (old or b"").decode(errors="surrogateescape")
+        for wanted in door.wanted(policy, version, door.last(version)):
+            text = saved_rules.splice(text, wanted)
         data = text.encode(errors="surrogateescape")
         backup = path.with_name(path.name + _BACKUP)
         if old and b"droplan-" not in old and not host.files.exists(backup):
@@ -136,7 +147,9 @@ def forget(host: Host, former: Policy | None, enabled: Collection[str]) -> Itera
                     host.files.remove(backup)  # an earlier run was killed after it had put the file back
                 continue
             before = host.files.read(backup)
-            text = saved_rules.splice(old.decode(errors="surrogateescape"), ruleset.nothing(former, version))
+            text = old.decode(errors="surrogateescape")
+            for table in ruleset.TABLES:
+                text = saved_rules.splice(text, ruleset.nothing(former, version, table))
             others = "\n-A " in text
             if before is not None and (
                 idle or not others or saved_rules.rules(before.decode(errors="replace")) == saved_rules.rules(text)

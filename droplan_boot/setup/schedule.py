@@ -41,6 +41,7 @@ def cron(interval: int, droplet_id: int) -> str:
 SHELL=/bin/sh
 PATH={SEARCH_PATH}
 {minutes} * * * * root sleep {second}; {paths.REFRESH}
+@reboot root sleep {second}; {paths.REFRESH}
 """
 
 

@@ -10,8 +10,7 @@ from droplan_boot import paths
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import CommandError, DroplanError
 from droplan_boot.firewall import saved, tables
-from droplan_boot.firewall.backend import Backend
-from droplan_boot.firewall.iptables import Iptables
+from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.host import links
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
@@ -33,27 +32,27 @@ _ANY_PORT: Final = 40_000
 _LIST_S: Final = 20.0
 
 
-def problems(host: Host, interval: int | None, found: Snapshot | None, backend: Backend | None) -> Iterator[Problem]:
+def problems(host: Host, interval: int | None, found: Snapshot | None, how: Enforcement | None) -> Iterator[Problem]:
     """List what would keep droplan from going on, and what keeps peers out although our rules are right.
 
     Args:
         host: this machine.
         interval: minutes between two runs; None when the settings do not tell.
         found: what is enforced, if known.
-        backend: how rules are written, if that can be told.
+        how: how rules are written, if that can be told.
     """
     yield from soundness.schedule(_schedule(host, interval, found))
     yield from soundness.daemon(_cron(host))
     if any(host.files.exists(path) for path in _PAM):
         shadow = (host.files.read(_SHADOW) or b"").decode(errors="replace")
         yield from soundness.password(shadow, host.clock.time())
-    if backend:
-        yield from _boot(host, backend, found.policy if found else None)
+    if how:
+        yield from _boot(host, how, found.policy if found else None)
     if found:
         there = {link.name: link.enslaved for link in links.links(host.files)}
         names = [name for segment in found.policy.segments for name in segment.interfaces]
         yield from soundness.cards(tuple(dict.fromkeys(names)), there)
-        yield from _refusals(host, found.policy, backend)
+        yield from _refusals(host, found.policy, door=how is not None and how.door is not None)
 
 
 def _schedule(host: Host, interval: int | None, found: Snapshot | None) -> dict[str, str | None]:
@@ -84,22 +83,21 @@ def _unit(services: Services, name: str) -> Unit:
     return Unit(name, services.state(name), services.active(name))
 
 
-def _boot(host: Host, backend: Backend, policy: Policy | None) -> Iterator[Problem]:
+def _boot(host: Host, how: Enforcement, policy: Policy | None) -> Iterator[Problem]:
     services = Services(host)
-    loader = persistence.loader(host, backend)
+    loader = persistence.loader(host, how.door)
     systemd = host.has_systemd()
-    names = loader.loaders if loader else (persistence.UNIT_NAME,)
+    names = (persistence.UNIT_NAME, *(loader.loaders if loader else ()))
     units = [Unit(name, services.state(name), True) for name in names] if systemd else []
     unit = host.files.problem(persistence.UNIT, persistence.UNIT_TEXT.encode(), 0o644)
-    wrong = {} if loader else {str(persistence.UNIT): unit}
-    yield from soundness.boot(units, wrong, systemd=systemd, loader=loader is not None)
-    if loader and policy and isinstance(backend, Iptables):
-        for version in backend.save:
+    yield from soundness.boot(units, {str(persistence.UNIT): unit}, systemd=systemd, loader=loader is not None)
+    if loader and policy and how.door:
+        for version in how.door.save:
             data = host.files.read(loader.files[version])
             text = None if data is None else data.decode(errors="surrogateescape")
-            ours = text is not None and saved.holds(text, policy, version)
+            ours = text is not None and saved.holds(text, how.door.wanted(policy, version, text))
             yield from soundness.saved(str(loader.files[version]), text, ours=ours)
-    if systemd and backend.name != "iptables-legacy":
+    if systemd and (how.guard or how.name == "iptables-nft"):
         service = _unit(services, "nftables")
         for path, flushes in _NFTABLES.items():
             data = host.files.read(path)
@@ -108,7 +106,7 @@ def _boot(host: Host, backend: Backend, policy: Policy | None) -> Iterator[Probl
                 yield from soundness.nftables_conf(str(path), text, service, flushes=flushes)
 
 
-def _refusals(host: Host, policy: Policy, backend: Backend | None) -> Iterator[Problem]:
+def _refusals(host: Host, policy: Policy, *, door: bool) -> Iterator[Problem]:
     if host.runner.which("nft") is None:
         return
     try:
@@ -120,7 +118,7 @@ def _refusals(host: Host, policy: Policy, backend: Backend | None) -> Iterator[P
     told: set[tuple[str, str]] = set()
     for segment in policy.segments:
         for card in segment.interfaces:
-            for refusal in _refusing(listed.stdout, segment, card, xtables=not isinstance(backend, Iptables)):
+            for refusal in _refusing(listed.stdout, segment, card, xtables=not door):
                 table = f"{refusal.family} {refusal.table}"
                 if (table, card) not in told:
                     told.add((table, card))

@@ -11,14 +11,14 @@ from droplan_boot import paths, settings
 from droplan_boot.access.here import Here
 from droplan_boot.errors import CommandError, DroplanError, FirewallError
 from droplan_boot.firewall import choose
-from droplan_boot.firewall.backend import Backend
+from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host import firewalld, selinux
 from droplan_boot.host.doors import Host
 from droplan_boot.host.packages import Packages, manager
 from droplan_boot.host.services import Services
 from droplan_boot.settings import Settings
-from droplan_boot.setup import comforts, persistence, schedule
+from droplan_boot.setup import comforts, nft_include, persistence, publishing, schedule, watcher
 
 _LABELLED: Final = (paths.PROGRAM.parent, paths.SETTINGS.parent, paths.CRON, paths.STATE, paths.LOG)
 
@@ -61,18 +61,22 @@ def steps(installation: Installation) -> Iterator[Step]:
     yield _file(installation, "schedule", paths.CRON, cron.encode(), 0o644)
     packages = manager(installation.family, installation.host)
     wanted = _debian(installation, packages) if installation.family == "debian" else _el(installation, packages)
+    if installation.settings.shared and not installation.host.runner.which("openssl"):
+        wanted = [*wanted, "openssl"]  # every image has it; a list that nobody can verify is worth nothing
     yield _package_step(packages, wanted)
     # Before anything that may have to wait for a reboot: the schedule ends what is left then.
     yield _service(Services(installation.host), "cron" if installation.family == "debian" else "crond")
     try:
-        backend = choose.choose(installation.settings.backend, installation.host).backend
+        enforcement = choose.choose(installation.settings.backend, installation.host).backend
     except DroplanError:
         if not installation.dry_run:
             raise
         return  # the rest depends on packages that a dry run does not install
-    if isinstance(backend, Iptables):
-        yield _matches(installation, backend)
-    yield from _service_steps(installation, backend, wanted)
+    if enforcement.door:
+        yield _matches(installation, enforcement.door)
+    yield from _service_steps(installation, enforcement, wanted)
+    yield from _watcher(installation)
+    yield from _publisher(installation)
     if selinux.in_use(installation.host):
         yield Step(
             "SELinux labels",
@@ -119,15 +123,19 @@ def _package_step(packages: Packages, wanted: Sequence[str]) -> Step:
 
 def _debian(installation: Installation, packages: Packages) -> Sequence[str]:
     """Name the packages; the one that loads saved rules at boot only where installing it takes nothing away."""
+    # nft writes the guard. Its service stays as it is: it would load rules of its own, and flush everybody's first.
+    nft = [] if installation.settings.backend == "iptables" else ["nftables"]
     ufw = installation.host.runner.which("ufw")
-    nftables = installation.settings.backend == "nftables"
-    wanted = ["nftables" if nftables else "iptables" if ufw else "iptables-persistent", "cron"]
+    if installation.settings.backend == "nftables":
+        wanted = ["nftables", "cron"]
+    else:
+        wanted = ["iptables" if ufw else "iptables-persistent", *nft, "cron"]
     # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has these packages.
     if installation.dry_run or not packages.missing(wanted):
         return wanted
     packages.update()
     if "iptables-persistent" in wanted and not _available(packages, "iptables-persistent"):
-        return ["iptables", "cron"]
+        return ["iptables", *nft, "cron"]
     return wanted
 
 
@@ -135,24 +143,25 @@ def _el(installation: Installation, packages: Packages) -> Sequence[str]:
     """Name the packages; which one brings iptables.service changes from release to release."""
     if installation.settings.backend == "nftables":
         return ["nftables", "cronie"]
+    nft = ["nftables"] if installation.settings.backend != "iptables" and _available(packages, "nftables") else []
     for loader in ("iptables-services", "iptables-nft-services"):
         if _available(packages, loader):
-            return [loader, "cronie"]
-    return ["iptables" if _available(packages, "iptables") else "nftables", "cronie"]
+            return [loader, *nft, "cronie"]
+    return [*(["iptables"] if _available(packages, "iptables") else []), *(nft or ["nftables"]), "cronie"]
 
 
 def _available(packages: Packages, name: str) -> bool:
     return not packages.missing([name]) or packages.offers(name)
 
 
-def _matches(installation: Installation, backend: Iptables) -> Step:
+def _matches(installation: Installation, door: Iptables) -> Step:
     """See that the kernel has the matches we need, before INPUT is touched: EL 10 ships them apart from it."""
 
     def missing() -> str | None:
         if installation.dry_run:
             return "unknown until tried"
         try:
-            backend.probe()
+            door.probe()
         except FirewallError as error:
             return str(error)
         return None
@@ -180,10 +189,10 @@ def _matches(installation: Installation, backend: Iptables) -> Step:
     return Step("kernel matches", missing, put)
 
 
-def _service_steps(installation: Installation, backend: Backend, packages: Sequence[str]) -> Iterator[Step]:
+def _service_steps(installation: Installation, enforcement: Enforcement, packages: Sequence[str]) -> Iterator[Step]:
     host = installation.host
     services = Services(host)
-    saved = persistence.loader(host, backend, packages)
+    saved = persistence.loader(host, enforcement.door, packages)
     if saved:
         if installation.family == "el" and host.has_systemd():
             yield Step(
@@ -191,9 +200,35 @@ def _service_steps(installation: Installation, backend: Backend, packages: Seque
             )
         for name in saved.loaders:
             yield _service(services, name, start=False)
-    elif host.has_systemd():
+    if host.has_systemd():
         yield _file(installation, "unit", persistence.UNIT, persistence.UNIT_TEXT.encode(), 0o644)
         yield _service(services, persistence.UNIT_NAME, start=False)
+        if enforcement.guard and services.problem(nft_include.SERVICE, start=False) is None:
+            yield Step(
+                f"include of the guard for {nft_include.SERVICE}",
+                lambda: nft_include.problem(host),
+                lambda: nft_include.put(host),
+            )
+
+
+def _watcher(installation: Installation) -> Iterator[Step]:
+    host = installation.host
+    services = Services(host)
+    if not host.has_systemd():
+        return
+    if installation.settings.watch:
+        yield Step("watcher", lambda: watcher.problem(host, services), lambda: watcher.put(host, services))
+    elif host.files.exists(watcher.UNIT):
+        yield Step("watcher off", lambda: "there", lambda: watcher.remove(host, services))
+
+
+def _publisher(installation: Installation) -> Iterator[Step]:
+    host = installation.host
+    services = Services(host)
+    if publishing.wanted(host):
+        yield Step("publisher", lambda: publishing.problem(host, services), lambda: publishing.put(host, services))
+    elif host.files.exists(publishing.UNIT):
+        yield Step("publisher off", lambda: "there", lambda: publishing.remove(host, services))
 
 
 def _service(services: Services, name: str, *, start: bool = True) -> Step:

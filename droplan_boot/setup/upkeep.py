@@ -11,7 +11,7 @@ from typing import Final
 
 from droplan_boot import paths
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall.backend import Backend
+from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
 from droplan_boot.setup import persistence, schedule
@@ -19,12 +19,12 @@ from droplan_boot.setup import persistence, schedule
 _CRONS: Final = ("cron", "crond")
 
 
-def put_back(host: Host, backend: Backend, interval: int, droplet_id: int | None) -> Iterator[str]:
+def put_back(host: Host, door: Iptables | None, interval: int, droplet_id: int | None) -> Iterator[str]:
     """Put back what is gone or altered of schedule, loader and unit.
 
     Args:
         host: this machine.
-        backend: how rules are written here.
+        door: how rules of ip(6)tables are written here, if they are.
         interval: minutes between two runs.
         droplet_id: this Droplet's number; None when it is not known, and with it the minute in cron's file.
 
@@ -37,10 +37,10 @@ def put_back(host: Host, backend: Backend, interval: int, droplet_id: int | None
     cron = _cron(host)
     if cron:
         yield from _service(host, cron, start=True)
-    loader = persistence.loader(host, backend)
+    loader = persistence.loader(host, door)
     for name in loader.loaders if loader else ():
         yield from _service(host, name, start=False)
-    if loader is None and host.has_systemd():
+    if host.has_systemd():
         yield from _file(host, persistence.UNIT, persistence.UNIT_TEXT.encode(), 0o644)
         yield from _service(host, persistence.UNIT_NAME, start=False)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from droplan_boot.errors import NoAnswerError
-from droplan_boot.networks import Address
+from droplan_boot.networks import Address, address
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Droplet:
             "id": self.id,
             "name": self.name,
             "region": self.region,
-            "tags": None if self.tags is None else list(self.tags),
+            "tags": self.tags,
             "vpc": self.vpc,
             "private": [str(address) for address in self.private],
             "public": [str(address) for address in self.public],
@@ -58,8 +58,8 @@ class Droplet:
             region=str(value["region"]),
             tags=None if value["tags"] is None else tuple(str(tag) for tag in value["tags"]),
             vpc=None if value["vpc"] is None else str(value["vpc"]),
-            private=tuple(ipaddress.IPv4Address(str(address)) for address in value["private"]),
-            public=tuple(ipaddress.ip_address(str(address)) for address in value["public"]),
+            private=tuple(ipaddress.IPv4Address(str(one)) for one in value["private"]),
+            public=tuple(address(str(one)) for one in value["public"]),
         )
 
 
@@ -72,18 +72,23 @@ class Listing:
         peerings: the active VPC peerings, as pairs of VPC UUIDs; none where nobody asked for them.
         taken: when, in seconds since the epoch.
         shortfall: what is missing, in words; "" when the listing is complete.
+        vouched: whether it is known to be of this Droplet's account whether or not it lists this Droplet.
     """
 
     droplets: tuple[Droplet, ...]
     peerings: tuple[tuple[str, str], ...]
     taken: float
     shortfall: str = ""
+    vouched: bool = False
 
-    def own(self, droplet_id: int) -> Droplet:
-        """Find this Droplet in a complete listing: whoever does not list it lists another account.
+    def own(self, droplet_id: int) -> Droplet | None:
+        """Find this Droplet in a complete listing: whoever does not list it lists another's, unless vouched for.
 
         Args:
             droplet_id: this Droplet's number.
+
+        Returns:
+            The Droplet; None when it is not listed yet.
 
         Raises:
             NoAnswerError: the listing is incomplete, or does not have it.
@@ -93,6 +98,8 @@ class Listing:
         for droplet in self.droplets:
             if droplet.id == droplet_id:
                 return droplet
+        if self.vouched:
+            return None
         raise NoAnswerError(
             f"the account of this token has no Droplet {droplet_id}, which is this one",
             "use a token of the account that owns this Droplet (right after creation the next run may see it)",
@@ -105,6 +112,7 @@ class Listing:
             "peerings": [list(pair) for pair in self.peerings],
             "taken": self.taken,
             "shortfall": self.shortfall,
+            "vouched": self.vouched,
         }
 
     @classmethod
@@ -119,6 +127,7 @@ class Listing:
             peerings=tuple((str(one), str(other)) for one, other in value["peerings"]),
             taken=float(value["taken"]),
             shortfall=str(value["shortfall"]),
+            vouched=bool(value.get("vouched", False)),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from droplan_boot.networks import Address
+from droplan_boot.networks import Address, Network
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,12 @@ class Interface:
     Args:
         mac: its hardware address, lower case; "" when not told.
         addresses: its own addresses (never the anchor address, which belongs to a reserved IP).
+        networks: the IPv4 range that it is in, by its netmask; none when not told.
     """
 
     mac: str
     addresses: tuple[Address, ...]
+    networks: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True)

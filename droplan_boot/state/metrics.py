@@ -7,7 +7,7 @@ thousands of series of them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from droplan_boot import __version__, paths
 from droplan_boot.errors import DroplanError
@@ -17,20 +17,8 @@ from droplan_boot.state.report import Report
 MODES: Final = ("enforce", "observe")
 
 
-class Metric(NamedTuple):
-    """A metric and its samples.
-
-    Args:
-        name: without ``droplan_``.
-        kind: ``gauge`` or ``counter``.
-        text: what it is.
-        samples: labels as they are written (``""`` for none) and value.
-    """
-
-    name: str
-    kind: str
-    text: str
-    samples: tuple[tuple[str, float], ...]
+Metric = tuple[str, str, str, tuple[tuple[str, float], ...]]
+"""Name without ``droplan_``; ``gauge`` or ``counter``; what it is; samples: labels as written, "" for none; value."""
 
 
 def render(report: Report, *, shut_out: int | None = None) -> str:
@@ -41,20 +29,22 @@ def render(report: Report, *, shut_out: int | None = None) -> str:
         shut_out: how many packets of strangers were noted since the watcher began; None where no watcher runs.
     """
     return "".join(
-        f"# HELP droplan_{one.name} {one.text}\n# TYPE droplan_{one.name} {one.kind}\n"
-        + "".join(f"droplan_{one.name}{labels} {_number(value)}\n" for labels, value in one.samples)
-        for one in _metrics(report, shut_out)
-        if one.samples
+        f"# HELP droplan_{name} {text}\n# TYPE droplan_{name} {kind}\n"
+        + "".join(f"droplan_{name}{labels} {_number(value)}\n" for labels, value in samples)
+        for name, kind, text, samples in _metrics(report, shut_out)
+        if samples
     )
 
 
 def store(files: Files, report: Report, *, shut_out: int | None = None) -> None:
     """Write the file in one step, so that a scrape sees all of a run or all of the one before (0644).
 
+    After a power loss the next run writes it anew.
+
     Raises:
         DroplanError: it cannot be written.
     """
-    files.write(paths.METRICS, render(report, shut_out=shut_out).encode(), 0o644)
+    files.write(paths.METRICS, render(report, shut_out=shut_out).encode(), 0o644, lasting=False)
 
 
 def load(files: Files) -> bytes:
@@ -71,14 +61,14 @@ def load(files: Files) -> bytes:
 
 def _metrics(report: Report, shut_out: int | None) -> Iterable[Metric]:
     ok = report.result == "ok"
-    yield Metric("build_info", "gauge", "The droplan that ran, always 1.", ((f'{{version="{__version__}"}}', 1),))
-    yield Metric("last_run_timestamp_seconds", "gauge", "When the last run ended.", (("", report.time),))
-    yield Metric("last_run_success", "gauge", "Whether the last run succeeded.", (("", ok),))
-    yield Metric("last_run_duration_seconds", "gauge", "How long the last run took.", (("", report.duration),))
+    yield ("build_info", "gauge", "The droplan that ran, always 1.", ((f'{{version="{__version__}"}}', 1),))
+    yield ("last_run_timestamp_seconds", "gauge", "When the last run ended.", (("", report.time),))
+    yield ("last_run_success", "gauge", "Whether the last run succeeded.", (("", ok),))
+    yield ("last_run_duration_seconds", "gauge", "How long the last run took.", (("", report.duration),))
     yield _optional(
         "last_success_timestamp_seconds", "When a run last had a complete answer and enforced it.", report.succeeded
     )
-    yield Metric(
+    yield (
         "peers",
         "gauge",
         "Addresses of peers that may come in.",
@@ -87,13 +77,13 @@ def _metrics(report: Report, shut_out: int | None) -> Iterable[Metric]:
             for name, count in report.by_network.items()
         ),
     )
-    yield Metric(
+    yield (
         "drift",
         "gauge",
         "Whether the last run found the rules altered, and wrote them again.",
         (("", report.repaired),),
     )
-    yield Metric(
+    yield (
         "mode",
         "gauge",
         "1 for the mode that is set.",
@@ -105,11 +95,11 @@ def _metrics(report: Report, shut_out: int | None) -> Iterable[Metric]:
     yield _optional("api_requests_limit", "Requests an hour that the token is granted.", report.api_limit)
     yield _optional("api_requests_remaining", "Requests of them that are left.", report.api_remaining)
     if shut_out is not None:
-        yield Metric("refused_packets_total", "counter", "Packets of strangers that were noted.", (("", shut_out),))
+        yield ("refused_packets_total", "counter", "Packets of strangers that were noted.", (("", shut_out),))
 
 
 def _optional(name: str, text: str, value: float | None) -> Metric:
-    return Metric(name, "gauge", text, () if value is None else (("", value),))
+    return (name, "gauge", text, () if value is None else (("", value),))
 
 
 def _number(value: float) -> str:

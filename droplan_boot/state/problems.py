@@ -43,7 +43,7 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
     Kind(
         "unknown-snapshot",
         "BLIND",
-        "{what}",
+        "the last answer is of format {version}, which a later droplan wrote and this one does not read",
         "install that droplan again, or run `droplan refresh`",
         EXIT_ATTENTION,
     ),
@@ -82,6 +82,7 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         "if the next one fails too, do what it says; /var/log/droplan.log has the rest",
         EXIT_ATTENTION,
     ),
+    Kind("fleet", "BLIND", "{what}", "see `droplan fleet`, and run `droplan refresh`", EXIT_ATTENTION),
     Kind(
         "settings-mistake",
         "FAILED",
@@ -167,6 +168,20 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         "/etc/droplan/droplan.env was changed after the last refresh, which does not know of it",
         "run `droplan refresh` (`droplan install` for DROPLAN_INTERVAL)",
         EXIT_DONE,
+    ),
+    Kind(
+        "quarrel",
+        "",
+        "{program} undoes our rules each time, so the watcher leaves them until the next refresh",
+        "see what it does to the firewall, and stop that",
+        EXIT_DONE,
+    ),
+    Kind(
+        "cron-missed",
+        "UNSCHEDULED",
+        "cron has missed its refreshes, and the watcher runs them",
+        "see that cron runs and is let run root's jobs (`journalctl -t CRON`)",
+        EXIT_ATTENTION,
     ),
     Kind(
         "bootstrap-failed",

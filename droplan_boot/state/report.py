@@ -50,6 +50,7 @@ class Report:
         change: who came and went last.
         api_limit: requests an hour that DigitalOcean grants the token; None when not told.
         api_remaining: how many of them are left.
+        guard: where the guard is, ``nftables`` or ``mangle``; None when it failed before it knew.
     """
 
     time: float
@@ -67,6 +68,7 @@ class Report:
     change: LastChange | None = None
     api_limit: int | None = None
     api_remaining: int | None = None
+    guard: str | None = None
 
 
 def store(files: Files, report: Report) -> None:
@@ -101,6 +103,7 @@ def load(files: Files) -> Report | None:
             change=_maybe(_change, value.get("change")),
             api_limit=_maybe(int, value.get("api_limit")),
             api_remaining=_maybe(int, value.get("api_remaining")),
+            guard=_maybe(str, value.get("guard")),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError):
         return None

@@ -22,6 +22,10 @@ VERSION: Final = 2
 """Of the file's format. 1 is droplan 1.0.0's, which names none and knows no Droplets, only their addresses."""
 
 
+# What reading something else than a snapshot may raise.
+_NONSENSE: Final = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """What was learned and when.
@@ -33,6 +37,7 @@ class Snapshot:
         peers: the Droplets that may; none in a snapshot of droplan 1.0.0's.
         settings: which settings file it was learned with, as :func:`droplan_boot.settings.fingerprint` tells; "" when
             not told.
+        backend: the setting DROPLAN_BACKEND that it was enforced with, so that a boot needs no settings.
     """
 
     droplet_id: int
@@ -40,6 +45,7 @@ class Snapshot:
     policy: Policy
     peers: tuple[Droplet, ...] = ()
     settings: str = ""
+    backend: str = "auto"
 
     @property
     def answered(self) -> bool:
@@ -52,20 +58,24 @@ def load(files: Files) -> Snapshot | None:
     value = _read(files)
     try:
         return None if value is None else _from_json(value)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except _NONSENSE:
         return None
 
 
-def unknown(files: Files) -> str:
-    """Say in a sentence why a snapshot that a later droplan wrote is not read; "" when that is not so."""
+def enforced(files: Files) -> Policy | None:
+    """Read who may come in, and not which Droplets they are: ten thousand of those take longer than their rules."""
+    value = _read(files)
+    try:
+        return None if value is None else _policy(value)
+    except _NONSENSE:
+        return None
+
+
+def unknown(files: Files) -> int | None:
+    """Tell the version of a snapshot that a later droplan wrote, and that :func:`load` therefore does not read."""
     value = _read(files)
     version = value.get("version") if isinstance(value, dict) else None
-    if not isinstance(version, int) or version <= VERSION:
-        return ""
-    return (
-        f"{paths.SNAPSHOT} is of version {version}, which a later droplan wrote and this one cannot read: "
-        "run `droplan refresh`, or install the later droplan again"
-    )
+    return version if isinstance(version, int) and version > VERSION else None
 
 
 def closed(files: Files) -> Policy:
@@ -85,7 +95,7 @@ def closed(files: Files) -> Policy:
 
 
 def store(files: Files, snapshot: Snapshot) -> None:
-    """Write the snapshot.
+    """Write the snapshot, and its outline for the watcher.
 
     Raises:
         DroplanError: it cannot be written; the one before is still there.
@@ -97,8 +107,23 @@ def store(files: Files, snapshot: Snapshot) -> None:
         "policy": policies.to_json(snapshot.policy),
         "peers": [droplet.to_json() for droplet in snapshot.peers],
         "settings": snapshot.settings,
+        "backend": snapshot.backend,
     }
     files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)
+    files.ensure(paths.OUTLINE, json.dumps(_outline(snapshot.policy)).encode() + b"\n", 0o600)
+
+
+def _outline(policy: Policy) -> dict[str, list[str]]:
+    """Tell the interfaces, and of the private ones the networks (none: not known, the watcher then takes any)."""
+    return {
+        "interfaces": [name for segment in policy.segments for name in segment.interfaces],
+        "networks": [
+            str(network)
+            for segment in policy.segments
+            if not segment.public
+            for network in getattr(segment, "networks", ())
+        ],
+    }
 
 
 def _read(files: Files) -> Any:
@@ -110,15 +135,22 @@ def _read(files: Files) -> Any:
 
 
 def _from_json(value: Any) -> Snapshot:
+    policy = _policy(value)
+    return Snapshot(
+        droplet_id=int(value["droplet_id"]),
+        written=float(value["written"]),
+        policy=policy,
+        peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if "version" in value else (),
+        settings=str(value.get("settings", "")),
+        # Whatever else stands there: a boot is to be closed all the same.
+        backend=str(value["backend"]) if value.get("backend") in ("iptables", "nftables") else "auto",
+    )
+
+
+def _policy(value: Any) -> Policy:
     if not isinstance(value, dict):
         raise TypeError("no object")
     version = value.get("version", 1)
     if version not in (1, VERSION):
         raise ValueError(f"snapshot version {version}")
-    return Snapshot(
-        droplet_id=int(value["droplet_id"]),
-        written=float(value["written"]),
-        policy=policies.from_json(value["policy"]),
-        peers=tuple(Droplet.from_json(droplet) for droplet in value["peers"]) if version == VERSION else (),
-        settings=str(value.get("settings", "")),
-    )
+    return policies.from_json(value["policy"])

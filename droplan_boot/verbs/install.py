@@ -6,7 +6,7 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.errors import NoAnswerError, TokenError
-from droplan_boot.flow import enforce, foretell, learn, refreshing
+from droplan_boot.flow import enforce, learn, refreshing
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host import distro, lock
 from droplan_boot.host.doors import Host
@@ -58,12 +58,18 @@ def run(host: Host, *, dry_run: bool = False, token_file: str | None = None) -> 
         refreshing.spare(host, wanted, answer)
     elif _closes(installation):
         refreshing.spare_sessions(host, Learned(here, learn.nobody(wanted, here)))
+    begun = host.scheduled and host.files.exists(paths.UNFINISHED)
     with lock.held(host.files.real(paths.LOCK), wait=LOCK_S):
+        if begun and not host.files.exists(paths.UNFINISHED):
+            host.log.say("The install that was to be ended has ended, or droplan was uninstalled: nothing was done")
+            return
         _install(installation, answer)
 
 
 def _foretell(installation: Installation, answer: Learned | NoAnswerError) -> None:
     """Say what would change in who gets in, then what would change on the machine."""
+    from droplan_boot.flow import foretell
+
     host, wanted = installation.host, installation.settings
     if isinstance(answer, Learned):
         for line in foretell.access(host, answer):
@@ -76,6 +82,9 @@ def _foretell(installation: Installation, answer: Learned | NoAnswerError) -> No
     for step in steps(installation):
         problem = step.missing()
         host.log.say(f"{step.what}: {f'would be {_done(problem)}' if problem else 'unchanged'}")
+    if isinstance(answer, Learned):
+        for line in enforce.differences(host, wanted, answer.policy):
+            host.log.say(f"rules: would be written ({line})")
 
 
 def _done(problem: str) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 from droplan_boot import paths, settings
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
-from droplan_boot.flow import enforce, foretell, refreshing
+from droplan_boot.flow import enforce, refreshing
 from droplan_boot.host import deadline, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
@@ -41,13 +41,17 @@ def run(host: Host, *, dry_run: bool = False) -> None:
     shown = host.files.restrict(paths.SETTINGS, 0o600)
     if shown:
         host.log.say(f"{paths.SETTINGS} had {shown}: only root may read it again; make a new token if others read it")
-    host.files.directory(paths.STATE)
+    installed = host.files.exists(paths.PROGRAM)
     late = DroplanError(
         f"the refresh had not ended after {LONGEST_S:.0f} s and was stopped: see whether something holds "
         "the machine up (`fuser -v /run/xtables.lock` names who holds the firewall), then run droplan again"
     )
     with deadline.within(LONGEST_S, late), lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
-        if host.scheduled and host.files.exists(paths.PROGRAM):
+        if installed and not host.files.exists(paths.PROGRAM):
+            host.log.say("droplan was uninstalled while this refresh waited: nothing was done")
+            return
+        host.files.directory(paths.STATE)
+        if host.scheduled and installed:
             _keep_up(host, wanted)
         refreshing.now(host, wanted)
 
@@ -56,9 +60,9 @@ def _keep_up(host: Host, wanted: Settings) -> None:
     """Put back what would run the next refresh and bring the rules back at boot, whatever comes of this refresh."""
     found = snapshot.load(host.files)
     try:
-        backend = choose.choose(wanted.backend, host).backend
+        door = choose.choose(wanted.backend, host).backend.door
         droplet_id = found.droplet_id if found and found.answered else None
-        for line in upkeep.put_back(host, backend, wanted.interval, droplet_id):
+        for line in upkeep.put_back(host, door, wanted.interval, droplet_id):
             host.log.say(line)
     except DroplanError as error:
         host.log.complain(str(error))
@@ -85,6 +89,8 @@ def _settings(host: Host, *, dry_run: bool) -> Settings:
 
 
 def _foretell(host: Host, wanted: Settings) -> None:
+    from droplan_boot.flow import foretell
+
     answer = refreshing.ask(host, wanted)
     for line in (*foretell.access(host, answer), *foretell.rules(host, wanted, answer.policy)):
         host.log.say(line)

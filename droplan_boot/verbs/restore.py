@@ -1,39 +1,55 @@
-"""Put the last good answer's rules back at boot, without any network."""
+"""Put the last good answer's rules back, without the API: at boot, and when the watcher sees that they changed.
+
+No network, cron or settings are needed: a typo must not open a boot.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from droplan_boot import paths, settings
+from droplan_boot import paths
 from droplan_boot.access.policy import Policy
-from droplan_boot.errors import DroplanError
-from droplan_boot.flow import enforce, refreshing
+from droplan_boot.errors import EXIT_DONE, DroplanError
+from droplan_boot.flow import enforce, refreshing, repairing
 from droplan_boot.host import dmi, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.state import snapshot
 from droplan_boot.state.snapshot import Snapshot
+from droplan_boot.watch.children import REPAIRED
 
 
-def run(host: Host) -> None:
+def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
     """Restore.
+
+    Args:
+        host: this machine.
+        repair: say nothing when nothing was wrong; the watcher asks for that.
+        links: ask the metadata service first how the interfaces are called now; only with ``repair``.
+
+    Returns:
+        The exit code: 10 when a repair found something wrong.
 
     Raises:
         DroplanError: there is no snapshot, or its rules could not be written.
     """
     host.require_root()
-    wanted, mistake = settings.tolerant(host.environ, host.files)
-    if mistake:
-        host.log.complain(f"Restoring all the same: {mistake}")
     with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
+        if repair and not host.files.exists(paths.SNAPSHOT):
+            return EXIT_DONE  # nothing has been enforced yet
         found = snapshot.load(host.files)
         unknown = snapshot.unknown(host.files)
-        if unknown:
-            enforce.policy(host, wanted, snapshot.closed(host.files))
-            raise DroplanError(f"closed to all until the next refresh: {unknown}")
+        if unknown is not None:
+            enforce.policy(host, "auto", snapshot.closed(host.files))
+            raise DroplanError(
+                f"closed to all until the next refresh: {paths.SNAPSHOT} is of version {unknown}, which a later "
+                "droplan wrote and this one cannot read; run `droplan refresh`, or install the later droplan again"
+            )
         if found is None:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
         policy = trusted(found, dmi.droplet_id(host.files))
-        done = enforce.policy(host, wanted, policy)
+        if repair:
+            return REPAIRED if repairing.now(host, found, policy, links=links) else EXIT_DONE
+        done = enforce.policy(host, found.backend, policy, known=((), found.peers))
     if not found.answered:
         host.log.say("No answer has named the peers yet: closed to all but DROPLAN_ALLOW until the next refresh")
     elif policy != found.policy:
@@ -42,6 +58,7 @@ def run(host: Host) -> None:
         host.log.say(f"Restored {len(policy.segments[0].peers)} peers from the snapshot")
     else:
         host.log.say("The rules are those of the snapshot already: nothing was added")
+    return EXIT_DONE
 
 
 def trusted(found: Snapshot, droplet_id: int | None) -> Policy:

@@ -15,11 +15,11 @@ from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend, drift
-from droplan_boot.firewall.iptables import Iptables
+from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence, schedule, sound
-from droplan_boot.state import report, snapshot, soundness
+from droplan_boot.state import backends, blocked, report, shared, snapshot, soundness, watching
 from droplan_boot.state.problems import Problem, exit_code, problem, worst
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
@@ -27,6 +27,7 @@ from droplan_boot.verbs import words
 
 SCHEMA: Final = 1
 _INTERVAL: Final = 5  # minutes, the setting's default
+_HOUR_S: Final = 3600.0
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,10 @@ class Status:
         scope: DROPLAN_SCOPE.
         tags: DO_TAG.
         mode: ``enforce`` or ``observe``.
-        backend: how rules are written; "" when that cannot be told.
+        backend: how the door is written, ``nftables`` where the guard stands alone; "" when that cannot be told.
         backend_why: why that way.
+        guard: where the guard is; "" when that cannot be told.
+        guard_why: why there.
         saved: the files that outlive a reboot; none where our unit restores the snapshot.
         saved_by: what loads them, or our unit; "" for nothing.
         snapshot_age: seconds since the last good answer; None when there was none.
@@ -60,6 +63,8 @@ class Status:
     mode: str = "enforce"
     backend: str = ""
     backend_why: str = ""
+    guard: str = ""
+    guard_why: str = ""
     saved: tuple[str, ...] = ()
     saved_by: str = ""
     snapshot_age: float | None = None
@@ -105,7 +110,7 @@ def look(host: Host) -> Status:
     segments = found.policy.segments if found else ()
     differences = _differences(choice.backend, found) if choice else ()
     age = now - found.written if found and found.answered else None
-    saved = persistence.loader(host, choice.backend) if choice else None
+    saved = persistence.loader(host, choice.backend.door) if choice else None
     return Status(
         interfaces=tuple(name for segment in segments for name in segment.interfaces),
         peers={segment.chain: len(segment.peers) for segment in segments},
@@ -114,16 +119,19 @@ def look(host: Host) -> Status:
         tags=(wanted.tag,) if wanted.tag else (),
         mode=last.mode if last else "enforce",
         backend=choice.backend.name if choice else "",
-        backend_why=choice.why if choice else unwritable,
+        backend_why=choice.door_why if choice else unwritable,
+        guard=choice.backend.guarded_by if choice else "",
+        guard_why=choice.guard_why if choice else "",
         saved=tuple(str(path) for path in saved.files.values()) if saved else (),
         saved_by=" and ".join(saved.loaders) if saved else persistence.UNIT_NAME if host.has_systemd() else "",
         snapshot_age=age,
         next_run=next_run,
         last=last,
+        blocked=_blocked(host, now),
         drift=differences,
         problems=(
-            *_problems(host, found, last, differences, age, mistake=mistake),
-            *(_astray(choice.backend, last, host) if choice else ()),
+            *_problems(host, wanted, found, last, differences, age, mistake=mistake),
+            *(_astray(choice.backend, host) if choice else ()),
             *(
                 sound.problems(host, None if mistake else wanted.interval, found, choice.backend if choice else None)
                 if _installed(host)
@@ -131,6 +139,13 @@ def look(host: Host) -> Status:
             ),
         ),
     )
+
+
+def _blocked(host: Host, now: float) -> int | None:
+    """Count who was shut out in the last hour; None where no watcher has noted anybody."""
+    if not host.files.exists(paths.BLOCKED):
+        return None
+    return sum(now - one.last <= _HOUR_S for one in blocked.load(host.files).sources)
 
 
 def _choice(host: Host, wanted: Settings) -> tuple[choose.Choice | None, str]:
@@ -144,14 +159,15 @@ def _differences(backend: Backend, found: Snapshot | None) -> tuple[str, ...]:
     return drift(backend, found.policy) if found else ()
 
 
-def _astray(backend: Backend, last: Report | None, host: Host) -> Iterator[Problem]:
-    for stray in choose.strays(backend, last.backend if last else None, host):
-        if isinstance(stray, Iptables) and stray.plan(Policy(())):
+def _astray(current: Enforcement, host: Host) -> Iterator[Problem]:
+    for stray in choose.strays(current, backends.load(host.files), host):
+        if stray.plan(Policy(())):
             yield problem("stray", backend=stray.name)
 
 
 def _problems(
     host: Host,
+    wanted: Settings,
     found: Snapshot | None,
     last: Report | None,
     differences: tuple[str, ...],
@@ -160,17 +176,21 @@ def _problems(
     mistake: DroplanError | None,
 ) -> Iterator[Problem]:
     installed = _installed(host)
-    unknown = snapshot.unknown(host.files)
+    version = snapshot.unknown(host.files)
     if differences:
         yield problem("drift", what=differences[0])
-    if unknown:
-        yield problem("unknown-snapshot", what=unknown.partition(": ")[0])
+    if version is not None:
+        yield problem("unknown-snapshot", version=version)
     elif installed and (found is None or not found.answered):
         yield problem("unanswered")
     if not installed:
         yield problem("not-installed")
     if last and last.mode == "observe":
         yield problem("observing")
+    if wanted.shared:
+        blinded = bool(last and last.error)
+        for why in shared.blind(host.files, wanted.shared, host.clock.time(), failed=blinded):
+            yield problem("fleet", what=why)
     yield from soundness.stale(age, (last.interval if last else None) or _INTERVAL, words.ago(age or 0))
     if mistake:
         yield problem("settings-mistake", mistake=mistake)
@@ -183,6 +203,11 @@ def _problems(
         yield problem("bootstrap-failed", error=failed.decode(errors="replace").strip())
     if host.files.exists(paths.UNFINISHED):
         yield problem("unfinished")
+    heard = watching.load(host.files) if host.has_systemd() else watching.Watching()
+    if heard.quarrel:
+        yield problem("quarrel", program=heard.quarrel)
+    if heard.missed:
+        yield problem("cron-missed")
 
 
 def _installed(host: Host) -> bool:
@@ -237,11 +262,12 @@ def render(status: Status, now: float, environ: Mapping[str, str] | None = None)
         ("last refresh", _last(status.last, now)),
         ("next refresh", f"in {words.ago(status.next_run - now)}" if status.next_run else "not scheduled"),
         ("last change", _change(status.last.change if status.last else None, now)),
-        ("firewall", f"{status.backend} ({status.backend_why})" if status.backend else status.backend_why),
+        *([("guard", f"{status.guard} ({status.guard_why})")] if status.guard else []),
+        ("door", f"{status.backend} ({status.backend_why})" if status.backend else status.backend_why),
         ("reboot", _reboot(status)),
         *_budget(status.last),
         *(
-            [("blocked", f"{status.blocked} in the last hour: `droplan blocked`")]
+            [("blocked", f"{status.blocked} in the last hour (`droplan blocked` names who)")]
             if status.blocked is not None
             else []
         ),

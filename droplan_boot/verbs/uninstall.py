@@ -14,7 +14,7 @@ from droplan_boot.flow import refreshing
 from droplan_boot.host import firewalld, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import comforts, persistence
+from droplan_boot.setup import comforts, nft_include, persistence, publishing, watcher
 from droplan_boot.state import snapshot
 
 _UNITS: Final = Path("/etc/systemd/system")
@@ -32,6 +32,7 @@ _FILES: Final = (
     paths.CRON,
     paths.REFRESH,
     paths.SETTINGS,
+    paths.RULES,
     *(_OURS / name for name in (*_DOWNLOADS, *_BOOTSTRAP)),
     paths.PROGRAM,
 )
@@ -101,9 +102,11 @@ def _foretell(host: Host) -> None:
     for backend in choose.everywhere(host):
         if backend.plan(Policy(())):
             say(f"Would remove our rules ({backend.name})")
-    units = (_UNITS / name for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME))
+    units = (_UNITS / name for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME, publishing.UNIT_NAME))
+    seen: set[Path] = set()  # a directory may have two names, by a link
     for path in (*units, *_FILES, *comforts.everything(), *_TREES):
-        if host.files.exists(path):
+        if host.files.exists(path) and host.files.real(path).resolve() not in seen:
+            seen.add(host.files.real(path).resolve())
             say(f"Would remove {path}")
     if host.files.target(paths.LINK) == str(paths.PROGRAM):
         say(f"Would remove {paths.LINK}")
@@ -115,6 +118,12 @@ def _foretell(host: Host) -> None:
 
 def _remove_units(host: Host) -> None:
     services = Services(host)
+    if host.files.exists(watcher.UNIT):
+        watcher.remove(host, services)
+        host.log.say(f"Removed {watcher.UNIT}")
+    if host.files.exists(publishing.UNIT):
+        publishing.remove(host, services)
+        host.log.say(f"Removed {publishing.UNIT}")
     for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME):
         if host.files.exists(_UNITS / name):
             services.disable(name)
@@ -128,5 +137,5 @@ def _remove_rules(host: Host) -> None:
     for backend in choose.everywhere(host):
         if backend.remove(former):
             host.log.say(f"Removed our rules ({backend.name})")
-    for line in persistence.forget(host, former, Services(host).remembered()):
+    for line in (*persistence.forget(host, former, Services(host).remembered()), *nft_include.forget(host)):
         host.log.say(line)

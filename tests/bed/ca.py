@@ -41,6 +41,15 @@ def certificates() -> Certificates:
     return Certificates(folder, authority, digest)
 
 
+def server(host: str) -> Path:
+    """Return certificate and key, in one file, of a further server that the lab's Droplets trust."""
+    certificates()
+    with locked("ca") as folder:
+        if not (folder / f"{host}.pem").exists():
+            _sign(folder, host, "authority", host, ["-days", "3650"])
+        return folder / f"{host}.pem"
+
+
 def _make(folder: Path) -> None:
     _make_authority(folder, "authority")
     _make_authority(folder, "stranger")

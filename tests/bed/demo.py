@@ -1,4 +1,4 @@
-"""The demo: install the real droplan on the lab's Droplet and show who reaches it before and after.
+"""The demo: a story of the real droplan on the lab's Droplet, from the first question to the last.
 
 Run as ``python3 -m tests.bed.demo droplan.pyz [nft|legacy]``; script/demo builds the zipapp first.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.bed import PUBLISHED_PORT, Host, Lab, connects, probe
 
 PROGRAM = "/root/droplan.pyz"
+INSTALLED = "/opt/droplan/droplan"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ STRANGER = Row(tcp=False, udp=False, ping=False, published=False, ipv6=False)
 
 
 def main() -> int:
-    """Show it; the exit code is 0 when the Droplet ends up open to its peers and closed to the stranger."""
+    """Tell the story; the exit code is 0 when everybody was let in or shut out as it should be."""
     archive = Path(sys.argv[1])
     variant = sys.argv[2] if len(sys.argv) > 2 else "nft"
     start = time.monotonic()
@@ -47,30 +48,67 @@ def main() -> int:
         lab.publish_port()
         say(f"A lab in {time.monotonic() - start:.1f} s: DigitalOcean's API and metadata service, a Droplet,")
         say(f"two live peers and a stranger in its VPC. The Droplet publishes a container's port {PUBLISHED_PORT}.")
-        before = look(lab)
-        install(lab, archive)
-        after = look(lab)
-        heading("Who reaches the Droplet's private address")
-        show(before, after)
-        show_output(lab, ["iptables", "-L", "-v"])
-        show_output(lab, ["/opt/droplan/droplan", "status"])
-    wanted = {**{peer.name: PEER for peer in lab.peers}, lab.stranger.name: STRANGER}
-    if after != wanted:
-        say("\nThis is not as it should be: peers are to reach the Droplet over IPv4, the stranger not at all.")
+        right = tell(lab, archive)
+    if not right:
+        say("\nThis is not as it should be: peers are to reach the Droplet over IPv4, strangers not at all.")
         return 1
-    say(f"\nPeers in, stranger out. The lab is gone; it took {time.monotonic() - start:.0f} s.")
+    say(f"\nPeers in, strangers out, nothing left behind. The lab is gone; it took {time.monotonic() - start:.0f} s.")
     return 0
 
 
+def tell(lab: Lab, archive: Path) -> bool:
+    """Tell it, chapter by chapter; return whether everybody was let in or shut out as it should be."""
+    stranger, newcomer = lab.stranger, lab.peers[1]
+    lab.do.set_droplets([lab.own_droplet, lab.peer_droplets[0]])  # the second peer is created later on
+    first = {lab.peers[0].name: PEER, newcomer.name: STRANGER, stranger.name: STRANGER}
+    everyone = {**first, newcomer.name: PEER}
+    before = look(lab)
+    install(lab, archive)
+    found = [(look(lab), first)]
+    chapter("Who reaches the Droplet's private address (tcp, udp, ping, a container's port, IPv6)")
+    show(before, found[-1][0])
+    chapter("Why not the stranger, and why the peer?")
+    droplan(lab, "explain", stranger.address, "tcp/5432")
+    droplan(lab, "explain", lab.peers[0].name)
+    chapter(f"{newcomer.name} is created. What would the next refresh do?")
+    lab.do.set_droplets([lab.own_droplet, *lab.peer_droplets])
+    droplan(lab, "refresh", "--dry-run")
+    droplan(lab, "refresh")
+    droplan(lab, "peers")
+    found.append((look(lab), everyone))
+    chapter("A reboot: the rules are restored before anybody asks DigitalOcean")
+    lab.droplet.reboot()
+    lab.publish_port()
+    droplan(lab, "restore")
+    found.append((look(lab), everyone))
+    droplan(lab, "status")
+    chapter("And off again: what would go, and what is left")
+    droplan(lab, "uninstall", "--dry-run")
+    lab.droplet.run([INSTALLED, "uninstall"])
+    after = look(lab)
+    show(found[-1][0], after)
+    return after == before and all(seen == wanted for seen, wanted in found)
+
+
 def install(lab: Lab, archive: Path) -> None:
-    """Install droplan as a person would."""
-    heading("droplan.pyz install")
+    """Install droplan as a person would: with the token in a file that only root reads."""
+    chapter("droplan.pyz install --token-file token")
     shutil.copy(archive, lab.droplet.path(PROGRAM))
-    command = lab.droplet.popen(
-        ["/usr/bin/python3", PROGRAM, "install"], env={"DO_KEY": lab.token}, stdout=None, stderr=None
-    )
-    if command.wait(timeout=300):
-        raise SystemExit(f"the installation ended with exit code {command.returncode}; its messages are above")
+    token = lab.droplet.path("/root/token")
+    token.touch(mode=0o600)
+    token.write_text(lab.token)
+    words = ["/usr/bin/python3", PROGRAM, "install", "--token-file", "/root/token"]
+    done = lab.droplet.run(words, check=False, timeout=300)
+    say((done.stdout + done.stderr).rstrip())
+    if done.returncode:
+        raise SystemExit(f"the installation ended with exit code {done.returncode}; its messages are above")
+
+
+def droplan(lab: Lab, *words: str) -> None:
+    """Print a command and what droplan says to it."""
+    say(f"$ droplan {' '.join(words)}")
+    done = lab.droplet.run([INSTALLED, *words], check=False)
+    say((done.stdout + done.stderr).rstrip())
 
 
 def look(lab: Lab) -> dict[str, Row]:
@@ -96,14 +134,7 @@ def show(before: dict[str, Row], after: dict[str, Row]) -> None:
         say(f"{name:10}" + "".join(f"{cell:6}" for cell in left) + "  " + "".join(f"{cell:6}" for cell in right))
 
 
-def show_output(lab: Lab, command: list[str]) -> None:
-    """Print a command and what it says on the Droplet."""
-    heading(" ".join(command))
-    done = lab.droplet.run(command, check=False)
-    say((done.stdout + done.stderr).rstrip())
-
-
-def heading(text: str) -> None:
+def chapter(text: str) -> None:
     """Print a line that begins a part."""
     say(f"\n\033[1m# {text}\033[0m" if sys.stdout.isatty() else f"\n# {text}")
 

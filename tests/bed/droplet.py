@@ -27,7 +27,8 @@ echo up
 exec cat
 """
 
-# pid 1. It ignores SIGCHLD, so that the kernel reaps the orphans; dash's trap would not hand that on.
+# pid 1. To cron it has been up for a while: when that is first started, nothing that is for @reboot runs. It ignores
+# SIGCHLD, so that the kernel reaps the orphans; dash's trap would not hand that on.
 _BOOT = """
 set -e
 hostname "$1"
@@ -36,6 +37,7 @@ mount -t proc proc proc
 mount -t sysfs sysfs sys
 mount -t tmpfs -o mode=755 tmpfs run
 mkdir run/lock
+touch run/crond.reboot
 mount -t tmpfs -o mode=1777 tmpfs tmp
 mount -t tmpfs -o mode=755 tmpfs dev
 mknod -m 666 dev/null c 1 3

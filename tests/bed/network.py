@@ -37,6 +37,10 @@ class Network:
         """End the bridges, and with them every cable."""
         self._switch.stop()
 
+    def set_bridge(self, bridge: str, options: str) -> None:
+        """Change how a bridge works, in ip-link(8)'s words for its type."""
+        self._switch.ip(f"link set {bridge} type bridge {options}\n")
+
     def plug(self, host: Host, link: Link, bridge: str) -> None:
         """Give a host a card whose cable leads to a bridge; the card is down and has no address yet.
 

@@ -14,19 +14,23 @@ from tests.bed.cache import locked
 WANTED = ("iptables-persistent", "cron")
 
 
-def repository() -> Path:
+def repository(name: str = "packages", wanted: Sequence[str] = WANTED) -> Path:
     """Return a folder with those packages that this machine lacks and an index of them, for ``deb file:… ./``.
 
     They are fetched once, by the machine's own apt, and kept in the cache.
+
+    Args:
+        name: the folder's name in the cache.
+        wanted: the packages, by name; what they depend on comes along.
     """
-    with locked("packages") as folder:
+    with locked(name) as folder:
         if not (folder / "Packages").exists():
-            _download(folder)
+            _download(folder, wanted)
             (folder / "Packages").write_text("\n".join(_entry(deb) for deb in sorted(folder.glob("*.deb"))))
         return folder
 
 
-def _download(folder: Path) -> None:
+def _download(folder: Path, wanted: Sequence[str]) -> None:
     archives = folder / "archives"
     (archives / "partial").mkdir(parents=True, exist_ok=True)
     command = ["apt-get", "install", "--yes", "--no-install-recommends", "--download-only"]
@@ -39,10 +43,10 @@ def _download(folder: Path) -> None:
         "DPkg::Lock::Timeout=300",
     ]
     try:
-        _run([*command, *options, *WANTED])
+        _run([*command, *options, *wanted])
     except RuntimeError:
         _run(["apt-get", "update"])  # a fresh machine has no lists yet, an old one lists what is gone
-        _run([*command, *options, *WANTED])
+        _run([*command, *options, *wanted])
     for deb in archives.glob("*.deb"):
         # apt writes a version's colon as %3a and would decode it again when it reads the index.
         shutil.move(str(deb), str(folder / deb.name.replace("%3a", "-")))

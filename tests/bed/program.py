@@ -31,6 +31,7 @@ SETTINGS = "/etc/droplan/droplan.env"
 LOG = "/var/log/droplan.log"
 SNAPSHOT = "/var/lib/droplan/snapshot.json"
 STATUS = "/var/lib/droplan/status.json"
+METRICS = "/var/lib/droplan/metrics.prom"
 SAVED = {4: "/etc/iptables/rules.v4", 6: "/etc/iptables/rules.v6"}
 
 PROTECTED_INPUT = (
@@ -38,7 +39,6 @@ PROTECTED_INPUT = (
     "-A INPUT -i eth1 -j droplan-peers",
     "-A INPUT -i eth1 -j DROP",
 )
-PROTECTED_FORWARD = ("-A FORWARD -i eth1 -j droplan-forward",)
 
 Done = subprocess.CompletedProcess[str]
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import select
 import selectors
 import socket
 import struct
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Union
 
 from tests.bed.hosts import Host, Link, enter
+from tests.bed.refused import refused
 
 # The echo service (RFC 862), over TCP and UDP.
 ECHO_PORT = 7
 # The discard service (RFC 863): what arrives is counted and not answered, so no flow ever becomes a known one.
 DISCARD_PORT = 9
+_SLICE_S = 0.01
 
 Address = Union[tuple[str, int], tuple[str, int, int, int]]
 
@@ -57,7 +60,8 @@ def probe(source: Host, target: Host, *, link: str = "eth1", patience: float = 1
         source: who tries.
         target: whom; its echo service must be running, as it is in a Lab.
         link: the interface on both sides, ``eth1`` for private.
-        patience: how many seconds without an answer mean that it is closed. What is open answers at once.
+        patience: how many seconds without an answer mean that it is closed, where nothing else tells: what is open
+            answers at once, and of what a rule drops the target's kernel keeps count.
     """
     to = next(each for each in target.links if each.name == link)
     probes = {
@@ -68,10 +72,23 @@ def probe(source: Host, target: Host, *, link: str = "eth1", patience: float = 1
         "udp6": ("udp", _address(source, to, 6)),
         "icmp6": ("icmp", _address(source, to, 6)),
     }
+    before, given_up = refused(target), threading.Event()
     with ThreadPoolExecutor(len(probes)) as pool:
         answers = {
-            name: pool.submit(answers_to, source, address, way, patience) for name, (way, address) in probes.items()
+            name: pool.submit(answers_to, source, address, way, patience, given_up)
+            for name, (way, address) in probes.items()
         }
+        while not all(answer.done() for answer in answers.values()):
+            if all(
+                refused(target)[version] - before[version] >= len(waiting)
+                for version, waiting in (
+                    (4, [name for name, answer in answers.items() if not answer.done() and not name.endswith("6")]),
+                    (6, [name for name, answer in answers.items() if not answer.done() and name.endswith("6")]),
+                )
+            ):
+                given_up.set()
+                break
+            time.sleep(_SLICE_S)
     return Reach(**{name: answer.result() for name, answer in answers.items()})
 
 
@@ -89,7 +106,9 @@ def connects(source: Host, target: Host, port: int, *, patience: float = 1.5) ->
     return answers_to(source, (target.address, port), "tcp", patience)
 
 
-def answers_to(source: Host, address: Address, way: str, patience: float) -> bool:
+def answers_to(
+    source: Host, address: Address, way: str, patience: float, given_up: threading.Event | None = None
+) -> bool:
     """Say whether an echo comes back from an address.
 
     Args:
@@ -97,6 +116,7 @@ def answers_to(source: Host, address: Address, way: str, patience: float) -> boo
         address: the socket address; with a scope for IPv6.
         way: ``tcp``, ``udp`` or ``icmp``.
         patience: in seconds.
+        given_up: is set when somebody knows that none will come.
     """
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "icmp": socket.SOCK_RAW}[way]
@@ -104,27 +124,40 @@ def answers_to(source: Host, address: Address, way: str, patience: float) -> boo
     if way == "icmp":
         protocol = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
     with source.inside(lambda: socket.socket(family, kind, protocol)) as probe:
-        probe.settimeout(patience)
+        probe.settimeout(0)
+        deadline = time.monotonic() + patience
+        over = given_up or threading.Event()
+
+        def ready(event: int) -> bool:
+            poll = select.poll()
+            poll.register(probe, event)
+            while not over.is_set() and time.monotonic() < deadline:
+                if poll.poll(1000 * _SLICE_S):
+                    return True
+            return False
+
         try:
-            probe.connect(address)
+            with contextlib.suppress(BlockingIOError):
+                probe.connect(address)
+            if way == "tcp" and not ready(select.POLLOUT):
+                return False
             if way == "icmp":
-                return _pings(probe, family, patience)
+                return _pings(probe, family, lambda: ready(select.POLLIN))
             probe.send(b"probe")
-            return probe.recv(64) == b"probe"
-        except OSError:  # a time-out, refused, unreachable, reset: all of them mean closed
+            return ready(select.POLLIN) and probe.recv(64) == b"probe"
+        except OSError:  # refused, unreachable, reset: all of them mean closed
             return False
 
 
 _ping_numbers = itertools.count(1)
 
 
-def _pings(sender: socket.socket, family: int, patience: float) -> bool:
+def _pings(sender: socket.socket, family: int, ready: Callable[[], bool]) -> bool:
     request, reply, header = (128, 129, 0) if family == socket.AF_INET6 else (8, 0, 20)
     identity = struct.pack("!HH", threading.get_native_id() & 0xFFFF, next(_ping_numbers) & 0xFFFF)
     checksum = _checksum(struct.pack("!BBH", request, 0, 0) + identity)  # for ICMPv6 the kernel makes its own
     sender.send(struct.pack("!BBH", request, 0, checksum) + identity)
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
+    while ready():
         packet = sender.recv(256)[header:]
         if packet[0] == reply and packet[4:8] == identity:
             return True
@@ -223,7 +256,7 @@ def _listener(kind: int, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("::", port))
     if kind == socket.SOCK_STREAM:
-        listener.listen(64)
+        listener.listen(1024)  # a burst of knocks while this process waits its turn is not to be refused
     return listener
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -51,7 +52,7 @@ class Lab:
         self.stranger = Host("stranger")
         self.container: Host | None = None
         self.echo = Echo()
-        self._network = Network("public", "private")
+        self.network = Network("public", "private")
         self._cloud = Host("digitalocean")
         self._exit = contextlib.ExitStack()
         for number, host in enumerate((self.droplet, *self.peers, self.stranger), start=2):
@@ -72,7 +73,7 @@ class Lab:
         self._exit.close()
 
     def _build(self, undo: contextlib.ExitStack) -> None:
-        parts: list[Host | Network] = [self._network, self._cloud, self.stranger, *self.peers]
+        parts: list[Host | Network] = [self.network, self._cloud, self.stranger, *self.peers]
         undo.callback(self.echo.close)
         undo.callback(self.droplet.destroy)
         for part in parts:
@@ -99,6 +100,12 @@ class Lab:
             account.Nic(private.mac, private.ipv4, "255.255.0.0", "nil"),
             anchor=ANCHOR,
         )
+
+    def listener(self, port: int) -> socket.socket:
+        """Make a socket that listens on a port of the addresses where the API is, for a server of the test's own."""
+        made = self._cloud.inside(lambda: socket.create_server(("0.0.0.0", port), backlog=64))
+        self._exit.callback(made.close)
+        return made
 
     def publish_port(self) -> None:
         """Run a container behind the Droplet and publish its port as container engines do, by DNAT."""
@@ -145,12 +152,12 @@ class Lab:
 
     def _wire(self, host: Host) -> None:
         for link, bridge in ((host.public, "public"), (host.private, "private")):
-            self._network.connect(host, link, bridge)
+            self.network.connect(host, link, bridge)
         host.ip(f"route add default via {GATEWAY}\nroute add default via {GATEWAY6}\n")
 
     def _wire_cloud(self) -> None:
         gateway = Link("eth0", "fe:00:00:00:01:01", (f"{GATEWAY}/20", f"{GATEWAY6}/64"))
-        self._network.connect(self._cloud, gateway, "public")
+        self.network.connect(self._cloud, gateway, "public")
         served = (METADATA_ADDRESS, API_ADDRESS, *RESOLVERS)
         self._cloud.ip("".join(f"address add {address}/32 dev lo\n" for address in served))
 

@@ -10,7 +10,7 @@ import pytest
 from tests.bed import Reach, probe, probe_all
 from tests.bed.el import rpms
 from tests.bed.el.droplet import RELEASES, UNPACKED, ElDroplet, changed, in_force
-from tests.bed.program import PROTECTED_FORWARD, PROTECTED_INPUT, succeeded
+from tests.bed.program import PROTECTED_INPUT, succeeded
 from tests.el.conftest import Make
 
 SAVED = ("/etc/sysconfig/iptables", "/etc/sysconfig/ip6tables")
@@ -79,7 +79,7 @@ def test_install_protects_the_droplet_now_and_at_the_next_boot(make: Make, relea
         assert tuple(chain[:3]) == PROTECTED_INPUT
         assert (last in chain) == given.stock
         assert len(chain) > 3 or not given.stock
-        assert el.chain("FORWARD", tool)[0] == PROTECTED_FORWARD[0]
+        assert not any("droplan" in rule for rule in el.chain("FORWARD", tool))
     assert "firewalld" not in el.droplet.run(["nft", "list", "tables"]).stdout
     # Saved
     for path in SAVED:

@@ -212,7 +212,7 @@ class TestMany:
         with ThreadPoolExecutor(count) as pool:
             codes = [done.returncode for done in pool.map(lambda _: either.schedule(), range(count))]
         lines = either.log()[log:]
-        assert len(lines) == count
+        assert len(lines) == 1 + codes.count(1), "who found nothing to change says nothing"
         assert sum(line.startswith("Added 1 peer to droplan-peers: ") for line in lines) == 1
         assert codes.count(1) == sum("another program has held /run/droplan.lock" in line for line in lines)
         assert codes.count(0) + codes.count(1) == count

@@ -20,7 +20,7 @@ from droplan_boot.access import policy
 from droplan_boot.access.allow import Allow
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall import edits, nft_table, ruleset, saved
+from droplan_boot.firewall import edits, nft_guard, nft_table, ruleset, saved
 from droplan_boot.host import http
 from droplan_boot.host.files import Files
 from droplan_boot.host.sessions import ssh_sessions
@@ -144,7 +144,7 @@ def saved_rules(chance: random.Random) -> None:
 
 
 def nft_listing(chance: random.Random) -> None:
-    table = nft_table.build(POLICY)
+    table = nft_guard.build(POLICY)
     assert table is not None
     nft_table.differences(
         nft_table.parse(mutate.text(nft_table.render(table).encode(), chance).decode(errors="replace")), table

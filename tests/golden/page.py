@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from droplan_boot.access.policy import Policy
-from droplan_boot.firewall import nft_table
+from droplan_boot.firewall import nft_guard, nft_table
 from tests.bed.memory.netfilter import Kernel
 from tests.golden.scenarios import SCENARIOS
 
@@ -23,10 +24,11 @@ PAGE: Final = CHECKOUT / "docs" / "rules.md"
 _HEAD: Final = """\
 # The rules, scenario by scenario
 
-What droplan writes for a few Droplets, on a machine that has no rules but droplan's: what `iptables-save`,
-`ip6tables-save` and `nft list table inet droplan` print, and what the bootstrap writes where the interface is to be
-closed before droplan can be (`cloud-init/close.py`). [firewall/](../droplan_boot/firewall/__init__.py) says why the
-rules are what they are.
+What droplan writes for a few Droplets, on a machine that has no rules but droplan's. The guard shuts out: what
+`nft list table inet droplan` prints, or, where nf_tables is not, the table mangle of `iptables-save`. The door lets
+in: the table filter. The last of each scenario is what the bootstrap writes where the interface is to be closed
+before droplan can be (`cloud-init/close.py`). [firewall/](../droplan_boot/firewall/__init__.py) says why the rules
+are what they are.
 
 This page is generated (`python -m tests.golden.page`) and compared in the tests, where packets walk through the same
 rules; the lab loads them for real.
@@ -43,16 +45,23 @@ def close_script() -> Any:
     return module
 
 
-def iptables(policy: Policy) -> dict[int, str]:
+def door(policy: Policy) -> dict[int, str]:
     """Return the filter table by IP version, as iptables-save prints it."""
     kernel = Kernel()
     kernel.backend().apply(policy)
     return {version: table.save() for version, table in kernel.tables.items()}
 
 
-def nftables(policy: Policy) -> str:
+def mangled(policy: Policy) -> str:
+    """Return the table mangle of IPv4, as iptables-save prints it, where nf_tables is not."""
+    kernel = Kernel()
+    replace(kernel.backend(), alone=True).apply(policy)
+    return kernel.netfilter.table("nft", 4, "mangle").save()
+
+
+def guard(policy: Policy) -> str:
     """Return our table, as nft lists it."""
-    table = nft_table.build(policy)
+    table = nft_guard.build(policy)
     return nft_table.render(table) if table else ""
 
 
@@ -68,11 +77,12 @@ def render() -> str:
     parts = [_HEAD]
     for name, (words, policy) in SCENARIOS.items():
         parts.append(f"\n## {name}\n\n{words}\n")
-        rules = iptables(policy)
+        rules = door(policy)
         for title, text in (
-            ("iptables, IPv4", rules[4]),
-            ("iptables, IPv6", rules[6]),
-            ("nftables", nftables(policy)),
+            ("the guard, in nftables", guard(policy)),
+            ("the door, IPv4", rules[4]),
+            ("the door, IPv6", rules[6]),
+            ("the guard where nf_tables is not: in mangle, IPv4", mangled(policy)),
             ("cloud-init/close.py, until droplan is there", closing(policy)),
         ):
             parts.append(f"\n{title}:\n\n```\n{text.expandtabs(4).strip()}\n```\n")

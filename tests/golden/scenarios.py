@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from droplan_boot import settings
@@ -24,7 +25,7 @@ def segment(*peers: str, public: bool = False, on: tuple[str, ...] = ("eth1",), 
 
 SCENARIOS: Final[dict[str, Scenario]] = {
     "no-peers": Scenario(
-        "The account has no other Droplet here. Replies and what finds neighbours come in, nobody else.",
+        "The account has no other Droplet here. Replies, ICMP errors and what finds neighbours come in, nobody else.",
         Policy((segment(),)),
     ),
     "two-peers": Scenario(
@@ -36,7 +37,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         Policy((segment("10.132.68.99", "10.132.71.50"),)),
     ),
     "neighbouring-peers": Scenario(
-        "The peers' addresses follow each other. A set holds them as one interval; a short list names each.",
+        "The peers' addresses follow each other. A set of single addresses names each, as a short list does.",
         Policy((segment("10.132.0.3", "10.132.0.4", "10.132.0.5"),)),
     ),
     "allow-list": Scenario(
@@ -62,6 +63,13 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "65-peers": Scenario(
         "One peer more than a flat list holds. iptables gets a tree of chains; a set stays a set.",
         Policy((segment(*(f"10.132.{one % 5}.{one * 3 % 251}" for one in range(1, 66))),)),
+    ),
+    "addresses": Scenario(
+        "The metadata tell the private network's range. What is addressed there by the public interface is judged as "
+        "well, and what has its source there and comes in by any other.",
+        Policy(
+            (replace(segment("10.132.0.2"), networks=(ipaddress.ip_network("10.132.0.0/16"),), outside=("eth0",)),)
+        ),
     ),
     "lock-metadata": Scenario(
         "DROPLAN_LOCK_METADATA=true, where do-agent runs as user 998. Only root and DigitalOcean's agents reach the "

@@ -12,6 +12,7 @@ from tests.bed.program import (
     CRON,
     DOWNLOADED,
     LOG,
+    METRICS,
     PROGRAM,
     PROTECTED_INPUT,
     REFRESH,
@@ -84,7 +85,6 @@ def again(program: Program) -> list[str]:
 
 
 CHANGED = re.compile(r": (?:created|fixed|installed)\b|Saved")
-METRICS = "/var/lib/droplan/metrics.prom"
 
 
 class TestFirst:
@@ -132,7 +132,8 @@ class TestFirst:
 
     def test_cron_runs_the_refresh_every_five_minutes_at_a_time_of_this_droplets_own(self, program: Program) -> None:
         lines = [line for line in program.read(CRON).splitlines() if " root " in line]
-        assert len(lines) == 1
+        assert len(lines) == 2
+        assert lines[1] == "@reboot root " + lines[0].split(" root ")[1]
         found = re.fullmatch(rf"([0-4])-59/5 \* \* \* \* root sleep (\d+); {REFRESH}", lines[0])
         assert found
         assert 0 <= int(found[2]) < 60
@@ -241,7 +242,7 @@ class TestRepair:
         fresh.install()
         fresh.droplet.run(["dpkg", "--purge", "iptables-persistent", "netfilter-persistent"])
         done = succeeded(fresh.run("install"))
-        assert "packages iptables-persistent, cron: installed (iptables-persistent)" in done.stdout
+        assert "packages iptables-persistent, nftables, cron: installed (iptables-persistent)" in done.stdout
         assert fresh.droplet.path("/usr/sbin/netfilter-persistent").exists()
         assert "droplan-peers" in fresh.read(SAVED[4])
 

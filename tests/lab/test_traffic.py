@@ -219,7 +219,7 @@ class TestSettings:
         assert [host.name for host in hosts if probe(host, lab.droplet, patience=0.7).tcp] == inside
 
 
-def test_what_is_saved_is_what_is_in_force(program: Program) -> None:
+def test_what_is_saved_is_our_part_of_what_is_in_force(program: Program) -> None:
     saved = [line for path in SAVED.values() for line in program.read(path).splitlines() if line.startswith("-A ")]
-    in_force = [line for line in program.rules().splitlines() if line.startswith("-A ")]
-    assert sorted(saved) == sorted(in_force), "tables are saved in any order"
+    ours = [line for line in program.rules().splitlines() if "eth1" in line or line.startswith("-A droplan-")]
+    assert sorted(saved) == sorted(line for line in ours if line.startswith("-A ")), "tables are saved in any order"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bed import Lab, probe
-from tests.bed.program import PROTECTED_FORWARD, PROTECTED_INPUT, SAVED, Program, succeeded
+from tests.bed.installed import InstalledLab
+from tests.bed.program import PROTECTED_INPUT, SAVED, Program, succeeded
 
 # As these programs write them, in the filter table.
 PROGRAMS = {
@@ -40,7 +41,7 @@ COMMIT
 # the end
 """
 
-OURS_IN_FILE = (*PROTECTED_INPUT, *PROTECTED_FORWARD)
+OURS_IN_FILE = PROTECTED_INPUT
 
 
 class Host:
@@ -114,6 +115,17 @@ class TestSavedFile:
         host.program.refresh()
         assert host.saved() == saved
 
+    @pytest.mark.parametrize("tool", ["iptables", "ip6tables"])
+    @pytest.mark.parametrize(
+        "chain", ["DOCKER-ISOLATION-STAGE-1", "f2b-nginx", "KUBE-SERVICES", "cali-INPUT", "mine"]
+    )
+    def test_whoever_made_a_chain_it_is_not_saved_with_ours(self, nft: InstalledLab, chain: str, tool: str) -> None:
+        nft.program.edit(f"-N {chain}", tool=tool)
+        nft.program.refresh()
+        path = f"/etc/iptables/rules.v{4 if tool == 'iptables' else 6}"
+        assert f":{chain} " not in nft.program.read(path)
+        nft.program.edit(f"-X {chain}", tool=tool)
+
 
 class TestRulesInForce:
     def test_what_others_put_before_ours_at_a_restart_comes_after_them_at_the_next_refresh(self, host: Host) -> None:
@@ -122,7 +134,7 @@ class TestRulesInForce:
         assert host.program.run("status").returncode == 3
         host.program.refresh()
         assert host.program.chain("INPUT")[:3] == [*PROTECTED_INPUT]
-        assert host.program.chain("FORWARD")[:1] == [*PROTECTED_FORWARD]
+        assert not any("droplan" in rule for rule in host.program.chain("FORWARD"))
         assert "-A FORWARD -j DOCKER-USER" in host.program.chain("FORWARD")
         assert "-A INPUT -i eth1 -j f2b-sshd" in host.program.chain("INPUT"), "theirs, and none of our business"
         host.program.edit("-D INPUT -i eth1 -j f2b-sshd")

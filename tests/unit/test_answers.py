@@ -20,6 +20,7 @@ from droplan_boot.state import report
 from droplan_boot.verbs import explain, install, peers, refresh, restore, status, token, uninstall
 from tests.bed.memory.doors import Answer
 from tests.bed.memory.droplet import ADDRESS, TOKEN, MemoryDroplet, made
+from tests.unit.test_lockout import row
 
 NEW = "dop_v1_" + "1" * 64
 Shown = Callable[[], str]
@@ -192,6 +193,25 @@ class TestDryRun:
             "Would add 2 peers to droplan-peers: droplet-1 10.132.0.2, droplet-2 10.132.0.3",
             "Would cut 2 connections from 10.132.0.66 to tcp/5432",
         ]
+
+    def test_a_removed_peers_connections_are_named_and_those_that_are_cut_already_are_not(
+        self, droplet: MemoryDroplet
+    ) -> None:
+        line = "ipv4     2 udp      17 29 src={0} dst={1} sport=4000 dport=53 src={1} dst={0} sport=53 dport=4000\n"
+        text = "".join(line.format(source, ADDRESS) for source in ("10.132.0.3", "10.132.0.66"))
+        droplet.files.write(Path("/proc/net/nf_conntrack"), text.encode(), 0o440)
+        droplet.peers = ("10.132.0.2",)
+        refresh.run(droplet.host(), dry_run=True)
+        assert [line for line in droplet.lines.said if "cut" in line] == [
+            "Would cut 1 connection from droplet-2 10.132.0.3 to udp/53"
+        ]
+
+    def test_without_a_connection_table_the_socket_table_tells(self, files: Files) -> None:
+        droplet = made(files)
+        rows = [row(ADDRESS, "0.0.0.0", "0A", 1), row(ADDRESS, "10.132.0.66", "01", 2)]
+        files.write(Path("/proc/net/tcp"), "\n".join(["  sl  local_address ...", *rows]).encode(), 0o444)
+        install.run(droplet.host(), dry_run=True)
+        assert "Would cut 1 connection from 10.132.0.66 to tcp/22" in droplet.lines.said
 
     def test_an_uninstall_says_what_would_go_and_what_would_stay(self, droplet: MemoryDroplet) -> None:
         droplet.files.append(paths.LOG, b"x\n", 0o640, keep=99)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ import pytest
 
 from droplan_boot.errors import DroplanError, FirewallError
 from droplan_boot.firewall import choose, libiptc
+from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.iptables_restore import RestoreWriter
 from droplan_boot.firewall.libiptc import LibiptcWriter
+from droplan_boot.firewall.nftables import Nftables
+from droplan_boot.host.command import Completed
 from droplan_boot.host.files import Files
 from tests.bed.memory.doors import FakeCommands, Host
 
@@ -62,8 +66,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 def parts(choice: choose.Choice) -> tuple[Iptables, Any]:
-    assert isinstance(choice.backend, Iptables)
-    return choice.backend, choice.backend.writer
+    assert choice.backend.door
+    door: Any = choice.backend.door
+    return door, door.writer
 
 
 class TestVariant:
@@ -118,11 +123,11 @@ class TestVariant:
         host = with_iptables(tmp_path, "xtables-legacy-multi", "iptables v1.8.9 (legacy)", NEW)
         choice = choose.choose("auto", host)
         assert isinstance(parts(choice)[1], RestoreWriter)
-        assert "no libxtables" in choice.why
+        assert "no libxtables" in choice.door_why
 
     def test_the_reason_is_told(self, tmp_path: Path) -> None:
         host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
-        assert choose.choose("auto", host).why == f"{tmp_path}/iptables is xtables-nft-multi"
+        assert choose.choose("auto", host).door_why == f"{tmp_path}/iptables is xtables-nft-multi"
         assert commands_of(host).ran == [], "it looks, and runs nothing"
 
     def test_without_ipv6_its_commands_are_not_needed(self, tmp_path: Path) -> None:
@@ -156,7 +161,43 @@ class TestSetting:
             del commands_of(host).places["iptables"]
         choice = choose.choose(wanted, host)
         assert choice.backend.name == name
-        assert why in choice.why
+        assert why in choice.door_why
+
+    @pytest.mark.parametrize(
+        ("wanted", "nft", "guarded_by", "why"),
+        [
+            ("auto", True, "nftables", "nft --check takes it"),
+            ("auto", False, "mangle", "nft is not installed"),
+            ("iptables", True, "mangle", "DROPLAN_BACKEND=iptables"),
+            ("nftables", True, "nftables", "nft --check takes it"),
+        ],
+    )
+    def test_the_guard_is_in_nftables_wherever_that_works(
+        self, wanted: str, nft: bool, guarded_by: str, why: str, tmp_path: Path
+    ) -> None:
+        choice = choose.choose(wanted, with_iptables(tmp_path, "xtables-nft-multi", "", NEW, nft=nft))
+        assert choice.backend.guarded_by == guarded_by
+        assert choice.guard_why == why
+        assert choice.backend.door is None or choice.backend.door.alone is (guarded_by == "mangle")
+
+    def test_the_guard_is_in_mangle_where_the_kernel_has_no_nf_tables_and_nft_says_so(self, tmp_path: Path) -> None:
+        host = with_iptables(tmp_path, "xtables-legacy-multi", "", NEW)
+        refusal = Completed(("nft", "--check", "-f", "-"), 1, "", "netlink: Error: cache initialization failed")
+        commands_of(host).knows("nft", refusal)
+        choice = choose.choose("auto", host)
+        assert choice.backend.guarded_by == "mangle"
+        assert "cache initialization failed" in choice.guard_why
+
+    def test_a_kernel_that_cannot_send_copies_of_packets_gets_a_guard_without_notes(self, tmp_path: Path) -> None:
+        host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
+
+        def nft(argv: Sequence[str], stdin: str) -> Completed:
+            return Completed(tuple(argv), int(" group 4710 " in stdin), "", "Error: No such file or directory")
+
+        commands_of(host).knows("nft", nft)
+        choice = choose.choose("auto", host)
+        assert choice.backend.guard == Nftables(commands_of(host), notes=False)
+        assert "without notes" in choice.guard_why
 
     @pytest.mark.parametrize(
         ("wanted", "words"),
@@ -173,7 +214,15 @@ class TestSetting:
 
 @pytest.mark.parametrize(
     ("names", "used"),
-    [(None, False), ("", False), ("nat\n", False), ("nat\nfilter\n", True), ("filter", True), ("filtering\n", False)],
+    [
+        (None, False),
+        ("", False),
+        ("nat\n", False),
+        ("mangle\n", True),
+        ("nat\nfilter\n", True),
+        ("filter", True),
+        ("filtering\n", False),
+    ],
 )
 def test_the_legacy_table_is_in_use_when_the_kernel_lists_it(names: str | None, used: bool, tmp_path: Path) -> None:
     assert choose.legacy_in_use(hosting(FakeCommands(), tmp_path, legacy=names)) is used
@@ -188,21 +237,23 @@ class TestStrays:
         return made
 
     @pytest.mark.parametrize(
-        ("current", "former", "legacy", "names"),
+        ("current", "used", "legacy", "names"),
         [
-            ("iptables-nft", "iptables-nft", False, []),
-            ("iptables-nft", None, False, []),
-            ("iptables-nft", "iptables-legacy", True, ["iptables-legacy"]),
-            ("iptables-nft", None, True, ["iptables-legacy"]),
-            ("iptables-nft", "nftables", False, ["nftables"]),
-            ("iptables-legacy", "iptables-nft", True, ["iptables-nft"]),
-            ("nftables", "iptables-nft", True, ["iptables-legacy", "iptables-nft"]),
+            ("iptables-nft", ["iptables-nft"], False, []),
+            ("iptables-nft", [], False, []),
+            ("iptables-nft", ["iptables-legacy"], True, ["iptables-legacy"]),
+            ("iptables-nft", [], True, ["iptables-legacy"]),
+            ("iptables-nft", ["nftables"], False, ["nftables"]),
+            ("iptables-nft nftables", ["nftables"], False, []),
+            ("iptables-legacy", ["iptables-nft"], True, ["iptables-nft"]),
+            ("iptables-legacy", ["iptables-nft", "nftables"], True, ["iptables-nft", "nftables"]),
+            ("nftables", ["iptables-nft"], True, ["iptables-legacy", "iptables-nft"]),
         ],
     )
     def test_rules_are_looked_for_where_an_earlier_backend_may_have_left_them(
         self,
         current: str,
-        former: str | None,
+        used: list[str],
         legacy: bool,
         names: list[str],
         commands: FakeCommands,
@@ -210,7 +261,12 @@ class TestStrays:
     ) -> None:
         host = hosting(commands, tmp_path, legacy="filter\n" if legacy else None)
         writer = RestoreWriter(commands, {}, waits=False)
-        found = choose.strays(Iptables(current, commands, {}, writer), former, host)
+        door = next((name for name in current.split() if name != "nftables"), "")
+        enforcement = Enforcement(
+            Nftables(commands) if "nftables" in current else None,
+            Iptables(door, commands, {}, writer) if door else None,
+        )
+        found = choose.strays(enforcement, used, host)
         assert [backend.name for backend in found] == names
         assert commands.ran == []
 

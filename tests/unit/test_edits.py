@@ -109,15 +109,13 @@ class TestEdits:
     def test_one_peer_more_is_one_insertion_a_chain(self) -> None:
         before = settled("10.0.0.1", "10.0.0.2", "10.0.0.4")
         assert edits.needed(before.chains, wanted("10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4")) == (
-            edits.Insert("droplan-peers", 3, "-s 10.0.0.3/32 -j ACCEPT"),
-            edits.Insert("droplan-forward", 4, "-s 10.0.0.3/32 -j RETURN"),
+            edits.Insert("droplan-peers", 4, "-s 10.0.0.3/32 -j ACCEPT"),
         )
 
     def test_one_peer_less_is_one_deletion_a_chain(self) -> None:
         before = settled("10.0.0.1", "10.0.0.2", "10.0.0.4")
         assert edits.needed(before.chains, wanted("10.0.0.1", "10.0.0.4")) == (
             edits.Delete("droplan-peers", "-s 10.0.0.2/32 -j ACCEPT"),
-            edits.Delete("droplan-forward", "-s 10.0.0.2/32 -j RETURN"),
         )
 
     def test_a_chain_in_disorder_is_filled_anew(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from random import Random
 
@@ -57,12 +57,18 @@ def others(table: Table) -> dict[str, list[str]]:
     }
 
 
+def hook_is_shut_before(rules: list[str], head: Sequence[str]) -> bool:
+    """Whether everybody is shut out before the last of ours."""
+    last = max((index for index, rule in enumerate(rules) if rule in head), default=0)
+    return any(rule.startswith(("-j DROP", "-j REJECT")) for rule in rules[:last])
+
+
 def assert_right(machine: Kernel, policy: Policy) -> None:
     for version, table in machine.tables.items():
         wanted = ruleset.build(policy, version)
         for hook, head in wanted.heads.items():
-            assert table.chains[hook][: len(head)] == list(head)
-            assert not set(table.chains[hook][len(head) :]) & set(head)
+            assert [rule for rule in table.chains[hook] if rule in head] == list(head)
+            assert not hook_is_shut_before(table.chains[hook], head)
         ours = {chain: tuple(rules) for chain, rules in table.chains.items() if chain.startswith("droplan-")}
         assert ours == wanted.chains
 
@@ -129,17 +135,54 @@ def flush(table: Table) -> None:
 
 DAMAGE: dict[str, Callable[[Table], None]] = {
     "flushed": flush,
-    "moved down": lambda table: table.chains["INPUT"].insert(0, "-i eth1 -j ACCEPT"),
-    "moved in FORWARD": lambda table: table.chains["FORWARD"].insert(0, "-j ACCEPT"),
+    "behind a rule that refuses all": lambda table: table.chains["INPUT"].insert(0, "-j REJECT"),
+    "behind one for the interface": lambda table: table.chains["INPUT"].insert(0, "! -i lo -p tcp -j DROP"),
+    "1.0.0's rule in FORWARD": lambda table: table.chains["FORWARD"].insert(0, "-i eth1 -j droplan-peers"),
     "doubled": lambda table: table.chains["INPUT"].extend(table.chains["INPUT"][:3]),
     "out of order": lambda table: table.chains["INPUT"].insert(0, table.chains["INPUT"].pop(2)),
     "DROP is missing": lambda table: table.chains["INPUT"].remove("-i eth1 -j DROP"),
     "a stranger in our chain": lambda table: table.chains["droplan-peers"].append("-s 10.132.0.66/32 -j ACCEPT"),
     "everyone in our chain": lambda table: table.chains["droplan-peers"].insert(0, "-j ACCEPT"),
     "our chain is empty": lambda table: table.chains["droplan-peers"].clear(),
-    "forwarding lost its DROP": lambda table: table.chains["droplan-forward"].remove("-j DROP"),
     "a chain of ours too many": lambda table: table.chains.update({"droplan-old": ["-j droplan-peers"]}),
 }
+
+
+ABOVE = [
+    "-j f2b-sshd",
+    "-p tcp -m multiport --dports 22 -j f2b-sshd",
+    "-s 198.51.100.7/32 -j DROP",
+    "-p tcp -m tcp --dport 23 -j REJECT --reject-with icmp-port-unreachable",
+    "-i eth1 -j ACCEPT",
+    "-i eth0 -j DROP",
+    "! -i eth1 -j DROP",
+    "-m set --match-set bans src -j DROP",
+    "-m conntrack --ctstate INVALID -j DROP",
+]
+
+
+class TestWhatOthersPutAbove:
+    @pytest.mark.parametrize("rule", ABOVE)
+    def test_it_stays_there_and_is_no_drift(self, rule: str) -> None:
+        machine = kernel()
+        machine.backend().apply(TWO)
+        machine.tables[4].chains["INPUT"].insert(0, rule)
+        machine.scripts.clear()
+        assert drift(machine.backend(), TWO) == ()
+        assert not machine.backend().apply(TWO)
+        assert machine.scripts == []
+
+    @pytest.mark.parametrize(
+        "damage", ["doubled", "out of order", "DROP is missing", "behind a rule that refuses all"]
+    )
+    def test_it_stays_above_when_ours_are_repaired(self, damage: str) -> None:
+        machine = kernel()
+        machine.backend().apply(TWO)
+        DAMAGE[damage](machine.tables[4])
+        machine.tables[4].chains["INPUT"].insert(0, ABOVE[0])
+        machine.backend().apply(TWO)
+        assert_right(machine, TWO)
+        assert machine.tables[4].chains["INPUT"][0] == ABOVE[0]
 
 
 class TestRepair:
@@ -176,7 +219,10 @@ class TestRepair:
         ("damage", "words"),
         [
             ("flushed", "our rules in INPUT are missing"),
-            ("moved down", "our rules in INPUT are not first, once and in order"),
+            (
+                "behind a rule that refuses all",
+                "our rules in INPUT are not there once, in order and before what shuts everybody out",
+            ),
             ("a stranger in our chain", "droplan-peers is altered"),
             ("a chain of ours too many", "droplan-old should not be there"),
         ],
@@ -190,12 +236,23 @@ class TestRepair:
     def test_nothing_is_there_before_the_first_run(self) -> None:
         told = drift(kernel().backend(), TWO)
         assert "IPv4: droplan-peers is missing" in told
-        assert "IPv6: our rules in FORWARD are missing" in told
+        assert "IPv6: our rules in INPUT are missing" in told
 
 
 def insert_first(tables: dict[int, Table]) -> None:
     """Do what Docker, fail2ban or a person with ``iptables -I`` does."""
     tables[4].chains["INPUT"].insert(0, "-s 198.51.100.7/32 -j DROP")
+
+
+def double_our_drop(tables: dict[int, Table]) -> None:
+    tables[4].chains["INPUT"].append("-i eth1 -j DROP")
+
+
+def insert_first_and_shut(tables: dict[int, Table]) -> None:
+    """Undo what ours are for, whenever they are written."""
+    insert_first(tables)
+    tables[4].chains["INPUT"].insert(0, "-s 198.51.100.0/24 -j DROP")
+    tables[4].chains["INPUT"].insert(0, "-j REJECT")
 
 
 def delete_our_jump(tables: dict[int, Table]) -> None:
@@ -213,6 +270,7 @@ class TestRaces:
     def test_a_rule_that_went_between_read_and_write_fails_the_transaction_and_it_is_tried_again(self) -> None:
         machine = kernel()
         machine.backend().apply(TWO)
+        double_our_drop(machine.tables)
         insert_first(machine.tables)
         machine.meddlers = [delete_our_jump, insert_first]
         machine.backend().apply(TWO)
@@ -221,18 +279,18 @@ class TestRaces:
 
     def test_a_rule_that_comes_after_the_write_is_seen_when_it_is_read_back(self) -> None:
         machine = kernel()
-        machine.spoilers = [insert_first]
+        machine.spoilers = [double_our_drop]
         machine.backend().apply(TWO)
         assert_right(machine, TWO)
 
     def test_against_a_program_that_never_stops_it_gives_up_and_takes_back_what_it_wrote(self) -> None:
         machine = kernel()
         before = others(machine.tables[4])
-        machine.spoilers = [insert_first] * 100
+        machine.spoilers = [insert_first_and_shut] * 100
         with pytest.raises(FirewallError, match="see whether another program rewrites them"):
             machine.backend().apply(TWO)
         found = machine.tables[4].chains
-        assert [rule for rule in found["INPUT"] if "198.51" not in rule] == before["INPUT"]
+        assert [rule for rule in found["INPUT"] if "198.51" not in rule and rule != "-j REJECT"] == before["INPUT"]
         assert not [chain for chain in found if chain.startswith("droplan-")]
 
 
@@ -331,7 +389,9 @@ def test_the_restore_command_waits_for_the_lock_where_it_can() -> None:
     machine = kernel()
     machine.knows("iptables-legacy-restore")
     for waits in (True, False):
-        RestoreWriter(machine, {4: "iptables-legacy-restore"}, waits=waits).write(4, [edits.Erase("droplan-old")])
+        RestoreWriter(machine, {4: "iptables-legacy-restore"}, waits=waits).write(
+            4, "filter", [edits.Erase("droplan-old")]
+        )
     assert machine.ran == [
         ("iptables-legacy-restore", "--noflush", "-w", "8"),
         ("iptables-legacy-restore", "--noflush"),

@@ -56,7 +56,7 @@ class Iptc:
             FILTER = "filter"
 
             def __init__(self, name: str, autocommit: bool) -> None:
-                assert (name, autocommit) == ("filter", False)
+                assert (name in ("filter", "mangle"), autocommit) == (True, False)
 
             def __getattr__(self, verb: str) -> Any:
                 def note(*args: Any) -> bool:
@@ -90,7 +90,7 @@ class Bulk:
     def __init__(self) -> None:
         self.given: list[Sequence[edits.Edit]] = []
 
-    def write(self, version: int, planned: Sequence[edits.Edit]) -> None:
+    def write(self, version: int, table: str, planned: Sequence[edits.Edit]) -> None:
         self.given.append(planned)
 
 
@@ -137,7 +137,7 @@ def iptc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iptc:
     ],
 )
 def test_a_rule_is_spelled_in_its_words(rule: str, words: list[Any], iptc: Iptc) -> None:
-    LibiptcWriter(iptc, Bulk()).write(4, [edits.Insert("INPUT", 1, rule)])
+    LibiptcWriter(iptc, Bulk()).write(4, "filter", [edits.Insert("INPUT", 1, rule)])
     assert iptc.done == [("refresh",), *words, ("insert_rule", "INPUT", 0), ("commit",), ("close",)]
 
 
@@ -148,7 +148,7 @@ def test_chains_are_made_before_rules_lead_to_them_and_emptied_before_they_go(ip
         edits.Delete("INPUT", "-j droplan-older"),
         edits.Erase("droplan-older"),
     ]
-    LibiptcWriter(iptc, Bulk()).write(6, planned)
+    LibiptcWriter(iptc, Bulk()).write(6, "filter", planned)
     verbs = [step[:2] for step in iptc.done if step[0] not in ("rule", "jump")]
     assert verbs == [
         ("refresh",),
@@ -167,15 +167,26 @@ def test_chains_are_made_before_rules_lead_to_them_and_emptied_before_they_go(ip
 def test_many_rules_at_once_go_through_restore(rules: int, bulk: bool, iptc: Iptc) -> None:
     other = Bulk()
     planned = [edits.Fill("droplan-peers", KNOCK * rules)]
-    LibiptcWriter(iptc, other).write(4, planned)
+    LibiptcWriter(iptc, other).write(4, "filter", planned)
     assert other.given == ([planned] if bulk else [])
     assert bool(iptc.done) is not bulk
+
+
+@pytest.mark.parametrize(
+    "rule", ["-m hashlimit --hashlimit-upto 1/sec -j DROP", "-j NFLOG --nflog-group 4710", "-m limit -j DROP"]
+)
+def test_what_would_end_the_process_goes_through_restore(rule: str, iptc: Iptc) -> None:
+    other = Bulk()
+    for planned in ([edits.Fill("droplan-refuse", (rule,))], [edits.Delete("droplan-refuse", rule)]):
+        LibiptcWriter(iptc, other).write(4, "mangle", planned)
+        assert other.given.pop() == planned
+    assert iptc.done == []
 
 
 def test_what_it_cannot_do_goes_through_restore_and_nothing_of_it_is_committed(iptc: Iptc) -> None:
     other = Bulk()
     planned = [edits.Insert("INPUT", 1, "--mystery 1 -j DROP")]
-    LibiptcWriter(iptc, other).write(4, planned)
+    LibiptcWriter(iptc, other).write(4, "filter", planned)
     assert other.given == [planned]
     assert ("commit",) not in iptc.done
 
@@ -188,5 +199,5 @@ def test_a_refresh_that_takes_too_long_is_not_gone_on_with(iptc: Iptc, monkeypat
     writer = LibiptcWriter(iptc, other)
     monkeypatch.setattr(LibiptcWriter, "_edit", late)
     with pytest.raises(DroplanError, match="had not ended"):
-        writer.write(4, [edits.Erase("droplan-old")])
+        writer.write(4, "filter", [edits.Erase("droplan-old")])
     assert other.given == []

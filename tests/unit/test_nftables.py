@@ -1,10 +1,11 @@
-"""The nftables backend, against an nft in memory; tests/lab/test_nftables.py has the real one."""
+"""The guard in nftables, against an nft in memory; tests/lab/test_nftables.py has the real one."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from droplan_boot.access.allow import Allow
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import CommandError, FirewallError
-from droplan_boot.firewall import nft_table
+from droplan_boot.firewall import nft_guard, nft_table
 from droplan_boot.firewall.backend import drift
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.command import Completed
@@ -49,7 +50,15 @@ ALLOWED = (
 )
 EVERYTHING = Policy(
     (
-        segment("10.132.0.3", "10.132.0.4", "10.132.0.5", "10.132.9.9", interfaces=("eth1", "eth2"), allowed=ALLOWED),
+        replace(
+            segment(
+                *("10.132.0.3", "10.132.0.4", "10.132.0.5", "10.132.9.9"),
+                interfaces=("eth1", "eth2"),
+                allowed=ALLOWED,
+            ),
+            networks=(ipaddress.ip_network("10.132.0.0/16"),),
+            outside=("eth0", "eth3"),
+        ),
         segment(
             *("104.236.32.3", "2604:a880::3", "::ffff:192.0.2.1"),
             interfaces=("eth0",),
@@ -126,7 +135,7 @@ class Nft:
         elif kind == "rule":
             chains[name].append(rest)
         elif verb == "delete":
-            used = f"@{name}" if kind == "set" else f"jump {name}"
+            used = f"@{name}" if kind == "set" else f"goto {name}"
             if any(rule.endswith(used) or f"{used} " in rule for rules in chains.values() for rule in rules):
                 raise CommandError("Error: Device or resource busy")
             del (sets if kind == "set" else chains)[name]
@@ -138,7 +147,8 @@ class Nft:
 
     @staticmethod
     def _change(held: list[Interval], verb: str, name: str, changed: str) -> None:
-        block = f"table inet droplan {{\n\tset {name} {{\n\t\ttype {TYPES[name[-1]]}\n\t\tflags interval\n"
+        flags = "\t\tflags interval\n" if "networks" in name else ""
+        block = f"table inet droplan {{\n\tset {name} {{\n\t\ttype {TYPES[name[-1]]}\n{flags}"
         table = nft_table.parse(f"{block}\t\telements = {changed}\n\t}}\n}}\n")
         assert table
         for interval in table.sets[name]:
@@ -151,14 +161,14 @@ TYPES = {"4": "ipv4_addr", "6": "ipv6_addr"}
 
 
 def rendered(policy: Policy) -> str:
-    table = nft_table.build(policy)
+    table = nft_guard.build(policy)
     assert table
     return nft_table.render(table)
 
 
 class TestRules:
     def test_a_policy_that_guards_nothing_is_no_table(self) -> None:
-        assert nft_table.build(Policy(())) is None
+        assert nft_guard.build(Policy(())) is None
 
     def test_a_packet_passes_as_many_rules_however_many_peers_there_are(self) -> None:
         few, many = private("10.0.0.1"), private(*(f"10.{n // 250}.{n % 250}.1" for n in range(5000)))
@@ -195,7 +205,7 @@ class TestIntervals:
     @given(st.lists(st.one_of(networks, at_the_ends)), st.lists(st.integers(0, 2**128 - 1)))
     def test_what_is_written_reads_back_the_same(self, wide: list[ipaddress.IPv4Network], six: list[int]) -> None:
         peers = tuple(ipaddress.IPv6Address(number) for number in six)
-        table = nft_table.build(Policy((Segment(True, ("eth0",), peers, tuple(Allow(one) for one in wide)),)))
+        table = nft_guard.build(Policy((Segment(True, ("eth0",), peers, tuple(Allow(one) for one in wide)),)))
 
         assert table
         assert nft_table.parse(nft_table.render(table)) == table
@@ -222,11 +232,11 @@ class TestReading:
 
 
 TAMPERED = {
-    "chain droplan-peers is altered": ("\t\tdrop\n", "\t\taccept\n"),
-    "chain input is altered": ('\t\tiifname "eth1" jump droplan-peers\n', ""),
-    "chain forward is altered": ("priority -20; policy accept;", "priority 10; policy accept;"),
-    "chain mine should not be there": ("\tchain input {", "\tchain mine {\n\t}\n\n\tchain input {"),
-    "chain forward is missing": ("chain forward {", "chain forwards {"),
+    "chain droplan-refuse is altered": ("\t\tdrop\n", "\t\taccept\n"),
+    "chain prerouting is altered": ('\t\tiifname "eth1" goto droplan-private\n', ""),
+    "chain droplan-private is altered": ("\t\tct direction reply", "\t\taccept\n\t\tct direction reply"),
+    "chain mine should not be there": ("\tchain prerouting {", "\tchain mine {\n\t}\n\n\tchain prerouting {"),
+    "chain prerouting is missing": ("chain prerouting {", "chain preroutings {"),
     "table inet droplan has what is not ours: flags dormant": ("droplan {\n", "droplan {\n\tflags dormant\n\n", 1),
     "table inet droplan has what is not ours: map m": (
         "\tset",
@@ -234,11 +244,11 @@ TAMPERED = {
         1,
     ),
     "table inet droplan has what is not ours: set mine": ("\tset", "\tset mine {\n\t\ttype mark\n\t}\n\n\tset", 1),
-    "table inet droplan has what is not ours: set droplan-peers4": ("10.132.0.9 }", "10.132.0.9 timeout 1h }"),
-    "table inet droplan has what is not ours: set droplan-peers6": ("ipv6_addr\n", "ipv6_addr\n\t\ttimeout 1h\n"),
-    "set droplan-peers4 lacks 1 of its entries and has 0 others": ("10.132.0.3, ", ""),
-    "set droplan-peers4 lacks 0 of its entries and has 1 others": ("10.132.0.3", "10.132.0.3, 10.132.0.6"),
-    "set droplan-peers4 lacks 1 of its entries and has 1 others": ("10.132.0.9 }", "10.132.0.9-10.132.0.11 }"),
+    "table inet droplan has what is not ours: set droplan-addresses4": ("10.132.0.9 }", "10.132.0.9 timeout 1h }"),
+    "table inet droplan has what is not ours: set droplan-addresses6": ("ipv6_addr\n", "ipv6_addr\n\t\ttimeout 1h\n"),
+    "set droplan-addresses4 lacks 1 of its entries and has 0 others": ("10.132.0.3, ", ""),
+    "set droplan-addresses4 lacks 0 of its entries and has 1 others": ("10.132.0.3", "10.132.0.3, 10.132.0.6"),
+    "set droplan-addresses4 lacks 1 of its entries and has 1 others": ("10.132.0.9 }", "10.132.0.9-10.132.0.11 }"),
 }
 
 
@@ -265,6 +275,36 @@ class TestDrift:
         assert drift(Nftables(nft), policy) == ()
 
 
+FORMER = """\
+table inet droplan {
+	set droplan-peers4 {
+		type ipv4_addr
+		flags interval
+		elements = { 10.132.0.3, 10.132.0.9 }
+	}
+
+	set droplan-peers6 {
+		type ipv6_addr
+		flags interval
+	}
+
+	chain droplan-peers {
+		ct direction reply ct state established,related accept
+		icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+		ip saddr @droplan-peers4 accept
+		ip6 saddr @droplan-peers6 accept
+		drop
+	}
+
+	chain input {
+		type filter hook input priority -20; policy accept;
+		iifname "eth1" jump droplan-peers
+	}
+}
+"""
+"""What droplan 1.0.0 wrote for two peers, its chains for FORWARD left out."""
+
+
 class TestApply:
     def test_it_writes_nothing_when_nothing_differs(self) -> None:
         nft = Nft(rendered(EVERYTHING))
@@ -281,18 +321,22 @@ class TestApply:
         assert Nftables(nft).apply(private("10.132.0.3", "10.132.0.20"))
         assert nft.scripts == [
             (
-                "delete element inet droplan droplan-peers4 { 10.132.0.9 }\n"
-                "add element inet droplan droplan-peers4 { 10.132.0.20 }\n"
+                "delete element inet droplan droplan-addresses4 { 10.132.0.9 }\n"
+                "add element inet droplan droplan-addresses4 { 10.132.0.20 }\n"
             )
         ]
 
-    def test_a_peer_next_to_another_grows_the_interval(self) -> None:
-        nft = Nft(rendered(private("10.132.0.3", "10.132.0.4")))
-        assert Nftables(nft).apply(private("10.132.0.3", "10.132.0.4", "10.132.0.5"))
+    def test_an_allowed_network_next_to_another_grows_the_interval(self) -> None:
+        one, two = (
+            Policy((segment(allowed=[allow(each) for each in ("10.200.0.0/16", "10.201.0.0/16")[:number]]),))
+            for number in (1, 2)
+        )
+        nft = Nft(rendered(one))
+        assert Nftables(nft).apply(two)
         assert nft.scripts == [
             (
-                "delete element inet droplan droplan-peers4 { 10.132.0.3-10.132.0.4 }\n"
-                "add element inet droplan droplan-peers4 { 10.132.0.3-10.132.0.5 }\n"
+                "delete element inet droplan droplan-networks4 { 10.200.0.0-10.200.255.255 }\n"
+                "add element inet droplan droplan-networks4 { 10.200.0.0-10.201.255.255 }\n"
             )
         ]
 
@@ -300,21 +344,35 @@ class TestApply:
         old, new = [f"10.132.0.{n}" for n in range(1, 100, 2)], [f"10.132.1.{n}" for n in range(1, 100, 2)]
         nft = Nft(rendered(private(*old)))
         assert Nftables(nft).apply(private(*old, *new))
-        assert nft.scripts == [f"add element inet droplan droplan-peers4 {{ {', '.join(new)} }}\n"]
+        assert nft.scripts == [f"add element inet droplan droplan-addresses4 {{ {', '.join(new)} }}\n"]
 
-    def test_more_deletions_than_are_worth_it_fill_the_set_anew(self) -> None:
+    def test_more_deletions_than_are_worth_it_fill_a_set_of_intervals_anew(self) -> None:
+        old = [f"10.{n}.0.0/16" for n in range(1, 100, 2)]
+        few, many = old[nft_table.DELETIONS :], old[2 * nft_table.DELETIONS + 1 :]
+        nft = Nft(rendered(Policy((segment(allowed=[allow(one) for one in old]),))))
+        Nftables(nft).apply(Policy((segment(allowed=[allow(one) for one in few]),)))
+        Nftables(nft).apply(Policy((segment(allowed=[allow(one) for one in many]),)))
+        assert [script.split()[0] for script in nft.scripts] == ["delete", "flush"]
+
+    def test_single_addresses_are_always_changed_one_by_one(self) -> None:
         old = [f"10.132.0.{n}" for n in range(1, 100, 2)]
         nft = Nft(rendered(private(*old)))
-        Nftables(nft).apply(private(*old[nft_table.DELETIONS :]))
-        Nftables(nft).apply(private(*old[2 * nft_table.DELETIONS + 1 :]))
-        assert [script.split()[0] for script in nft.scripts] == ["delete", "flush"]
+        Nftables(nft).apply(private(*old[2 * nft_table.DELETIONS :]))
+        assert [script.split()[:2] for script in nft.scripts] == [["delete", "element"]]
+
+    def test_the_table_of_1_0_0_is_changed_where_it_stands(self) -> None:
+        nft = Nft(FORMER)
+        assert Nftables(nft).apply(private("10.132.0.3", "10.132.0.9"))
+        assert nft_table.parse(nft.text) == nft_guard.build(private("10.132.0.3", "10.132.0.9"))
+        assert len(nft.scripts) == 1
+        assert "table inet droplan\n" not in nft.scripts[0]
 
     @pytest.mark.parametrize("new", SCENARIOS)
     @pytest.mark.parametrize("old", SCENARIOS)
     def test_a_table_that_stands_is_not_replaced_whatever_changes(self, old: str, new: str) -> None:
         nft = Nft(rendered(SCENARIOS[old].policy))
         assert Nftables(nft).apply(SCENARIOS[new].policy) is (old != new)
-        assert nft_table.parse(nft.text) == nft_table.build(SCENARIOS[new].policy)
+        assert nft_table.parse(nft.text) == nft_guard.build(SCENARIOS[new].policy)
         assert not any("table inet droplan\n" in script for script in nft.scripts)
 
     def test_a_small_change_that_fails_becomes_a_whole_table(self) -> None:
@@ -340,7 +398,7 @@ class TestApply:
     def test_when_it_never_becomes_what_was_asked_all_is_as_before(self) -> None:
         before = rendered(private("10.132.0.3"))
         nft = Nft(before, meanwhile=lambda text: text.replace("\t\tdrop\n", "") if "10.132.0.9" in text else text)
-        with pytest.raises(FirewallError, match=r"droplan-peers is altered.*another program"):
+        with pytest.raises(FirewallError, match=r"droplan-refuse is altered.*another program"):
             Nftables(nft).apply(private("10.132.0.9"))
         assert nft.text == before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot.access.policy import Policy
-from droplan_boot.firewall import edits, ruleset, saved
-from droplan_boot.firewall.nftables import Nftables
+from droplan_boot.firewall import edits, mangle, ruleset, saved
 from droplan_boot.host.files import Files
 from droplan_boot.setup import persistence
 from tests.bed.memory.doors import Host, Lines
@@ -125,11 +125,11 @@ class TestLoader:
         assert (list(found.files.values()) if found else None) == saved
 
     def test_nothing_loads_rules_of_nft(self, kept: tuple[Host, Kernel]) -> None:
-        assert persistence.loader(kept[0], Nftables(kept[1])) is None
+        assert persistence.loader(kept[0], None) is None
 
 
 class TestSave:
-    def test_ours_are_saved_and_only_once_and_nothing_of_what_others_have_in_force(
+    def test_ours_are_saved_and_only_once_and_not_what_others_have_at_the_moment(
         self, kept: tuple[Host, Kernel]
     ) -> None:
         host, machine = kept
@@ -140,11 +140,28 @@ class TestSave:
             f"Saved the IPv4 rules to {V4} (was missing)",
             f"Saved the IPv6 rules to {V6} (was missing)",
         ]
-        only = Kernel()
-        only.backend().apply(TWO)
-        assert loaded((host.files.read(V4) or b"").decode()) == only.tables[4]
+        empty = Kernel()
+        empty.backend().apply(TWO)
+        assert loaded((host.files.read(V4) or b"").decode()) == empty.tables[4]
         assert host.files.real(V4).stat().st_mode & 0o777 == 0o640
         assert list(persistence.save(host, backend, TWO)) == []
+
+    def test_the_guard_is_saved_too_where_it_is_in_mangle(self, kept: tuple[Host, Kernel]) -> None:
+        host, machine = kept
+        host.files.write(V4, OTHERS.encode(), 0o640)
+        door = replace(machine.backend(), alone=True)
+        door.apply(TWO)
+        list(persistence.save(host, door, TWO))
+        text = (host.files.read(V4) or b"").decode()
+        assert text.index("*raw") < text.index("*mangle")
+        booted = Kernel()
+        booted.netfilter.restore("nft", 4, text, noflush=False)
+        assert booted.netfilter.table("nft", 4, "mangle") == machine.netfilter.table("nft", 4, "mangle")
+        assert list(persistence.forget(host, TWO, ())) == [
+            f"Put {V4} back as it was",
+            f"Removed {V6}, which held nothing but our rules",
+        ]
+        assert host.files.read(V4) == OTHERS.encode()
 
     def test_rules_of_programs_that_write_them_as_they_run_are_not_saved(self, kept: tuple[Host, Kernel]) -> None:
         host, machine = kept
@@ -216,12 +233,14 @@ class TestForget:
         assert sorted(place.name for place in host.files.real(V4.parent).iterdir()) == ["rules.v4"]
         assert list(persistence.forget(host, former, ())) == []
 
-    def test_rules_of_others_that_were_saved_meanwhile_are_kept(self, kept: tuple[Host, Kernel]) -> None:
+    def test_rules_of_others_that_they_saved_meanwhile_are_kept(self, kept: tuple[Host, Kernel]) -> None:
         host, machine = kept
         quiet(machine)
         before = deepcopy(machine.tables[4].chains)
-        machine.backend().apply(TWO)
-        host.files.write(V4, machine.tables[4].save().encode(), 0o640)  # such as `netfilter-persistent save`
+        backend = machine.backend()
+        backend.apply(TWO)
+        list(persistence.save(host, backend, TWO))
+        host.files.write(V4, machine.tables[4].save().encode(), 0o640)  # `netfilter-persistent save`
         assert f"Took our rules out of {V4}; it keeps the others' that were saved with them" in list(
             persistence.forget(host, TWO, ())
         )
@@ -266,16 +285,21 @@ class TestForgetWhatWeEnabled:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_file_is_ours_when_it_would_load_just_these_rules(scenario: str, version: int) -> None:
     policy = SCENARIOS[scenario].policy
-    right = saved.text(policy, version, OTHERS)
-    assert saved.holds(right, policy, version)
-    assert saved.holds(right.replace("\n-A", "\n[3:180] -A"), policy, version)
-    assert not saved.holds(OTHERS, policy, version)
-    assert not saved.holds("", policy, version)
-    assert not saved.holds(right.replace(" -i ", " -i x"), policy, version)
+    wanted = (mangle.build(policy, version), ruleset.build(policy, version, alone=True))
+    right = saved.splice(saved.splice(OTHERS, wanted[0]), wanted[1])
+    assert saved.holds(right, wanted)
+    assert saved.holds(right.replace("\n-A", "\n[3:180] -A"), wanted)
+    assert not saved.holds(OTHERS, wanted)
+    assert not saved.holds("", wanted)
+    assert not saved.holds(right.replace(" -i ", " -i x"), wanted)
 
 
 def test_the_unit_restores_before_the_network_comes_up() -> None:
     lines = persistence.UNIT_TEXT.splitlines()
     assert "ExecStart=/opt/droplan/droplan restore" in lines
     assert any(line.startswith("Before=network-pre.target") for line in lines)
+    after = " ".join(line for line in lines if line.startswith("After="))
+    before = " ".join(line for line in lines if line.startswith("Before="))
+    assert all(f"{name}.service" in after for name in ("nftables", "netfilter-persistent", "ufw", "iptables"))
+    assert "firewalld.service" in before
     assert "DefaultDependencies=no" in lines

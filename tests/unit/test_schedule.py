@@ -16,11 +16,15 @@ IDS = (1, 2, 3164444, 2**31, 2**53)
 
 
 def fields(text: str) -> tuple[set[int], int]:
-    """Read the one line that counts, as crontab(5) says; return its minutes and the seconds it sleeps."""
+    """Read the line of every few minutes, as crontab(5) says; return its minutes and the seconds it sleeps.
+
+    One more line counts: the one that runs at boot, the same number of seconds after.
+    """
     lines = [
         line for line in text.splitlines() if line and not line.startswith("#") and "=" not in line.split(" ")[0]
     ]
-    assert len(lines) == 1
+    assert len(lines) == 2
+    assert lines[1] == "@reboot root " + lines[0].split(" root ")[1]
     minute, hour, day, month, weekday, user, command = lines[0].split(" ", 6)
     assert (hour, day, month, weekday, user) == ("*", "*", "*", "*", "root")
     slept = re.fullmatch(r"sleep (\d+); /opt/droplan/refresh.sh", command)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from droplan_boot import paths, settings
 from droplan_boot.access.allow import Allow
 from droplan_boot.errors import UsageError
+from droplan_boot.host import openssl
+from droplan_boot.host.command import Commands
 from droplan_boot.host.files import Files
 from droplan_boot.networks import Network
 from droplan_boot.settings import Settings
@@ -55,6 +57,7 @@ class TestParse:
             ("DROPLAN_INTERVAL", "1", "interval", 1),
             ("DROPLAN_INTERVAL", "60", "interval", 60),
             ("DROPLAN_FAIL_CLOSED", "TRUE", "fail_closed", True),
+            ("DROPLAN_WATCH", "false", "watch", False),
             ("DROPLAN_LOCK_METADATA", "true", "lock_metadata", True),
             ("DIGITALOCEAN_API_URL", "https://proxy.internal:8443/do/", "api_url", "https://proxy.internal:8443/do"),
             ("DROPLAN_METADATA_URL", "http://10.0.0.1", "metadata_url", "http://10.0.0.1"),
@@ -129,11 +132,18 @@ class TestParse:
             "DROPLAN_BACKEND": "nftables",
             "DROPLAN_INTERVAL": "7",
             "DROPLAN_FAIL_CLOSED": "true",
+            "DROPLAN_WATCH": "false",
             "DROPLAN_LOCK_METADATA": "true",
             "DROPLAN_METADATA_URL": "http://10.0.0.1",
             "DIGITALOCEAN_API_URL": "https://api.example",
+            "DROPLAN_SHARED": "https://nyc3.digitaloceanspaces.com/bucket/prod",
+            "DROPLAN_SHARED_KEY": "ID:SECRET",
+            "DROPLAN_SHARED_TRUST": openssl.public_key(Commands(), openssl.make_key(Commands())),
         }
-        found = settings.merged({name: values.get(name, TOKEN)}, Files(Path("/nonexistent")))
+        together = [each for each in values if each == name or (name == "DROPLAN_SHARED" and name in each)]
+        found = settings.merged(
+            {each: values.get(each, TOKEN) for each in together or [name]}, Files(Path("/nonexistent"))
+        )
         assert settings.parse(found) != Settings()
 
     @given(st.text(max_size=40), st.sampled_from(settings.NAMES))

@@ -74,7 +74,7 @@ class TestSnapshot:
         value = json.loads(files.read(paths.SNAPSHOT) or b"")
         files.write(paths.SNAPSHOT, json.dumps({**value, "version": version}).encode(), 0o600)
         assert snapshot.load(files) is None
-        assert f"is of version {version}, which a later droplan wrote" in snapshot.unknown(files)
+        assert snapshot.unknown(files) == version
         assert snapshot.closed(files) == Policy(
             (segment(), segment(public=True, on=("eth0",))),
         )
@@ -84,9 +84,9 @@ class TestSnapshot:
         assert snapshot.closed(files) == Policy((segment(),))
 
     def test_what_this_droplan_wrote_is_not_unknown(self, files: Files) -> None:
-        assert snapshot.unknown(files) == ""
+        assert snapshot.unknown(files) is None
         snapshot.store(files, TAKEN)
-        assert snapshot.unknown(files) == ""
+        assert snapshot.unknown(files) is None
 
     @given(st.lists(SEGMENT, min_size=1, max_size=2).map(tuple), st.sampled_from(["", "169.254.169.254"]))
     def test_any_policy_comes_back_as_it_was(self, segments: tuple[Segment, ...], metadata: str) -> None:
@@ -184,10 +184,10 @@ class TestReport:
         assert report.load(files) == given
 
     def test_monitoring_may_read_it_with_the_time_as_people_and_programs_write_it(self, files: Files) -> None:
-        report.store(files, Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft"))
+        report.store(files, Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft", guard="nftables"))
         assert files.real(paths.REPORT).stat().st_mode & 0o777 == 0o644
         found = json.loads(files.read(paths.REPORT) or b"")
-        assert {name: found[name] for name in [*list(found)[:7], "epoch"]} == {
+        assert {name: found[name] for name in [*list(found)[:7], "guard", "epoch"]} == {
             "time": "2027-01-15T08:00:00Z",
             "epoch": 1_800_000_000.5,
             "result": "ok",
@@ -196,6 +196,7 @@ class TestReport:
             "changed": True,
             "backend": "iptables-nft",
             "error": None,
+            "guard": "nftables",
         }
 
 

@@ -156,3 +156,40 @@ def test_each_family_gets_its_own() -> None:
     one, other = (intervals(both, version) for version in (4, 6))
     assert one == [(int(ipaddress.ip_address("10.0.0.1")),) * 2]
     assert other == [(int(ipaddress.ip_address("fd00::1")),) * 2]
+
+
+def crafted(bits: int, random: Random) -> set[int]:
+    """Choose addresses so that each step by bits splits next to nothing off."""
+    kinds = [
+        {1 << bit | last for bit in range(3, bits) for last in range(3)},
+        {(1 << bits) - (1 << bit) + last for bit in range(3, bits) for last in range(3)},
+        {
+            random.randrange(1, 4) << (bits - 2 - step) | random.randrange(1 << (bits - 2 - step))
+            for step in range(0, bits - 2, 2)
+            for _ in range(random.choice([3, 30]))
+        },
+    ]
+    return random.choice(kinds)
+
+
+def depth(chains: dict[str, tuple[str, ...]], root: str = ROOT) -> int:
+    below = [rule.split(" -g ")[1] for rule in chains[root] if " -g " in rule]
+    return 1 + max((depth(chains, chain) for chain in below), default=0)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32))
+def test_no_addresses_however_chosen_make_it_deeper_than_the_kernel_takes(version: int, seed: int) -> None:
+    random = Random(seed)
+    numbers = crafted(BITS[version], random)
+    chains = tree.lay_out([single(version, one) for one in numbers], version, ROOT, STEM)
+    assert depth(chains) <= tree.LEVELS
+    check([single(version, one) for one in sorted(numbers)[:60]], version, random.sample(sorted(numbers), 5))
+    names = [rule.split(" -g ")[1] for rules in chains.values() for rule in rules if " -g " in rule]
+    assert len(names) == len(set(names)), "each chain is for one place"
+    picked = random.sample(sorted(numbers), 20)
+    table = built([single(version, one) for one in numbers], version)[1]
+    for number in {near for one in picked for near in (one - 1, one, one + 1) if 0 <= near < 2 ** BITS[version]}:
+        verdict = "ACCEPT" if number in numbers else "DROP"
+        assert table.verdict(Packet(source=address(version, number))) == verdict

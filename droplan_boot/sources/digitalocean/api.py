@@ -74,7 +74,7 @@ class Account:
 
     def _peerings(self) -> tuple[tuple[str, str], ...]:
         """List the active ones."""
-        listed = self._list(f"/v2/vpc_peerings?per_page={_PAGE}", "vpc_peerings", _peering, lambda one: one[0])
+        listed = self._list(f"/v2/vpc_peerings?per_page={_PAGE}", "vpc_peerings", peering, lambda one: one[0])
         return tuple(pair for _, status, pair in listed if status == "ACTIVE")
 
     def _own(self) -> Droplet:
@@ -134,7 +134,8 @@ def _same_host(url: str, base: str) -> bool:
         return False
 
 
-def _peering(value: object) -> tuple[str, str, tuple[str, str]]:
+def peering(value: object) -> tuple[str, str, tuple[str, str]]:
+    """Check a VPC peering: its UUID, its status, the two VPCs."""
     pair = [model.text(vpc) for vpc in model.member(value, "vpc_ids", list)]
     if len(pair) != 2:
         raise model.malformed(f"a peering of {len(pair)} VPCs")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
+from typing import Final
+
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.host.http import Http
-from droplan_boot.networks import Address
+from droplan_boot.networks import Address, Network
 from droplan_boot.sources.digitalocean import model
 from droplan_boot.sources.own import Interface, Metadata
+
+_WIDEST: Final = 8
+"""The shortest prefix of a private network's range: wider than 10.0.0.0/8 none is."""
 
 
 def fetch(http: Http, base: str) -> Metadata:
@@ -54,4 +60,17 @@ def _interface(value: object) -> Interface:
     mac = model.optional(value, "mac", str, "").lower()
     if not mac and not addresses:
         raise model.malformed("an interface with neither mac nor address")
-    return Interface(mac, tuple(addresses))
+    return Interface(mac, tuple(addresses), () if v4 is None else _networks(v4, addresses[0]))
+
+
+def _networks(v4: object, address: Address) -> tuple[Network, ...]:
+    netmask = model.optional(v4, "netmask", str, "")
+    if not netmask:
+        return ()
+    try:
+        network = ipaddress.ip_network(f"{address}/{netmask}", strict=False)
+    except ValueError:
+        raise model.malformed(f"the netmask {netmask!r:.80}") from None
+    if str(network.netmask) != netmask or network.prefixlen < _WIDEST:
+        raise model.malformed(f"the netmask {netmask!r:.80}")
+    return (network,)

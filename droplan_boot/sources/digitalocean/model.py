@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from bisect import bisect_right
+from functools import lru_cache
 from typing import Any
 
 from droplan_boot.errors import NoAnswerError
@@ -18,6 +20,7 @@ from droplan_boot.sources.listing import Droplet
 _NO_HOST = intervals(
     [ipaddress.ip_network(text) for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3")], 4
 )
+_FIRSTS = [first for first, _ in _NO_HOST]  # the very first address is one of them
 
 
 def droplet(value: object) -> Droplet:
@@ -45,7 +48,7 @@ def droplet(value: object) -> Droplet:
     tags = optional(value, "tags", list, None)
     return Droplet(
         id=identity(value, "id"),
-        name=_name(optional(value, "name", str, "")),
+        name=shown(optional(value, "name", str, "")),
         region=text(member(member(value, "region", dict), "slug", str)),
         tags=None if tags is None else tuple(text(tag) for tag in tags),
         vpc=optional(value, "vpc_uuid", str, None) or None,
@@ -54,9 +57,9 @@ def droplet(value: object) -> Droplet:
     )
 
 
-def _name(value: str) -> str:
-    """Take what a terminal would obey out of a name; no rule depends on it, so it is no reason to refuse."""
-    return "".join(char if char.isprintable() else "?" for char in value)[:255]
+def shown(value: str) -> str:
+    """Take what a terminal would obey out of a Droplet's name, which is no reason to refuse the whole answer."""
+    return value if value.isprintable() else "".join(char if char.isprintable() else "?" for char in value)
 
 
 def member(value: object, name: str, kind: type) -> Any:
@@ -68,14 +71,17 @@ def member(value: object, name: str, kind: type) -> Any:
     if not isinstance(value, dict):
         raise malformed(f"{type(value).__name__} where an object with {name!r} belongs")
     found = value.get(name)
-    if not isinstance(found, kind) or isinstance(found, bool):
+    if type(found) is not kind:  # JSON gives no subclasses, but bool is one of int
         raise malformed(f"{name!r} is {'missing' if name not in value else type(found).__name__}")
     return found
 
 
 def optional(value: Any, name: str, kind: type, otherwise: Any) -> Any:
     """Get a field that may be missing or null, but nothing else than ``kind``."""
-    return otherwise if isinstance(value, dict) and value.get(name) is None else member(value, name, kind)
+    found = value.get(name) if isinstance(value, dict) else member(value, name, kind)
+    if found is None:
+        return otherwise
+    return found if type(found) is kind else member(value, name, kind)
 
 
 def identity(value: object, name: str) -> int:
@@ -96,9 +102,14 @@ def text(value: object) -> str:
     Raises:
         NoAnswerError: it is no string, empty, or holds control characters.
     """
-    if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 255:
+    if not isinstance(value, str) or not _is_name(value):
         raise malformed(f"{value!r:.80} where a name belongs")
     return value
+
+
+@lru_cache(maxsize=4096)  # ten thousand Droplets share a few regions and tags
+def _is_name(value: str) -> bool:
+    return bool(value) and value.isprintable() and len(value) <= 255
 
 
 def ipv4(value: str) -> ipaddress.IPv4Address:
@@ -112,7 +123,7 @@ def ipv4(value: str) -> ipaddress.IPv4Address:
         number = int.from_bytes(socket.inet_pton(socket.AF_INET, value), "big")
     except (OSError, ValueError):
         raise malformed(f"{value!r:.80} where an IPv4 address belongs") from None
-    if any(first <= number <= last for first, last in _NO_HOST):
+    if number <= _NO_HOST[bisect_right(_FIRSTS, number) - 1][1]:
         raise malformed(f"{value} cannot be the address of a Droplet")
     return ipaddress.IPv4Address(number)
 
@@ -134,9 +145,17 @@ def ipv6(value: str) -> ipaddress.IPv6Address:
     return address
 
 
-def malformed(what: str) -> NoAnswerError:
+class MalformedError(NoAnswerError):
+    """An answer is of the wrong shape; ``what`` is the part that is."""
+
+    what = ""
+
+
+def malformed(what: str) -> MalformedError:
     """Make the error for an answer of the wrong shape."""
-    return NoAnswerError(
+    error = MalformedError(
         f"DigitalOcean's answer is malformed ({what})",
         "look at https://status.digitalocean.com if the next run says the same",
     )
+    error.what = what
+    return error

@@ -5,9 +5,11 @@ Run as ``python3 -m tests.bed.booted.demo droplan.pyz``; ``script/demo --fleet``
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.bed.booted.container import poll
@@ -57,6 +59,25 @@ def show(region: Region, fleet: Fleet) -> None:
     reboot(one, two, [three, region.stranger])
 
 
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show life signs while something takes its time: a line every ten seconds."""
+    over = threading.Event()
+    start = time.monotonic()
+
+    def beat() -> None:
+        while not over.wait(10):
+            say(f"  ... {time.monotonic() - start:.0f} s: {what}")
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        over.set()
+        heart.join()
+
+
 def apply(fleet: Fleet, count: int) -> list[BootedDroplet]:
     """Apply, and wait for cloud-init on the Droplets that are new.
 
@@ -64,10 +85,12 @@ def apply(fleet: Fleet, count: int) -> list[BootedDroplet]:
         UnexpectedError: it reports an error.
     """
     start = time.monotonic()
-    new = fleet.apply(count)
+    with waiting("terraform makes the Droplets, and they boot"):
+        new = fleet.apply(count)
     say(f"Terraform took {time.monotonic() - start:.0f} s.")
     for droplet in new:
-        report = droplet.wait_cloud_init()
+        with waiting(f"{droplet.name} boots; cloud-init installs packages and droplan"):
+            report = droplet.wait_cloud_init()
         say(f"{droplet.name} has booted; cloud-init: {report['status']}, {len(report['errors'])} errors.")
         if report["errors"]:
             raise UnexpectedError(f"cloud-init reports {report['errors']}")
@@ -100,8 +123,10 @@ def await_answers(
             knock_all(others, targets).values()
         ) == {CLOSED}
 
-    poll(settled, ONE_INTERVAL, lambda: f"within an interval it should be that {what}.\n{table()}")
-    say(f"{time.monotonic() - start:.0f} s later {what}. Who is answered, to SSH and ping, by whom:\n{table()}")
+    with waiting("each Droplet's cron runs droplan once a minute, at a second of its own"):
+        poll(settled, ONE_INTERVAL, lambda: f"within an interval it should be that {what}.\n{table()}")
+    say(f"{time.monotonic() - start:.0f} s later {what}. Rows knock, columns are knocked at, by SSH and ping:")
+    say(f"{table()}\n(yes: answered, -: shut out, .: itself)")
 
 
 def reboot(droplet: BootedDroplet, peer: Host, others: Sequence[Host]) -> None:
@@ -113,9 +138,11 @@ def reboot(droplet: BootedDroplet, peer: Host, others: Sequence[Host]) -> None:
     """
     knockers = [Knocking(each, droplet) for each in (peer, *others)]
     with knockers[0] as friend, knockers[1], knockers[2]:
-        droplet.reboot()
-        droplet.wait_cloud_init()
+        with waiting(f"{droplet.name} reboots, and its rules come before its network"):
+            droplet.reboot()
+            droplet.wait_cloud_init()
         poll(lambda: friend.answered > 20, 60, lambda: f"{peer.name} is not answered after the reboot")
+    say("A peer is not answered while the machine is down; an answer to anybody else would be a hole:")
     for source, knocking in zip((peer, *others), knockers):
         answered = knocking.answered + knocking.answered6
         say(f"{source.name:10}{knocking.sent:6} knocks, {answered:5} answered")

@@ -39,7 +39,7 @@ def main(words: list[str]) -> int:
         active = all((ACTIVE / name).exists() for name in names)
         print("active" if active else "inactive")
         return 0 if active else 3
-    verbs = {"start": start, "stop": stop, "reload-or-restart": reload, "daemon-reload": start}
+    verbs = {"start": start, "stop": stop, "restart": restart, "reload-or-restart": reload, "daemon-reload": start}
     return max((verbs[verb](name) for name in names), default=0)
 
 
@@ -103,6 +103,12 @@ def stop(name: str) -> int:
         (ACTIVE / name).unlink()
         execute(name, "ExecStop")
     return 0
+
+
+def restart(name: str) -> int:
+    """Stop a unit if it runs, and start it."""
+    stop(name)
+    return start(name)
 
 
 def reload(name: str) -> int:

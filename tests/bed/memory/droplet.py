@@ -68,6 +68,8 @@ class MemoryDroplet(Kernel):
             return "enabled\n" if name in self.enabled else ended(argv, 1, "disabled\n")
         if verb == "is-active":
             return ended(argv, 0 if name in self.active else 3)
+        if verb in ("start", "restart"):
+            self.active.add(name)
         if verb == "enable":
             self.enabled.add(name)
             self.active.update([name] if "--now" in argv else [])

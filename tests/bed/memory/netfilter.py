@@ -1,275 +1,173 @@
-"""A filter table in memory: enough of netfilter to walk packets through our rules, and of iptables to edit them.
+"""A kernel's packet filter in memory, behind the commands that write and read it.
 
-It obeys and refuses as the real ones do (tried with iptables 1.8.9, both variants): what cannot be deleted, inserted
-or removed fails the whole transaction, with iptables' own words. Rules are kept as they are spelled; that the kernel
-spells them likewise is what the lab tests are for.
+True enough to judge our rules beside other programs': iptables' tables of both variants and nft's own stand in one
+kernel, all are walked, and each program obeys and refuses as the real one does (see
+:mod:`tests.bed.memory.xtables` and :mod:`tests.bed.memory.nft`). iptables-nft's tables are kept as iptables spells
+them: ``nft list`` does not show them, but
+``nft flush ruleset`` takes them away.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import shlex
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.iptables_restore import RestoreWriter
 from droplan_boot.host.command import Completed
 from tests.bed.memory.doors import FakeCommands, ended
+from tests.bed.memory.machine import Netfilter
+from tests.bed.memory.packet import Packet, Verdict, icmp_error
+from tests.bed.memory.xtables import HOOKS, LONGEST_NAME, Table
+from tests.bed.memory.xtables_rules import TERMINAL, NetfilterError, read
 
-HOOKS = ("INPUT", "FORWARD", "OUTPUT")
-LONGEST_NAME = 28
-TERMINAL = ("ACCEPT", "DROP", "REJECT", "RETURN")
+__all__ = [
+    "HOOKS", "LONGEST_NAME", "TERMINAL", "Kernel", "Netfilter", "NetfilterError", "Packet", "Table", "Verdict",
+    "icmp_error", "read",
+]  # fmt: skip
 
-
-class NetfilterError(Exception):
-    """What iptables-restore complains about."""
-
-
-@dataclass(frozen=True)
-class Packet:
-    """A packet as the rules see it.
-
-    Args:
-        source: its sender.
-        interface: where it comes in.
-        destination: where it goes.
-        protocol: as ``-p`` names it.
-        port: destination port.
-        asked_port: destination port before a NAT rewrote it; that of ``port`` when None.
-        reply: whether it answers what this Droplet opened.
-        related: whether it belongs to a connection at all (any direction).
-        kind: ICMPv6 type.
-        owner: uid of the process that sends it.
-    """
-
-    source: str = "10.0.0.9"
-    interface: str = "eth1"
-    destination: str = ""
-    protocol: str = "tcp"
-    port: int = 80
-    asked_port: int | None = None
-    reply: bool = False
-    related: bool = False
-    kind: int = 128
-    owner: int = 0
-
-
-class Rule(NamedTuple):
-    """A rule, read: what has to hold, and where to go then."""
-
-    conditions: tuple[tuple[str, str], ...]
-    target: str
-    goto: bool
-
-
-@cache
-def read(text: str) -> Rule:
-    """Read a rule as iptables-save spells it, without ``-A CHAIN``."""
-    conditions: list[tuple[str, str]] = []
-    target, goto = "", False
-    words = iter(shlex.split(text))
-    for word in words:
-        value = next(words, "")
-        if word in ("-j", "-g"):
-            target, goto = value, word == "-g"
-        elif word in CONDITIONS:
-            conditions.append((word, value))
-        elif word not in ("-m", "--comment", "--reject-with"):
-            raise NetfilterError(f'unknown option "{word}"')
-    return Rule(tuple(conditions), target, goto)
-
-
-@cache
-def _range(text: str) -> tuple[int, int]:
-    network = ipaddress.ip_network(text)
-    return int(network.network_address), int(network.broadcast_address)
-
-
-@cache
-def _number(address: str) -> int:
-    return int(ipaddress.ip_address(address))
-
-
-def _within(address: str, network: str) -> bool:
-    first, last = _range(network)
-    return bool(address) and first <= _number(address) <= last
-
-
-CONDITIONS: dict[str, Callable[[Packet, str], bool]] = {
-    "-i": lambda packet, value: packet.interface == value,
-    "-s": lambda packet, value: _within(packet.source, value),
-    "-d": lambda packet, value: _within(packet.destination, value),
-    "-p": lambda packet, value: packet.protocol == value,
-    "--dport": lambda packet, value: packet.port == int(value),
-    "--ctorigdstport": lambda packet, value: (
-        (packet.port if packet.asked_port is None else packet.asked_port) == int(value)
-    ),
-    "--icmpv6-type": lambda packet, value: packet.protocol == "ipv6-icmp" and packet.kind == int(value),
-    "--ctstate": lambda packet, value: packet.related or packet.reply,
-    "--ctdir": lambda packet, value: packet.reply,
-    "--uid-owner": lambda packet, value: packet.owner == int(value),
-}
-
-
-@dataclass
-class Table:
-    """The filter table of one family."""
-
-    chains: dict[str, list[str]] = field(default_factory=lambda: {hook: [] for hook in HOOKS})
-    policies: dict[str, str] = field(default_factory=lambda: dict.fromkeys(HOOKS, "ACCEPT"))
-
-    def save(self) -> str:
-        """Print it as iptables-save does."""
-        declared = [f":{chain} {self.policies.get(chain, '-')} [0:0]" for chain in self.chains]
-        rules = [f"-A {chain} {rule}" for chain, listed in self.chains.items() for rule in listed]
-        return "\n".join(["*filter", *declared, *rules, "COMMIT", ""])
-
-    def restore(self, text: str) -> None:
-        """Apply what ``iptables-restore --noflush`` reads: all of it or nothing.
-
-        Raises:
-            NetfilterError: a line cannot be obeyed; the table is as it was.
-        """
-        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-        if lines[:1] != ["*filter"] or lines[-1:] != ["COMMIT"]:
-            raise NetfilterError("iptables-restore: COMMIT expected")
-        trial = deepcopy(self)
-        for number, line in enumerate(lines[1:-1], start=2):
-            try:
-                trial._obey(line)
-            except NetfilterError as error:
-                raise NetfilterError(f"line {number} failed: {error} ({line})") from None
-        trial._check()
-        self.chains, self.policies = trial.chains, trial.policies
-
-    def _obey(self, line: str) -> None:
-        if line.startswith(":"):
-            chain, policy, _ = line[1:].split(" ")
-            if len(chain) > LONGEST_NAME:
-                raise NetfilterError(f"chain name `{chain}' too long (must be under 29 chars)")
-            if chain in HOOKS:
-                self.policies[chain] = policy
-            else:
-                self.chains[chain] = []
-            return
-        command, chain, rule = [*line.split(" ", 2), ""][:3]
-        if chain not in self.chains:
-            raise NetfilterError("No chain/target/match by that name.")
-        rules = self.chains[chain]
-        if command == "-A":
-            rules.append(self._spelled(rule))
-        elif command == "-D":
-            if rule not in rules:
-                raise NetfilterError("Bad rule (does a matching rule exist in that chain?).")
-            rules.remove(rule)
-        elif command == "-I":
-            position, rule = rule.split(" ", 1)
-            if not 1 <= int(position) <= len(rules) + 1:
-                raise NetfilterError("Index of insertion too big.")
-            rules.insert(int(position) - 1, self._spelled(rule))
-        elif command == "-F":
-            rules.clear()
-        elif command == "-X":
-            if rules or chain in HOOKS:
-                raise NetfilterError("Directory not empty.")
-            if any(read(rule).target == chain for listed in self.chains.values() for rule in listed):
-                raise NetfilterError("Too many links.")
-            del self.chains[chain]
-        else:
-            raise NetfilterError(f"unknown command {command}")
-
-    def _spelled(self, rule: str) -> str:
-        target = read(rule).target
-        if target and target not in TERMINAL and (target not in self.chains or target in HOOKS):
-            raise NetfilterError(f"Couldn't load target `{target}'")
-        return rule
-
-    def _check(self) -> None:
-        """Refuse loops, as the kernel does."""
-        done: set[str] = set()
-
-        def visit(chain: str, above: frozenset[str]) -> None:
-            if chain in above:
-                raise NetfilterError("Too many levels of symbolic links.")
-            if chain not in done:
-                for rule in self.chains[chain]:
-                    if read(rule).target in self.chains:
-                        visit(read(rule).target, above | {chain})
-                done.add(chain)
-
-        for chain in self.chains:
-            visit(chain, frozenset())
-
-    def verdict(self, packet: Packet, hook: str = "INPUT") -> str:
-        """Walk a packet through a hook: ``ACCEPT``, ``DROP`` or ``REJECT``."""
-        return self.walk(packet, hook)[0]
-
-    def walk(self, packet: Packet, hook: str = "INPUT") -> tuple[str, int]:
-        """Walk a packet through a hook; return what becomes of it, and how many rules looked at it."""
-        back: list[tuple[str, int]] = []
-        chain, index, looked = hook, 0, 0
-        while True:
-            rules = self.chains[chain]
-            target, goto = "RETURN", False
-            while index < len(rules):
-                rule = read(rules[index])
-                index += 1
-                looked += 1
-                if rule.target and all(CONDITIONS[name](packet, value) for name, value in rule.conditions):
-                    target, goto = rule.target, rule.goto
-                    break
-            if target == "RETURN":
-                if not back:
-                    return self.policies[hook], looked
-                chain, index = back.pop()
-            elif target in TERMINAL:
-                return target, looked
-            else:
-                if not goto:  # who is sent by -g does not come back here, but to where the last -j was
-                    back.append((chain, index))
-                chain, index = target, 0
+TOOLS = ((4, "iptables"), (6, "ip6tables"))
+Meddler = Callable[[dict[int, Table]], None]
 
 
 @dataclass
 class Kernel(FakeCommands):
-    """A machine with iptables: two tables, and other programs that may write at any moment.
+    """A machine with iptables and nft, and other programs that may write at any moment.
 
     Args:
+        tables: the filter tables of iptables-nft.
+        scripts: what was given to iptables-restore, with its version.
+        nft_scripts: what was given to ``nft -f``.
         meddlers: what others do to the tables, one before each of our writes, as long as there are any.
         spoilers: likewise, after our writes.
+        before: called before every write, with this machine and the write's number from 0; raise to kill the writer.
+        after: called after every write that was obeyed.
+        alternative: the variant that ``iptables`` and its kin are: ``nft`` or ``legacy``.
     """
 
-    tables: dict[int, Table] = field(default_factory=lambda: {4: Table(), 6: Table()})
+    tables: dict[int, Table] = field(default_factory=lambda: {4: Table(version=4), 6: Table(version=6)})
     scripts: list[tuple[int, str]] = field(default_factory=list)
-    meddlers: list[Callable[[dict[int, Table]], None]] = field(default_factory=list)
-    spoilers: list[Callable[[dict[int, Table]], None]] = field(default_factory=list)
+    nft_scripts: list[str] = field(default_factory=list)
+    meddlers: list[Meddler] = field(default_factory=list)
+    spoilers: list[Meddler] = field(default_factory=list)
+    before: list[Callable[[Kernel, int], None]] = field(default_factory=list)
+    after: list[Callable[[Kernel, int], None]] = field(default_factory=list)
+    alternative: str = "nft"
+    writes: int = 0
 
     def __post_init__(self) -> None:
-        for version, tool in ((4, "iptables"), (6, "ip6tables")):
-            self._knows_tool(version, tool)
-        self.knows("iptables", "iptables v1.8.9 (nf_tables)", at=Path("/usr/sbin/xtables-nft-multi"))
+        self.netfilter = Netfilter(self.tables)
+        for version, tool in TOOLS:
+            for infix in ("", "-nft", "-legacy"):
+                self._knows_tool(version, tool, infix)
+        self.knows("iptables", self._iptables, at=Path("/usr/sbin/xtables-nft-multi"))
+        self.knows("nft", self._nft)
 
-    def _knows_tool(self, version: int, tool: str) -> None:
-        self.knows(f"{tool}-nft-save", lambda argv, stdin: self.tables[version].save())
-        self.knows(f"{tool}-nft-restore", lambda argv, stdin: self._restore(version, argv, stdin))
+    def _knows_tool(self, version: int, tool: str, infix: str) -> None:
+        def variant() -> str:
+            return infix[1:] or self.alternative
 
-    def _restore(self, version: int, argv: Sequence[str], script: str) -> str | Completed:
-        assert "--noflush" in argv, "without --noflush everybody's rules are gone"
-        self.scripts.append((version, script))
+        def save(argv: Sequence[str], stdin: str) -> str:
+            return self.netfilter.save(variant(), version)
+
+        def restore(argv: Sequence[str], stdin: str) -> str | Completed:
+            return self._restore(variant(), version, argv, stdin)
+
+        self.commands[f"{tool}{infix}-save"] = save
+        self.commands[f"{tool}{infix}-restore"] = restore
+        self.commands[f"{tool}{infix}"] = lambda argv, stdin: self._edit(variant(), version, argv)
+        if infix == "-nft":  # the others are there to be run by who knows them; a search finds these
+            self.knows(f"{tool}{infix}-save", save)
+            self.knows(f"{tool}{infix}-restore", restore)
+
+    def _iptables(self, argv: Sequence[str], stdin: str) -> str | Completed:
+        if len(argv) > 1 and argv[1] not in ("-V", "--version"):
+            return self._edit(self.alternative, 4, argv)
+        return f"iptables v1.8.9 ({'nf_tables' if self.alternative == 'nft' else 'legacy'})"
+
+    def _write(self, argv: Sequence[str], do: Callable[[], None]) -> str | Completed:
+        """Write once, others before and after it."""
+        number, self.writes = self.writes, self.writes + 1
+        for watch in self.before:
+            watch(self, number)
         if self.meddlers:
             self.meddlers.pop(0)(self.tables)
         try:
-            self.tables[version].restore(script)
+            do()
         except NetfilterError as error:
-            return ended(argv, 1, stderr=str(error))
+            return ended(argv, error.status, stderr=str(error))
         if self.spoilers:
             self.spoilers.pop(0)(self.tables)
+        for watch in self.after:
+            watch(self, number)
         return ""
+
+    def _restore(self, variant: str, version: int, argv: Sequence[str], script: str) -> str | Completed:
+        assert "--noflush" in argv or "-n" in argv, "without --noflush everybody's rules are gone"
+        if "--test" in argv or "-t" in argv:
+            return self._tried(argv, lambda trial: trial.restore(variant, version, script))
+        self.scripts.append((version, script))
+        return self._write(argv, lambda: self.netfilter.restore(variant, version, script))
+
+    def _edit(self, variant: str, version: int, argv: Sequence[str]) -> str | Completed:
+        """Do what ``iptables [-t TABLE] …`` does: a transaction of one line."""
+        words = [word for word in argv[1:] if word not in ("-w", "--wait")]
+        name = words[words.index("-t") + 1] if "-t" in words else "filter"
+        if "-t" in words:
+            del words[words.index("-t") : words.index("-t") + 2]
+        line = " ".join(f'"{word}"' if " " in word else word for word in words)
+        return self._write(argv, lambda: self.netfilter.restore(variant, version, f"*{name}\n{line}\nCOMMIT\n"))
+
+    def _nft(self, argv: Sequence[str], stdin: str) -> str | Completed:
+        words = [word for word in argv[1:] if word not in ("-a", "-n", "-nn", "-s", "-t")]
+        checked = [word for word in words if word not in ("-c", "--check")]
+        if words in (["-v"], ["--version"]):
+            return "nftables v1.0.6 (Lester Gooch #5)"
+        if checked == ["list", "ruleset"]:
+            return self.netfilter.nft.list()
+        if checked[:2] == ["list", "tables"]:
+            return "".join(f"table {family} {name}\n" for family, name in self.netfilter.nft.tables)
+        if checked[:2] == ["list", "table"]:
+            family, name = checked[2:] if len(checked) == 4 else ("ip", checked[2])
+            try:
+                return self.netfilter.nft.list_table(family, name)
+            except NetfilterError as error:
+                return ended(argv, 1, stderr=f"{error}{' '.join(checked)}\n")
+        script = stdin if checked == ["-f", "-"] else " ".join(checked)
+        if checked[:1] == ["-f"] and checked[1:] != ["-"]:
+            raise NotImplementedError("the fake nft reads scripts from standard input only")
+        if checked != words:
+            return self._tried(argv, lambda trial: trial.run_nft(script))
+        self.nft_scripts.append(script)
+        return self._write(argv, lambda: self.netfilter.run_nft(script))
+
+    def _tried(self, argv: Sequence[str], do: Callable[[Netfilter], None]) -> str | Completed:
+        try:
+            do(deepcopy(self.netfilter))
+        except NetfilterError as error:
+            return ended(argv, error.status, stderr=str(error))
+        return ""
+
+    def receive(self, packet: Packet) -> Verdict:
+        """Walk a packet that comes in through the whole machine."""
+        return self.netfilter.receive(packet)
+
+    def send(self, packet: Packet) -> Verdict:
+        """Walk a packet that this machine sends."""
+        return self.netfilter.send(packet)
+
+    def picture(self) -> Netfilter:
+        """Return a copy of all rules, to go back to."""
+        return deepcopy(self.netfilter)
+
+    def put_back(self, picture: Netfilter) -> None:
+        """Go back to a copy."""
+        self.netfilter = deepcopy(picture)
+        self.tables.clear()
+        self.tables.update(self.netfilter.filters)
+        self.netfilter.filters = self.tables
 
     def backend(self, versions: Sequence[int] = (4, 6)) -> Iptables:
         """Return the real backend on this machine."""

@@ -1,0 +1,90 @@
+"""Spell a policy as the guard in ip(6)tables, where nf_tables is not: chains in mangle's PREROUTING. Pure.
+
+It judges the same packets as ``nft_guard``, for the same reasons. What it lets through RETURNs to PREROUTING, so that
+others' rules there still have their say. It stands as long as nobody flushes the table mangle; the next run puts it
+back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.firewall import nflog
+from droplan_boot.firewall.ruleset import PREFIX, REPLIES, Ruleset, admitted, sources
+
+GUARD: Final = f"{PREFIX}guard"
+
+_NOTE: Final = (
+    "-m hashlimit --hashlimit-upto 1/sec --hashlimit-burst 1 --hashlimit-mode srcip --hashlimit-name {name} "
+    "-m limit --limit 200/sec --limit-burst 200 -j NFLOG --nflog-prefix {prefix} --nflog-group {group}"
+)
+
+
+def build(policy: Policy, version: int, *, notes: bool = True) -> Ruleset:
+    """Spell a policy for one IP version (4 or 6).
+
+    Args:
+        policy: who may come in.
+        version: 4 or 6.
+        notes: whether the kernel can send copies of what is shut out to the watcher.
+    """
+    chains: dict[str, tuple[str, ...]] = {}
+    if not policy.segments:
+        return Ruleset(version, {}, {}, table="mangle")
+    chains[GUARD] = tuple(_judged(policy, version))
+    for segment in policy.segments:
+        refuse = _refuse(segment)
+        rules, below = sources(segment, version, "RETURN", f"-g {refuse}")
+        chains[refuse] = (*([_note(segment)] if notes else []), "-j DROP")
+        chains[_chain(segment)] = (
+            f"{REPLIES} -j RETURN",
+            *admitted(segment, version, "RETURN", asked=True),
+            *rules,
+            *([] if below else [f"-g {refuse}"]),
+        )
+        chains.update(below)
+    return Ruleset(version, {"PREROUTING": (f"-j {GUARD}",)}, chains, table="mangle")
+
+
+def _judged(policy: Policy, version: int) -> Iterator[str]:
+    """Say which packets are judged, by which segment's chain; the first that fits decides."""
+    yield "-i lo -j RETURN"
+    private = [segment for segment in policy.segments if not segment.public]
+    public = [segment for segment in policy.segments if segment.public]
+    for segment in private:
+        for name in segment.interfaces:
+            yield f"-i {name} -g {_chain(segment)}"
+    for segment in private:
+        for name in segment.outside:
+            for network in segment.networks:
+                if network.version == version:
+                    yield f"-d {network} -i {name} -g {_chain(segment)}"
+    for segment in public:
+        for name in segment.interfaces:
+            yield f"-i {name} -g {_chain(segment)}"
+    closed = {name for segment in public for name in segment.interfaces}
+    for segment in private:
+        networks = [network for network in segment.networks if network.version == version]
+        for name in segment.outside if networks else ():
+            if name not in closed:
+                yield f"-i {name} -j RETURN"
+        for network in networks:
+            yield f"-s {network} -g {_chain(segment)}"
+
+
+def _note(segment: Segment) -> str:
+    return _NOTE.format(
+        name="droplan-public" if segment.public else "droplan",
+        prefix=nflog.prefix(public=segment.public),
+        group=nflog.GROUP,
+    )
+
+
+def _chain(segment: Segment) -> str:
+    return f"{PREFIX}public" if segment.public else f"{PREFIX}private"
+
+
+def _refuse(segment: Segment) -> str:
+    return f"{PREFIX}refuse-public" if segment.public else f"{PREFIX}refuse"

@@ -1,0 +1,124 @@
+"""Tell who was shut out, and who that is."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from typing import Final
+
+from droplan_boot.errors import UsageError
+from droplan_boot.host.doors import Host
+from droplan_boot.state import blocked, snapshot
+from droplan_boot.state.blocked import Blocked, Source
+
+SCHEMA: Final = 1
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_WHY: Final = {
+    "region": "a Droplet of yours in another region (DROPLAN_SCOPE)",
+    "vpc": "a Droplet of yours in another VPC (DROPLAN_SCOPE)",
+    "account": "a Droplet of yours",
+    "tag": "a Droplet of yours without the tag (DO_TAG)",
+    "peer": "a peer, for what peers may not reach, or before it was one",
+}
+
+
+def run(host: Host, *, since: str = "", as_json: bool = False) -> None:
+    """Print them, the last seen first.
+
+    Args:
+        host: this machine.
+        since: such as ``1h``: only who was seen within that; "" for all.
+        as_json: for programs.
+
+    Raises:
+        UsageError: ``since`` is no time.
+        DroplanError: it cannot be read.
+    """
+    host.require_root()
+    now = host.clock.time()
+    found = look(host, now - seconds(since) if since else 0.0)
+    text = json.dumps({"schema": SCHEMA, **asdict(found)}, indent=1) + "\n" if as_json else render(found, now)
+    sys.stdout.write(text)
+
+
+def seconds(text: str) -> int:
+    """Read a time such as ``90s``, ``10m``, ``1h`` or ``7d``.
+
+    Raises:
+        UsageError: it is none.
+    """
+    number = re.fullmatch(r"([0-9]{1,6})([smhd])", text, re.ASCII)
+    if not number:
+        raise UsageError(f"--since {ascii(text)[1:-1]:.40} is no time: write such as 30s, 10m, 1h or 7d")
+    return int(number[1]) * _UNITS[number[2]]
+
+
+def look(host: Host, start: float) -> Blocked:
+    """Find who was shut out since a moment (seconds since the epoch), with the names that are known."""
+    found = blocked.load(host.files)
+    last = snapshot.load(host.files)
+    peers = {
+        str(address): droplet.name
+        for droplet in (last.peers if last else ())
+        for address in (*droplet.private, *droplet.public)
+    }
+    return replace(found, sources=tuple(_named(each, peers) for each in found.sources if each.last >= start))
+
+
+def _named(source: Source, peers: dict[str, str]) -> Source:
+    return replace(source, name=peers[source.source], why="peer") if source.source in peers else source
+
+
+def render(found: Blocked, now: float) -> str:
+    """Lay it out for a person."""
+    if not found.sources:
+        return "Nobody was shut out.\n"
+    verb = "would have been shut out" if all(each.observed for each in found.sources) else "shut out"
+    count = len(found.sources)
+    counted = "; packets are samples, at least one a second for each" if found.sampled else ""
+    lines = [f"{count} source{'' if count == 1 else 's'} {verb}, the last first{counted}", ""]
+    lines += (line for each in found.sources for line in _lines(each, now))
+    return "".join(f"{_printable(line)}\n" for line in lines)
+
+
+def _lines(source: Source, now: float) -> Iterator[str]:
+    name = f" {source.name}" if source.name else ""
+    yield f"{source.source}{name}: {_who(source)}"
+    asked = ", ".join(f"{each.service} ({each.packets})" for each in source.services)
+    passed = ", passed: droplan only observes" if source.observed else ""
+    yield f"    {source.packets} packets by {source.interface or 'an interface that is gone'}{passed}: {asked}"
+    yield f"    first {_when(source.first)}, last {_when(source.last)} ({_ago(now - source.last)} ago)"
+
+
+def _who(source: Source) -> str:
+    if source.why:
+        return _WHY.get(source.why, f"a Droplet of yours ({source.why})")
+    if source.public:
+        return "on the public network, no Droplet of yours"
+    if source.source.startswith("fe80:"):
+        return "a neighbour on the link, by its link-local address"
+    return "no Droplet that the account lists to us: another account's, a load balancer or a database (DROPLAN_ALLOW)"
+
+
+def _when(epoch: float) -> str:
+    try:
+        return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(epoch))
+    except (ValueError, OverflowError, OSError):
+        return "?"
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _printable(text: str) -> str:
+    """Take out what a terminal would obey: Droplets are called what somebody typed."""
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,117 @@
+"""Show a fleet as its bucket tells of it, from anywhere with the read key; make the keys that sign heads."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from droplan_boot import settings
+from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, UsageError
+from droplan_boot.host import files, openssl
+from droplan_boot.host.doors import Host
+from droplan_boot.publish import lease
+from droplan_boot.publish.lease import Lease
+from droplan_boot.settings import Settings
+from droplan_boot.sources.shared import head
+from droplan_boot.sources.shared.head import Head
+from droplan_boot.sources.shared.store import HEAD, LEASE, Store
+
+_NAMES: Final = ("DROPLAN_SHARED", "DROPLAN_SHARED_KEY", "DROPLAN_SHARED_TRUST")
+
+
+def _key(host: Host, path: Path) -> None:
+    """Write a new private key to ``path`` (0600) and print its public half, one line: what members trust.
+
+    Raises:
+        RefusedError: there is something at ``path`` already.
+        DroplanError: it cannot be written.
+    """
+    private = openssl.make_key(host.runner)
+    public = openssl.public_key(host.runner, private)
+    if not files.create(path, private.encode(), 0o600):
+        raise RefusedError(f"{path} is there already, and a publisher may sign with it: name another file")
+    sys.stdout.write(f"{public}\n")
+
+
+def run(host: Host, *, part: str | None = None, file: str | None = None) -> int:
+    """Print how a fleet is, or make a key for one.
+
+    Args:
+        host: this machine.
+        part: ``key`` to make a key.
+        file: where the private key goes.
+
+    Returns:
+        The exit code: 1 when its head has expired.
+
+    Raises:
+        DroplanError: it cannot be told, or what is there is not believed.
+    """
+    if part == "key":
+        if not file:
+            raise UsageError("name the file that the private key goes to: droplan fleet key FILE")
+        _key(host, Path(file))
+        return 0
+    wanted = _settings(host)
+    http = host.session(host.clock)
+    store = Store(http, wanted.shared, wanted.shared_key)
+    try:
+        found = store.get(HEAD)
+        if found is None:
+            raise DroplanError(f"{wanted.shared} holds no head: start a publisher, `droplan publish`")
+        believed = head.verified(host.runner, found.body, wanted.shared_trust, wanted.shared)
+        leased = store.get(LEASE)
+    except NoAnswerError as error:
+        raise DroplanError(error.plain) from None
+    now = host.clock.time()
+    sys.stdout.write(render(believed, lease.parse(leased.body) if leased else Lease(), len(found.body), now))
+    return 0 if believed.expires > now else 1
+
+
+def render(believed: Head, leased: Lease, size: int, now: float) -> str:
+    """Lay a fleet out for a person.
+
+    Args:
+        believed: its head, verified.
+        leased: its lease, which nobody signed.
+        size: bytes of the head.
+        now: seconds since the epoch.
+    """
+    late = believed.expires <= now
+    holder = leased.holder.rpartition("-")[0] or "nobody: start one, `droplan publish`"
+    age = f"issued {_span(now - believed.issued)} ago"
+    rows = [
+        ("fleet", believed.fleet),
+        ("list", f"EXPIRED, {age}: see why no publisher writes" if late else f"{age}, fresh"),
+        ("publisher", holder),
+        ("standby", ", ".join(name.rpartition("-")[0] for name, _ in leased.standby) or "none"),
+        ("version", f"{believed.version}, written by {believed.publisher}"),
+        ("Droplets", f"{believed.droplets}, {len(believed.changes)} changes since the base, a head of {size} bytes"),
+        ("interval", f"members look every {believed.interval} s"),
+        ("requests", f"{leased.requests} to the API in the last hour"),
+        *(("" if number else "changes", _change(entry, now)) for number, entry in enumerate(leased.recent[::-1])),
+    ]
+    return "".join(f"{name:<10} {_printable(text)}\n" for name, text in rows)
+
+
+def _change(entry: tuple[int, str, str], now: float) -> str:
+    when, sign, name = entry
+    return f"{sign} {name}, {_span(now - when)} ago"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{max(seconds, 0):.0f} s"
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def _settings(host: Host) -> Settings:
+    """From the environment where it has all, for a machine without droplan; else as ever."""
+    given = {name: host.environ[name] for name in _NAMES if host.environ.get(name)}
+    wanted = settings.parse(given) if len(given) == len(_NAMES) else settings.load(host.environ, host.files)
+    if not wanted.shared:
+        raise UsageError(f"there is no fleet to show: set {', '.join(_NAMES)}")
+    return wanted

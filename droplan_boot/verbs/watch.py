@@ -1,0 +1,41 @@
+"""Watch, in the foreground: what the unit runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from droplan_boot import paths, settings, watch
+from droplan_boot.errors import UsageError
+from droplan_boot.host.command import SEARCH_PATH
+from droplan_boot.host.doors import Host
+
+
+def run(host: Host) -> NoReturn:
+    """Become the watcher: a Python that has nothing of ours loaded yet, in this process's place.
+
+    Raises:
+        DroplanError: we are not root, or the state's directory is unsafe.
+    """
+    host.require_root()
+    try:
+        wanted = settings.load(host.environ, host.files)
+    except UsageError as error:
+        host.log.complain(f"watch: {error}")  # what it starts says so each time; it is no reason to stop listening
+        wanted = settings.Settings()
+    host.files.directory(paths.STATE)
+    isolated = [sys.executable, "-I", "-S"]
+    os.execve(  # noqa: S606 (no shell, no command of others)
+        sys.executable,
+        [
+            *isolated,
+            str(Path(watch.__path__[0], "__main__.py")),
+            *(str(host.files.real(path)) for path in (paths.STATE, paths.LOCK, paths.SETTINGS)),
+            str(wanted.interval * 60),
+            *isolated,
+            str(host.program.absolute()),
+        ],
+        {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8"},
+    )

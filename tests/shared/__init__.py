@@ -1,0 +1,1 @@
+"""A fleet's shared source against the real engine of Spaces."""

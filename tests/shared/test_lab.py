@@ -1,0 +1,300 @@
+"""A member of a fleet in the lab: the real program against the real engine, with packets for judges.
+
+No token is on it. What goes wrong is data: each fault keeps the rules, byte for byte, is told by status, and heals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from droplan_boot.host import openssl
+from droplan_boot.host.command import Commands
+from droplan_boot.sources.shared import head
+from droplan_boot.sources.shared.head import Head
+from tests.bed import ca
+from tests.bed.droplet import API_ADDRESS
+from tests.bed.program import SETTINGS, Program, succeeded
+from tests.bed.reach import Reach, probe
+from tests.bed.shared.engine import OWNER, READER, Engine
+from tests.bed.shared.fleet import Keys
+from tests.bed.shared.proxy import Proxy, StoreFault
+from tests.bed.world import Lab
+
+PEER = Reach(tcp=True, udp=True, icmp=True)  # private networks carry IPv4
+HOST, PORT = "nyc3.digitaloceanspaces.com", 8443
+FLEET = f"https://{HOST}:{PORT}/lab/prod"
+
+
+@dataclass
+class Member:
+    """droplan on a lab's Droplet that is a member of a fleet, and the hands of whoever means it ill."""
+
+    program: Program
+    proxy: Proxy
+    engine: Engine
+    keys: Keys
+    trust: str
+
+    def publish(self, *words: str) -> None:
+        """Publish what the API lists now, as the Droplet has the publisher's files too."""
+        succeeded(self.program.run("publish", "--once"))
+
+    def refresh(self) -> int:
+        """Refresh as the schedule does."""
+        return self.program.run("refresh", "--scheduled").returncode
+
+    def get(self, name: str) -> bytes:
+        return self.engine.ask("GET", f"{self.engine.url}/lab/prod/{name}")
+
+    def put(self, name: str, body: bytes) -> None:
+        self.engine.ask("PUT", f"{self.engine.url}/lab/prod/{name}", body)
+
+    def delete(self, name: str) -> None:
+        self.engine.ask("DELETE", f"{self.engine.url}/lab/prod/{name}")
+
+    def head(self) -> Head:
+        return head.verified(Commands(), self.get("head"), [self.keys.public], FLEET)
+
+    def sign(self, keys: Keys | None = None, **changes: object) -> None:
+        """Put the head there with changes, signed all the same, by the fleet's key or another."""
+        text = head.payload(dataclasses.replace(self.head(), **changes))  # type: ignore[arg-type]
+        self.put("head", head.render(text, openssl.sign(Commands(), (keys or self.keys).private, text)))
+
+
+@pytest.fixture(scope="module")
+def member(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Member]:
+    """A lab whose Droplet has joined a fleet, and whose API lists it and its peers."""
+    engine.bucket("lab")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(ca.server(HOST))
+    with Lab("nft") as lab, Proxy(engine.url, lab.listener(PORT), tls) as proxy:
+        program = Program(lab)
+        hosts = lab.droplet.path("/etc/hosts")
+        hosts.write_text(f"{hosts.read_text()}{API_ADDRESS} {HOST}\n")
+        trust = succeeded(program.download("fleet", "key", "/root/fleet.key")).stdout.strip()
+        publish = (
+            f"DO_KEY={lab.token}\nDROPLAN_SHARED={FLEET}\nDROPLAN_SHARED_KEY={':'.join(OWNER)}\n"
+            "DROPLAN_SIGNING_KEY=/root/fleet.key\n"
+        )
+        lab.droplet.path("/etc/droplan").mkdir(mode=0o755)
+        lab.droplet.path("/etc/droplan/publish.env").write_text(publish)
+        lab.droplet.path("/etc/droplan/publish.env").chmod(0o600)
+        succeeded(program.download("publish", "--once"))
+        succeeded(
+            program.download(
+                "install",
+                DROPLAN_SHARED=FLEET,
+                DROPLAN_SHARED_KEY=":".join(READER),
+                DROPLAN_SHARED_TRUST=trust,
+            )
+        )
+        private = tmp_path_factory.mktemp("lab") / "key"
+        private.write_text(lab.droplet.path("/root/fleet.key").read_text())
+        yield Member(program, proxy, engine, Keys(private, trust), trust)
+
+
+def test_the_private_key_is_for_root_alone(member: Member) -> None:
+    assert member.program.droplet.path("/root/fleet.key").stat().st_mode & 0o7777 == 0o600
+    again = member.program.run("fleet", "key", "/root/fleet.key")
+    assert again.returncode == 4
+    assert "is there already" in again.stderr
+
+
+def test_a_member_closes_and_opens_without_any_token(member: Member) -> None:
+    lab = member.program.lab
+    assert "DO_KEY" not in member.program.read(SETTINGS)
+    assert lab.token not in member.program.read(SETTINGS)
+    assert probe(lab.peers[0], lab.droplet) == PEER
+    assert probe(lab.stranger, lab.droplet).nothing
+
+
+def test_a_droplet_comes_and_goes(member: Member) -> None:
+    lab = member.program.lab
+    stranger = dataclasses.replace(lab.peer_droplets[0], id=777, name="new", private=lab.stranger.address)
+    lab.do.add(stranger)
+    member.publish()
+    assert member.refresh() == 0
+    assert probe(lab.stranger, lab.droplet) == PEER
+    lab.do.remove(777)
+    member.publish()
+    assert member.refresh() == 0
+    assert probe(lab.stranger, lab.droplet).nothing
+    assert probe(lab.peers[0], lab.droplet) == PEER
+
+
+def test_a_droplet_that_is_not_listed_yet_takes_its_peers_and_says_so(member: Member) -> None:
+    lab = member.program.lab
+    lab.do.remove(lab.own_droplet)
+    member.publish()
+    done = succeeded(member.program.run("refresh"))
+    assert "not in the fleet's list yet" in done.stdout
+    assert probe(lab.peers[0], lab.droplet) == PEER
+    status = member.program.run("status")
+    assert status.returncode == 5
+    assert "not in the fleet's list yet" in re.sub(r"\s+", " ", status.stdout)
+    lab.do.add(lab.own_droplet)
+    member.publish()
+    assert member.refresh() == 0
+    assert member.program.run("status").returncode == 0
+
+
+def test_the_fleet_is_shown_from_anywhere_with_the_read_key(member: Member) -> None:
+    shown = succeeded(
+        member.program.download(
+            "fleet", DROPLAN_SHARED=FLEET, DROPLAN_SHARED_KEY=":".join(READER), DROPLAN_SHARED_TRUST=member.trust
+        )
+    ).stdout
+    assert FLEET in shown
+    assert f"version    {member.head().version}, written by" in shown
+    assert "members look every 5 s" in shown
+
+
+def test_what_reads_only_the_snapshot_needs_no_store(member: Member) -> None:
+    member.proxy.fault(StoreFault(reset=True))
+    before = member.program.rules()
+    succeeded(member.program.run("restore"))
+    assert member.program.rules() == before
+    member.proxy.fault()
+    assert member.refresh() == 0
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that goes wrong: by the network, or by whoever can write to the bucket."""
+
+    name: str
+    fault: StoreFault | None = None
+    harm: Callable[[Member], None] = field(default=lambda member: None)
+    says: str = ""
+
+
+def _replayed(member: Member) -> None:
+    old = member.get("head")
+    member.publish()
+    assert member.refresh() == 0
+    member.put("head", old)
+
+
+def _forged(member: Member, **changes: object) -> None:
+    private = member.keys.private.with_name("forger")
+    private.write_text(openssl.make_key(Commands()))
+    forger = Keys(private, openssl.public_key(Commands(), private.read_text()))
+    member.sign(forger, version=member.head().version + 1, **{"key": head.key_id(forger.public), **changes})
+
+
+def _admitting(member: Member) -> None:
+    """Write the stranger into a head without being able to sign it."""
+    row = [777, "new", "nyc3", ["web"], "vpc", [member.program.lab.stranger.address], []]
+    text = head.payload(dataclasses.replace(member.head(), version=member.head().version + 1, changes=(row,)))
+    member.put("head", head.render(text, member.get("head").split(b"\n")[1].decode()))
+
+
+def _other_base(member: Member) -> None:
+    """Put other bytes under the base's name, and have the member need it."""
+    member.put(member.head().base.name, member.get(member.head().base.name)[:-7] + b"forgery")
+    member.program.droplet.path("/var/lib/droplan/shared.base").unlink()
+
+
+def _no_base(member: Member) -> None:
+    member.delete(member.head().base.name)
+    member.program.droplet.path("/var/lib/droplan/shared.base").unlink()
+
+
+TROUBLES = (
+    Trouble("store down", StoreFault(reset=True)),
+    Trouble("store answers 403", StoreFault(status=403), says="403"),
+    Trouble("store answers 500", StoreFault(status=500), says="500"),
+    Trouble("store redirects", StoreFault(status=302), says="302"),
+    Trouble("truncated head", StoreFault(path="head", cut=200)),
+    Trouble("head of no sense", StoreFault(path="head", body=b"{}")),
+    Trouble("head gone", harm=lambda member: member.delete("head")),
+    Trouble("base missing", harm=_no_base),
+    Trouble("half-written base", harm=_other_base, says="does not have the hash"),
+    Trouble("replayed old head", harm=_replayed, says="older than"),
+    Trouble("head of another fleet", harm=lambda member: member.sign(fleet=FLEET + "-2"), says="another fleet"),
+    Trouble("forged head", harm=_forged, says="is not trusted here"),
+    Trouble(
+        "forged head that claims our key",
+        harm=lambda member: _forged(member, key=head.key_id(member.trust)),
+        says="its signature is wrong",
+    ),
+    Trouble("head with a stranger in it", harm=_admitting, says="its signature is wrong"),
+    Trouble(
+        "expired head",
+        harm=lambda member: member.sign(issued=member.head().issued - 1300, expires=member.head().expires - 1300),
+        says="it expired",
+    ),
+    Trouble(
+        "clock 20 min off",
+        harm=lambda member: member.sign(issued=member.head().issued + 1200, expires=member.head().expires + 1200),
+        says="set this machine's clock",
+    ),
+    Trouble("read key revoked", harm=lambda member: member.engine.revoke("lab"), says="403"),
+)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
+def test_whatever_goes_wrong_keeps_the_rules_is_told_and_heals(member: Member, trouble: Trouble) -> None:
+    lab = member.program.lab
+    member.proxy.fault()
+    member.publish()
+    assert member.refresh() == 0
+    before = member.program.rules()
+
+    trouble.harm(member)
+    member.proxy.fault(*([trouble.fault] if trouble.fault else []))
+    assert member.refresh() == 1
+    assert member.program.rules() == before
+    assert trouble.says in (member.program.report()["error"] or "")
+    assert member.program.run("status").returncode == 5
+    assert probe(lab.peers[0], lab.droplet) == PEER
+    assert probe(lab.stranger, lab.droplet).nothing
+
+    member.proxy.fault()
+    member.engine.bucket("lab")
+    member.publish()
+    assert member.refresh() == 0
+    assert member.program.rules() == before
+    assert member.program.run("status").returncode == 0
+
+
+def test_a_slow_store_is_waited_for(member: Member) -> None:
+    member.proxy.fault(StoreFault(delay=2))
+    assert member.refresh() == 0
+    member.proxy.fault()
+
+
+def test_the_polling_child_refreshes_when_the_head_changed_and_else_asks_little(member: Member) -> None:
+    lab = member.program.lab
+    child = lab.droplet.popen(["/opt/droplan/droplan", "poll"])
+    try:
+        member.proxy.passed.clear()
+        stranger = dataclasses.replace(lab.peer_droplets[0], id=778, name="new", private=lab.stranger.address)
+        lab.do.add(stranger)
+        member.publish()
+        _until(lambda: probe(lab.stranger, lab.droplet) == PEER)
+        lab.do.remove(778)
+        member.publish()
+        _until(lambda: probe(lab.stranger, lab.droplet).nothing)
+        _until(lambda: any(each.status == 304 for each in member.proxy.passed))
+        unchanged = [each for each in member.proxy.passed if each.status == 304]
+        assert max(each.sent + each.received for each in unchanged) <= 1024
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _until(true: Callable[[], bool], patience: int = 60) -> None:
+    """Look again and again, for what comes within a few of the member's intervals."""
+    for _ in range(patience):
+        if true():
+            return
+        time.sleep(1)
+    raise AssertionError("it never came")

@@ -1,0 +1,100 @@
+"""A boot that needs nothing but the snapshot, a change of backend after failures, and an end that is one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from droplan_boot import paths
+from droplan_boot.errors import NoAnswerError
+from droplan_boot.firewall.nftables import Nftables
+from droplan_boot.host.files import Files
+from droplan_boot.state import backends, snapshot
+from droplan_boot.verbs import install, refresh, restore, uninstall
+from tests.bed.memory import droplet as memory
+from tests.bed.memory.doors import Answer
+from tests.bed.memory.droplet import MemoryDroplet
+from tests.bed.memory.netfilter import Netfilter
+
+
+@pytest.fixture
+def installed(files: Files) -> MemoryDroplet:
+    made = memory.made(files)
+    install.run(made.host())
+    return made
+
+
+def test_a_boot_is_closed_whatever_the_settings_say_and_however_safe_their_file_is(installed: MemoryDroplet) -> None:
+    Nftables(installed).remove(None)
+    installed.files.write(paths.SETTINGS, b"DROPLAN_SCOP=vpc\nnonsense\n", 0o666)
+    restore.run(installed.host(DROPLAN_BACKEND="nonsense"))
+    found = snapshot.load(installed.files)
+    assert found
+    assert Nftables(installed).plan(found.policy) == ()
+
+
+@pytest.mark.parametrize(("backend", "guard"), [("iptables", False), ("nftables", True), ("auto", True)])
+def test_a_boot_uses_the_backend_that_was_used(backend: str, guard: bool, files: Files) -> None:
+    droplet = memory.made(files)
+    install.run(droplet.host(DROPLAN_BACKEND=backend))
+    droplet.put_back(Netfilter())  # a reboot
+    rebooted = droplet
+    restore.run(rebooted.host())
+    assert ("table inet droplan" in rebooted.netfilter.nft.list()) is guard
+    assert (":droplan-guard " in rebooted.netfilter.save("nft", 4)) is not guard
+    assert (":droplan-peers " in rebooted.netfilter.save("nft", 4)) is (backend != "nftables")
+
+
+def test_rules_of_an_earlier_backend_are_found_after_failed_runs_in_between(installed: MemoryDroplet) -> None:
+    installed.refusal = Answer({"id": "server_error", "message": "no"}, 500)
+    with pytest.raises(NoAnswerError):
+        refresh.run(installed.host())
+    assert json.loads(installed.files.read(paths.REPORT) or b"")["backend"] is None
+    assert backends.load(installed.files) == ("nftables", "iptables-nft")
+    installed.refusal = None
+    refresh.run(installed.host(DROPLAN_BACKEND="iptables"))
+    assert "droplan" not in installed.netfilter.nft.list()
+    assert ":droplan-guard " in installed.netfilter.save("nft", 4)
+    refresh.run(installed.host(DROPLAN_BACKEND="nftables"))
+    assert "droplan" not in installed.netfilter.save("nft", 4)
+    assert backends.load(installed.files) == ("nftables",)
+
+
+def test_what_a_report_of_1_0_0_names_counts_as_used(files: Files) -> None:
+    report = {
+        "epoch": 1,
+        "result": "ok",
+        "duration": 1,
+        "peers": 1,
+        "changed": True,
+        "backend": "nftables",
+        "error": None,
+    }
+    files.write(paths.REPORT, json.dumps(report).encode(), 0o644)
+    assert backends.load(files) == ("nftables",)
+
+
+def test_a_refresh_that_waited_for_an_uninstall_does_nothing(
+    installed: MemoryDroplet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def waits(path: Path, wait: float) -> Iterator[None]:
+        monkeypatch.undo()
+        uninstall.run(installed.host())
+        yield
+
+    monkeypatch.setattr("droplan_boot.verbs.refresh.lock.held", waits)
+    refresh.run(installed.host())
+    assert "droplan" not in installed.netfilter.nft.list() + installed.netfilter.save("nft", 4)
+    assert not installed.files.exists(paths.STATE)
+    assert not installed.files.exists(paths.RULES)
+    assert "uninstalled while this refresh waited" in installed.lines.said[-1]
+
+
+def test_the_package_of_nft_is_installed_and_its_service_left_as_it_is(installed: MemoryDroplet) -> None:
+    assert "nftables" in installed.packages
+    assert "nftables.service" not in installed.enabled

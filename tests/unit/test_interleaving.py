@@ -1,0 +1,267 @@
+"""At no moment is a stranger in or a peer out for our sake: every interleaving with kills, flushes and inserts.
+
+The machine is the fake kernel, where a packet walks all tables. What droplan does is cut off before each of its
+writes in turn, and between any two of them another program acts. After each write, and after each act of others,
+packets of a stranger and of peers are walked through it. From the first complete install on no stranger may pass; a
+guard in mangle may fall with a flush of that table, until the next run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from droplan_boot.access.policy import Policy
+from droplan_boot.errors import FirewallError
+from droplan_boot.firewall import edits
+from droplan_boot.firewall.backend import Backend
+from droplan_boot.firewall.enforcement import Enforcement
+from droplan_boot.firewall.nftables import Nftables
+from droplan_boot.firewall.ruleset import TABLES
+from droplan_boot.host.command import Completed
+from tests.bed.memory.doors import Reaction, ended
+from tests.bed.memory.netfilter import Kernel, Packet
+from tests.golden.scenarios import segment
+from tests.unit.test_nftables import FORMER
+
+STAYING, LEAVING, COMING, STRANGER = "10.132.0.2", "10.132.0.3", "10.132.0.4", "10.132.0.66"
+BEFORE = Policy((segment(STAYING, LEAVING),))
+AFTER = Policy((segment(STAYING, COMING),))
+MANY = Policy((segment(STAYING, *(f"10.132.{one}.9" for one in range(100))),))
+
+
+def nft_and_door(kernel: Kernel) -> Enforcement:
+    return Enforcement(Nftables(kernel), kernel.backend())
+
+
+def mangle_and_door(kernel: Kernel) -> Enforcement:
+    return Enforcement(None, replace(kernel.backend(), alone=True))
+
+
+def nft_alone(kernel: Kernel) -> Enforcement:
+    return Enforcement(Nftables(kernel), None)
+
+
+Make = Callable[[Kernel], Enforcement]
+Act = Callable[[Kernel], None]
+BACKENDS: dict[str, Make] = {"nft and door": nft_and_door, "mangle and door": mangle_and_door, "nft": nft_alone}
+
+
+def iptables_of_1_0_0(kernel: Kernel) -> None:
+    """Write what droplan 1.0.0 wrote for BEFORE, with iptables."""
+    replies = "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY"
+    for version, peers in ((4, (STAYING, LEAVING)), (6, ())):
+        lines = ["*filter", ":droplan-peers - [0:0]", ":droplan-forward - [0:0]"]
+        lines += [f"-A droplan-peers -s {peer}/32 -j ACCEPT" for peer in peers]
+        lines += [f"-A droplan-forward {replies} -j RETURN"]
+        lines += [f"-A droplan-forward -s {peer}/32 -j RETURN" for peer in peers] + ["-A droplan-forward -j DROP"]
+        lines += [f"-I INPUT 1 -i eth1 {replies} -j ACCEPT", "-I INPUT 2 -i eth1 -j droplan-peers"]
+        lines += ["-I INPUT 3 -i eth1 -j DROP", "-I FORWARD 1 -i eth1 -j droplan-forward", "COMMIT", ""]
+        kernel.netfilter.restore("nft", version, "\n".join(lines))
+
+
+def nft_of_1_0_0(kernel: Kernel) -> None:
+    """Write the part for INPUT of what droplan 1.0.0 wrote with nft."""
+    kernel.netfilter.run_nft(FORMER.replace("10.132.0.3, 10.132.0.9", f"{STAYING}, {LEAVING}"))
+
+
+OTHERS: dict[str, Act] = {
+    "nothing": lambda kernel: None,
+    "flush of filter": lambda kernel: flush(kernel, "filter"),
+    "flush of nat": lambda kernel: flush(kernel, "nat"),
+    "flush of mangle": lambda kernel: flush(kernel, "mangle"),
+    "insert in INPUT": lambda kernel: insert(kernel, "filter", "INPUT"),
+    "insert in FORWARD": lambda kernel: insert(kernel, "filter", "FORWARD"),
+    "insert in PREROUTING of nat": lambda kernel: insert(
+        kernel, "nat", "PREROUTING", "-p tcp -m tcp --dport 80 -j DNAT --to-destination 172.17.0.2:8080"
+    ),
+}
+
+
+def flush(kernel: Kernel, table: str) -> None:
+    """Do what ``iptables -t TABLE -F; -X`` does, for both families."""
+    for version in (4, 6):
+        found = kernel.netfilter.table("nft", version, table)
+        found.chains = {chain: [] for chain in found.chains if chain in found.policies}
+
+
+def insert(kernel: Kernel, table: str, chain: str, rule: str = "-j ACCEPT") -> None:
+    """Do what ``iptables -t TABLE -I CHAIN`` does, for IPv4."""
+    kernel.netfilter.restore("nft", 4, f"*{table}\n-I {chain} 1 {rule}\nCOMMIT\n")
+
+
+class KilledError(Exception):
+    """No error of ours: as SIGKILL, nothing is undone."""
+
+
+def passes(kernel: Kernel, source: str) -> list[bool]:
+    to_us = Packet(source, destination="10.132.0.1")
+    through_us = Packet(source, destination="172.17.0.2", out="docker0")
+    published = Packet(source, port=80, destination="10.132.0.1")
+    return [kernel.receive(packet).verdict == "ACCEPT" for packet in (to_us, through_us, published)]
+
+
+def check(kernel: Kernel, peers: tuple[str, ...], *, may_be_open: bool = False, moment: str) -> None:
+    if not may_be_open:
+        assert not any(passes(kernel, STRANGER)), f"the stranger is in {moment}"
+    for peer in peers:
+        assert all(passes(kernel, peer)), f"{peer} is out {moment}"
+
+
+STARTS: dict[str, tuple[Callable[[Kernel, Make], object], bool]] = {
+    "after an install": (lambda kernel, make: make(kernel).apply(BEFORE), True),
+    "over 1.0.0 with iptables": (lambda kernel, make: iptables_of_1_0_0(kernel), True),
+    "over 1.0.0 with nft": (lambda kernel, make: nft_of_1_0_0(kernel), False),
+    "the first install": (lambda kernel, make: None, False),
+}
+"""How things stand, and whether strangers are out by then, by all ways."""
+
+
+def changed(kernel: Kernel, make: Make, policy: Policy) -> None:
+    """Refresh as flow.enforce does it: the whole enforcement, then what stands elsewhere."""
+    enforcement = make(kernel)
+    enforcement.apply(policy)
+    strays: list[Backend] = []
+    if enforcement.guard is None:
+        strays.append(Nftables(kernel))
+    if enforcement.door is None:
+        strays.append(kernel.backend())
+    for stray in strays:
+        stray.remove(BEFORE)
+
+
+def _watch(
+    count: dict[str, int], state: dict[str, bool], act: tuple[int, Act, bool], killed_at: int
+) -> Callable[[Kernel, int], None]:
+    """Act, kill and look before our writes."""
+    acted_at, do, opens = act
+
+    def before_write(kernel: Kernel, _number: int) -> None:
+        if count["writes"] == acted_at:
+            do(kernel)
+            state["open"] = state["open"] or opens
+        if count["writes"] == killed_at:
+            raise KilledError
+        check(kernel, (STAYING,), may_be_open=state["open"], moment=f"before write {count['writes']}")
+        count["writes"] += 1
+
+    return before_write
+
+
+CASES = [
+    (backend, former, start, act, policy)
+    for backend in BACKENDS
+    for former in BACKENDS
+    for start in STARTS
+    for act in OTHERS
+    for policy in ("adds and removes", "becomes a tree")
+    if (former == backend and (policy == "adds and removes" or act in ("nothing", "flush of filter")))
+    or (start == "after an install" and policy == "adds and removes")
+]
+POLICIES = {"adds and removes": AFTER, "becomes a tree": MANY}
+
+
+@pytest.mark.parametrize(
+    ("backend", "former", "start", "act", "policy"), CASES, ids=[" - ".join(case) for case in CASES]
+)
+def test_between_any_two_writes_and_after_any_kill_strangers_are_out_and_peers_in(
+    backend: str, former: str, start: str, act: str, policy: str
+) -> None:
+    make = BACKENDS[backend]
+    begin, shut = STARTS[start]
+    for killed_at in range(20):
+        for acted_at in range(killed_at + 1):
+            kernel = Kernel()
+            begin(kernel, BACKENDS[former])
+            count = {"writes": 0}
+            # An older droplan's rules stand in filter alone, and a flush of the guard's own table opens it.
+            older = start.startswith("over")
+            falls = act == "flush of mangle" and "mangle" in (backend.split()[0], former.split()[0])
+            state = {"open": not shut}
+
+            kernel.before = [
+                _watch(count, state, (acted_at, OTHERS[act], falls or (older and act != "nothing")), killed_at)
+            ]
+            try:
+                changed(kernel, make, POLICIES[policy])
+            except KilledError:
+                check(kernel, (STAYING,), may_be_open=state["open"], moment=f"killed at write {killed_at}")
+                kernel.before = []
+                changed(kernel, make, POLICIES[policy])  # the next run
+            kernel.before = []
+            if falls:  # what was flushed behind a run's back is there again after the next one
+                changed(kernel, make, POLICIES[policy])
+            check(kernel, (STAYING,), moment="after the next run")
+            if count["writes"] < killed_at:
+                return  # every write has been killed
+    raise AssertionError("it never came to its end")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("act", [act for act in OTHERS if act != "flush of mangle"])
+def test_whatever_others_do_to_filter_and_nat_the_stranger_is_out_between_runs(act: str, backend: str) -> None:
+    kernel = Kernel()
+    BACKENDS[backend](kernel).apply(BEFORE)
+    for other in (act, *[one for one in OTHERS if one != "flush of mangle"]):
+        OTHERS[other](kernel)
+        check(kernel, (STAYING, LEAVING), moment=f"after {other}")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_uninstall_leaves_nothing_and_no_peer_is_out_meanwhile(backend: str) -> None:
+    kernel, empty = Kernel(), Kernel()
+    enforcement = BACKENDS[backend](kernel)
+    enforcement.apply(MANY)
+    kernel.before = [lambda machine, number: check(machine, (STAYING,), may_be_open=True, moment=f"write {number}")]
+    assert enforcement.remove(MANY)
+    assert not enforcement.remove(MANY)
+    assert "droplan" not in kernel.netfilter.nft.list() + kernel.netfilter.save("nft", 4) + kernel.netfilter.save(
+        "nft", 6
+    )
+    assert kernel.tables == empty.tables
+
+
+@pytest.mark.parametrize("refused", range(5))
+@pytest.mark.parametrize("before", [None, BEFORE], ids=["first run", "later run"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_when_any_write_is_refused_all_is_as_it_was(backend: str, before: Policy | None, refused: int) -> None:
+    kernel = Kernel()
+    if before:
+        BACKENDS[backend](kernel).apply(before)
+
+    def picture() -> list[object]:
+        tables = [edits.parse(kernel.netfilter.save("nft", version), name) for version in (4, 6) for name in TABLES]
+        filled = [{chain: rules for chain, rules in table.items() if rules} for table in tables]
+        return [*filled, kernel.netfilter.nft.list()]
+
+    as_it_was, count = picture(), {"writes": 0, "refuse": 0}
+    whose: list[str] = []
+
+    def refusing(real: Reaction) -> Reaction:
+        def command(argv: Sequence[str], stdin: str) -> str | Completed:
+            if "list" in argv:
+                return real(argv, stdin)
+            what = f"{argv[0]} {stdin[:7]}" if argv[0] != "nft" else "nft"
+            if count["writes"] == refused:
+                # nft is tried in three ways, the one that touches least first; others when the table has changed.
+                count["refuse"] = 3 if argv[0] == "nft" else 2
+                whose.append(what)
+            count["writes"] += 1
+            if count["refuse"] and what in whose:
+                count["refuse"] -= 1
+                return ended(argv, 1, stderr="Resource temporarily unavailable")
+            return real(argv, stdin)
+
+        return command
+
+    for name in ("nft", "iptables-nft-restore", "ip6tables-nft-restore"):
+        kernel.commands[name] = refusing(kernel.commands[name])
+    policy = Policy((segment(STAYING, COMING, on=("eth1", "eth2")),))
+    try:
+        BACKENDS[backend](kernel).apply(policy)
+    except FirewallError:
+        assert picture() == as_it_was
+    else:
+        assert count["writes"] <= refused, "there was a write that was not refused"
