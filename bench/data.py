@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bench.sample import Samples, table
 from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.access.services import Service
 from droplan_boot.firewall import edits, nft_guard, nft_table, ruleset
 from tests.bed import Lab
 
@@ -23,6 +24,11 @@ NONE, CONNTRACK = "no rules", "conntrack only"
 _REPLIES = f"-A INPUT -i eth1 {ruleset.REPLIES} -j ACCEPT"
 _SINKS = "-A OUTPUT -p icmp -m icmp --icmp-type 3 -j DROP"  # nobody listens; do not measure the complaints
 _ECHO = 7
+
+SERVICES = (1, 5, 20)
+"""Among how many services the ports are divided, each open to all of the peers."""
+
+MANY_SERVICES = f"guard and door, {max(SERVICES)} services"
 
 Rates = dict[tuple[str, str], Samples]  # candidate, measure
 Put = Callable[[Lab], None]
@@ -38,6 +44,8 @@ def candidates(sizes: Sequence[int], sender: str) -> dict[str, Put]:
                 ways[f"ipset, {size:,}"] = _ipset(peers)
                 ways[f"nftables set (our nft backend), {size:,}"] = _nft(peers)
             ways[f"our tree, {size:,} {shape}"] = _tree(peers)
+        for count in SERVICES if size == max(sizes) else ():
+            ways[f"guard and door, {count} services, {size:,}"] = _services(_sparse(size, sender), count)
     return ways
 
 
@@ -129,6 +137,23 @@ def _tree(peers: Sequence[str]) -> Put:
 
     def put(lab: Lab) -> None:
         _feed(lab, ["iptables-restore", "--noflush"], f"*filter\n{_SINKS}\nCOMMIT\n{script}")
+
+    return put
+
+
+def _services(peers: Sequence[str], count: int) -> Put:
+    """Let peers reach services only: the ports that are sent to, divided evenly, so that each gets packets."""
+    addresses = tuple(ipaddress.ip_address(one) for one in peers)
+    edges = [1024 + (65536 - 1024) * one // count for one in range(count + 1)]
+    ports = tuple(Service("udp", first, after - 1) for first, after in zip(edges, edges[1:]))
+    policy = Policy((Segment(False, ("eth1",), addresses, ports=(*ports, Service("tcp"))),))
+    door = edits.script(edits.needed({}, ruleset.build(policy, 4)))
+    table = nft_guard.build(policy)
+    assert table
+
+    def put(lab: Lab) -> None:
+        _feed(lab, ["iptables-restore", "--noflush"], f"*filter\n{_SINKS}\nCOMMIT\n{door}")
+        _feed(lab, ["nft", "-f", "-"], nft_table.render(table))
 
     return put
 

@@ -11,8 +11,9 @@ from typing import Callable, Final, TypeVar
 from urllib.parse import urlsplit
 
 from droplan_boot import paths
-from droplan_boot.access import allow
+from droplan_boot.access import allow, services
 from droplan_boot.access.allow import Allow
+from droplan_boot.access.services import Service
 from droplan_boot.errors import DroplanError, UsageError
 from droplan_boot.host import openssl
 from droplan_boot.host.files import Files
@@ -25,7 +26,9 @@ NAMES: Final = (
     "DO_TAG",
     "PUBLIC",
     "DROPLAN_SCOPE",
+    "DROPLAN_PEER_PORTS",
     "DROPLAN_ALLOW",
+    "DROPLAN_ALLOW_PUBLIC",
     "DROPLAN_BACKEND",
     "DROPLAN_INTERVAL",
     "DROPLAN_FAIL_CLOSED",
@@ -47,10 +50,12 @@ class Settings:
 
     Args:
         token: the API token; "" when none was given. Never shown by ``repr``.
-        tag: only Droplets with this tag are peers; None for all.
+        tags: only Droplets with one of these tags are peers; none for all.
         scope: ``region``, ``vpc`` or ``account``.
         public: guard the public interface too.
+        peer_ports: what peers may reach; None for everything.
         allow: who else may come in.
+        allow_public: who else may come in from the public network; None for the same.
         backend: ``auto``, ``iptables`` or ``nftables``.
         interval: minutes between refreshes, 1 to 60.
         fail_closed: close the interface when the first answer cannot be had.
@@ -64,10 +69,12 @@ class Settings:
     """
 
     token: str = field(default="", repr=False)
-    tag: str | None = None
+    tags: tuple[str, ...] = ()
     scope: str = "region"
     public: bool = False
+    peer_ports: tuple[Service, ...] | None = None
     allow: tuple[Allow, ...] = ()
+    allow_public: tuple[Allow, ...] | None = None
     backend: str = "auto"
     interval: int = 5
     fail_closed: bool = False
@@ -212,10 +219,12 @@ def parse(values: Mapping[str, str], optional: tuple[str, ...] = ()) -> Settings
 
     return Settings(
         token=get("DO_KEY", _token, default.token),
-        tag=get("DO_TAG", _tag, default.tag),
+        tags=get("DO_TAG", allow.tags, default.tags),
         scope=get("DROPLAN_SCOPE", _one_of(SCOPES), default.scope),
         public=get("PUBLIC", _flag, default.public),
+        peer_ports=get("DROPLAN_PEER_PORTS", services.parse, default.peer_ports),
         allow=get("DROPLAN_ALLOW", allow.parse, default.allow),
+        allow_public=get("DROPLAN_ALLOW_PUBLIC", allow.parse, default.allow_public),
         backend=get("DROPLAN_BACKEND", _one_of(BACKENDS), default.backend),
         interval=get("DROPLAN_INTERVAL", _interval, default.interval),
         fail_closed=get("DROPLAN_FAIL_CLOSED", _flag, default.fail_closed),
@@ -248,13 +257,6 @@ def _unknown(name: str) -> UsageError:
 def _token(name: str, value: str) -> str:
     if not re.fullmatch(r"[!#-&(-~]+", value):
         raise UsageError(f"{name} is no API token (it holds blanks, quotes or special characters): paste it again")
-    return value
-
-
-def _tag(name: str, value: str) -> str:
-    # https://docs.digitalocean.com/reference/api/ : letters, numbers, colons, dashes and underscores, up to 255
-    if not re.fullmatch(r"[\w:-]{1,255}", value, re.ASCII):
-        raise UsageError(f"{name}={value} is no tag: tags hold letters, digits, colons, dashes and underscores")
     return value
 
 

@@ -2,11 +2,14 @@ locals {
   # The file that people paste is the template: what is tried there is what Terraform sends.
   pasted = yamldecode(file("${path.module}/../cloud-init/user-data.yaml"))
 
+  tags = distinct(concat(var.tag == null ? [] : [var.tag], var.tags))
+
   # Null leaves a setting at droplan's default.
   settings = {
     DO_KEY                = var.do_key
-    DO_TAG                = var.tag
+    DO_TAG                = length(local.tags) > 0 ? join(",", local.tags) : null
     DROPLAN_SCOPE         = var.scope
+    DROPLAN_PEER_PORTS    = var.peer_ports == null ? null : length(var.peer_ports) > 0 ? join(",", var.peer_ports) : "none"
     DROPLAN_ALLOW         = length(var.allow) > 0 ? join(",", var.allow) : null
     PUBLIC                = var.public ? "true" : null
     DROPLAN_INTERVAL      = tostring(var.interval)

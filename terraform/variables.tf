@@ -2,7 +2,7 @@
 # the output instead (outputs.tf).
 
 variable "do_key" {
-  description = "DigitalOcean API token with the scope droplet:read (tag:read with `tag`, vpc:read with scope \"vpc\"). It ends up in the Droplet's user data."
+  description = "DigitalOcean API token with the scope droplet:read (tag:read with `tags` or \"tag:\" in `allow`, vpc:read with scope \"vpc\"). It ends up in the Droplet's user data."
   type        = string
   sensitive   = true
   nullable    = false
@@ -30,8 +30,20 @@ variable "droplan_sha256" {
   }
 }
 
+variable "tags" {
+  description = "Only Droplets with one of these tags are peers; empty for all. One of them must be among the Droplet's own `tags` as well."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for tag in var.tags : can(regex("^[A-Za-z0-9_:-]{1,255}$", tag))])
+    error_message = "tags must each be 1 to 255 letters, digits, colons, dashes and underscores."
+  }
+}
+
 variable "tag" {
-  description = "Only Droplets with this tag are peers; null for all. It must be among the Droplet's own `tags` as well."
+  description = "One more of `tags`, as before there were several; null for none."
   type        = string
   default     = null
 
@@ -53,8 +65,35 @@ variable "scope" {
   }
 }
 
+variable "peer_ports" {
+  description = "What peers may reach: services such as \"tcp/80\", \"udp/53\", \"tcp/8000-8100\", \"icmp\", \"proto/47\"; null for everything, [] for nothing."
+  type        = list(string)
+  default     = null
+
+  validation {
+    condition     = alltrue([for entry in coalesce(var.peer_ports, []) : can(regex("^((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|icmp|proto/[0-9]{1,3})$", entry))])
+    error_message = "peer_ports takes services such as \"tcp/80\", \"udp/53\", \"tcp/8000-8100\", \"icmp\" and \"proto/47\"; who may come in besides the peers belongs into allow."
+  }
+
+  validation {
+    condition = alltrue([
+      for range in [for entry in coalesce(var.peer_ports, []) : regex("/([0-9]+)(?:-([0-9]+))?$", entry) if can(regex("^(tcp|udp)/[0-9]+(-[0-9]+)?$", entry))] :
+      tonumber(range[0]) >= 1 && tonumber(range[0]) <= tonumber(coalesce(range[1], range[0])) && tonumber(coalesce(range[1], range[0])) <= 65535
+    ])
+    error_message = "peer_ports takes ports from 1 to 65535, the lower one of a range first."
+  }
+
+  validation {
+    condition = alltrue([
+      for number in flatten([for entry in coalesce(var.peer_ports, []) : try(regex("^proto/([0-9]+)$", entry), [])]) :
+      tonumber(number) >= 1 && tonumber(number) <= 255
+    ])
+    error_message = "peer_ports takes protocols by their number from 1 to 255."
+  }
+}
+
 variable "allow" {
-  description = "Who else may come in, such as a load balancer or a managed database: entries of the form CIDR, proto/port@CIDR or proto/port, with proto tcp or udp."
+  description = "Who else may come in, such as a load balancer or Droplets of another tier: SOURCE, SERVICE@SOURCE or SERVICE. SOURCE is a CIDR, \"tag:NAME\", \"droplet:NAME\" or \"k8s:CLUSTER_UUID\"; SERVICE is as in `peer_ports`."
   type        = list(string)
   default     = []
   nullable    = false
@@ -62,15 +101,16 @@ variable "allow" {
   validation {
     condition = alltrue([
       for entry in var.allow :
-      can(regex("^(tcp|udp)/[0-9]{1,5}$", entry)) || can(regex("^((tcp|udp)/[0-9]{1,5}@)?[0-9a-fA-F.:]+(/[0-9]{1,3})?$", entry))
+      can(regex("^((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|icmp|proto/[0-9]{1,3})$", entry)) ||
+      can(regex("^(((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|icmp|proto/[0-9]{1,3})@)?([0-9a-fA-F.:]+(/[0-9]{1,3})?|tag:[A-Za-z0-9_:-]{1,255}|droplet:[A-Za-z0-9.-]{1,255}|k8s:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$", entry))
     ])
-    error_message = "allow takes entries such as \"10.0.0.0/24\", \"tcp/5432@10.0.0.0/24\" and \"udp/51820\"."
+    error_message = "allow takes entries such as \"10.0.0.0/24\", \"tag:web\", \"tcp/5432@tag:web\", \"tcp/8000-8100@droplet:web-1\", \"k8s:CLUSTER_UUID\", \"udp/51820\" and \"icmp\"."
   }
 
   validation {
     # The first address of a network is the one that stands before the slash, unless host bits are set.
     condition = alltrue([
-      for network in [for entry in var.allow : reverse(split("@", entry))[0] if !can(regex("^[a-z]+/[0-9]+$", entry))] :
+      for network in [for entry in var.allow : reverse(split("@", entry))[0] if !can(regex("^([a-z]+/[0-9-]+|icmp|(.*@)?(tag|droplet|k8s):.*)$", entry))] :
       can(cidrhost(strcontains(network, "/") ? network : "${network}/${strcontains(network, ":") ? 128 : 32}", 0)) &&
       (!strcontains(network, "/") || try(
         cidrhost(network, 0) == cidrhost("${split("/", network)[0]}/${strcontains(network, ":") ? 128 : 32}", 0), false
@@ -81,15 +121,23 @@ variable "allow" {
 
   validation {
     condition = alltrue([
-      for port in flatten([for entry in var.allow : try(regex("^[a-z]+/([0-9]+)", entry), [])]) :
-      tonumber(port) >= 1 && tonumber(port) <= 65535
+      for range in [for entry in var.allow : regex("^[a-z]+/([0-9]+)(?:-([0-9]+))?(?:@|$)", entry) if can(regex("^(tcp|udp)/[0-9]+(-[0-9]+)?(@|$)", entry))] :
+      tonumber(range[0]) >= 1 && tonumber(range[0]) <= tonumber(coalesce(range[1], range[0])) && tonumber(coalesce(range[1], range[0])) <= 65535
     ])
-    error_message = "allow takes ports from 1 to 65535."
+    error_message = "allow takes ports from 1 to 65535, the lower one of a range first."
+  }
+
+  validation {
+    condition = alltrue([
+      for number in flatten([for entry in var.allow : try(regex("^proto/([0-9]+)(?:@|$)", entry), [])]) :
+      tonumber(number) >= 1 && tonumber(number) <= 255
+    ])
+    error_message = "allow takes protocols by their number from 1 to 255."
   }
 
   validation {
     condition     = !anytrue([for entry in var.allow : can(regex("^[0-9a-fA-F.:]+/0$", entry))])
-    error_message = "allow must not let everyone in: name the networks, or a proto/port."
+    error_message = "allow must not let everyone in: name the networks, or a service."
   }
 }
 

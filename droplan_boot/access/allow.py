@@ -1,16 +1,57 @@
-"""``DROPLAN_ALLOW``: who may come in besides the peers. Pure."""
+"""The words of DROPLAN_ALLOW and DO_TAG: who may come in. Pure.
+
+    entry    SOURCE, SERVICE@SOURCE or SERVICE (everyone may reach it)
+    SOURCE   a CIDR, tag:NAME, droplet:NAME or droplet:ID, k8s:CLUSTER_UUID
+    SERVICE  as ``services`` reads it
+
+Here they are only read. Whom a tag, a Droplet's name or a cluster stands for is looked up in ``names``.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Union
 
+from droplan_boot.access import services
+from droplan_boot.access.services import Service
 from droplan_boot.errors import UsageError
-from droplan_boot.networks import Address, Network, intervals
+from droplan_boot.networks import Network, intervals
 
-_PROTOCOLS: Final = ("tcp", "udp")
+_ANY: Final = "10.0.0.0/24, tag:web, tcp/5432@tag:web or tcp/22"
+# https://docs.digitalocean.com/reference/api/ : letters, numbers, colons, dashes and underscores, up to 255
+_TAG: Final = re.compile(r"[\w:-]{1,255}", re.ASCII)
+# "Valid characters: a-z, A-Z, 0-9, . and -", the control panel says.
+_DROPLET: Final = re.compile(r"[A-Za-z0-9.-]{1,255}")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Name:
+    """What stands for Droplets until somebody has listed them.
+
+    Args:
+        kind: ``tag``, ``droplet`` (its name, or its number in digits) or ``k8s`` (a cluster's nodes).
+        value: the name; of a tag or a cluster in lower case, as DigitalOcean compares tags without regard to case.
+    """
+
+    kind: str
+    value: str
+
+    @property
+    def tag(self) -> str | None:
+        """The tag that its Droplets carry; None where it names a Droplet itself."""
+        # Nodes of DOKS are Droplets with the tag k8s:CLUSTER_UUID.
+        return {"tag": self.value, "k8s": f"k8s:{self.value}"}.get(self.kind)
+
+    def __str__(self) -> str:
+        """Write it as the user would."""
+        return f"{self.kind}:{self.value}"
+
+
+Who = Union[Network, Name]
 
 
 @dataclass(frozen=True)
@@ -18,27 +59,19 @@ class Allow:
     """One entry of ``DROPLAN_ALLOW``: who may come in besides the peers.
 
     Args:
-        source: the addresses; None for everyone.
-        protocol: ``tcp`` or ``udp``; None for everything.
-        port: destination port as the sender sees it; None for every port.
+        source: the addresses, or what stands for them; None for everyone.
+        service: what they may reach; None for everything.
+        text: the entry as the user wrote it; "" where nobody did.
     """
 
-    source: Network | None
-    protocol: str | None = None
-    port: int | None = None
-
-    def covers(self, source: Address, protocol: str, port: int) -> bool:
-        """Whether it lets a packet in: by its sender, protocol and destination port as the sender asked for it."""
-        return (
-            (self.source is None or (source.version == self.source.version and source in self.source))
-            and self.protocol in (None, protocol)
-            and self.port in (None, port)
-        )
+    source: Who | None
+    service: Service | None = None
+    text: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        """Write it as the user would."""
-        service = f"{self.protocol}/{self.port}" if self.protocol else ""
-        return "@".join(filter(None, (service, str(self.source or ""))))
+        """Write it as the user did, or would."""
+        parts = (self.service, self.source)
+        return self.text or "@".join(str(part) for part in parts if part is not None)
 
 
 def parse(name: str, value: str) -> tuple[Allow, ...]:
@@ -46,47 +79,120 @@ def parse(name: str, value: str) -> tuple[Allow, ...]:
 
     Args:
         name: the setting, for messages.
-        value: entries by comma or blank: ``CIDR``, ``proto/port@CIDR``, ``proto/port``.
+        value: entries by comma or blank; or ``none``.
 
     Raises:
         UsageError: one is something else, or all of them together would let everyone in.
     """
-    entries = tuple(dict.fromkeys(_entry(name, entry) for entry in re.split(r"[,\s]+", value) if entry))
+    words = services.words(value)
+    if words == ["none"]:
+        return ()
+    entries = tuple(dict.fromkeys(entry(name, word) for word in words))
     for version in (4, 6):
-        whole = [entry.source for entry in entries if entry.source and not entry.protocol]
+        whole = [network for one in entries if one.service is None for network in _network(one.source)]
         if intervals(whole, version) == [(0, 2 ** (32 if version == 4 else 128) - 1)]:
             raise UsageError(f"{name}={value} would let everyone in: name the networks you mean")
     return entries
 
 
-def _entry(name: str, entry: str) -> Allow:
-    service, at, source = entry.rpartition("@")
-    if not at and re.match(r"[a-z]+/", entry):
-        service, source = entry, ""
-    elif at and not (service and source):
-        raise _bad_allow(name, entry)
-    network = _network(name, source) if source else None
-    if not service:
-        return Allow(network)
-    protocol, _, port = service.partition("/")
-    if protocol not in _PROTOCOLS or not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
-        raise _bad_allow(name, entry)
-    return Allow(network, protocol, int(port))
+def entry(name: str, text: str) -> Allow:
+    """Parse one entry.
+
+    Args:
+        name: the setting, for messages.
+        text: the entry.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    left, at, right = text.partition("@")
+    if not at:
+        return (
+            Allow(None, services.one(name, text), text)
+            if services.looks_like_one(text)
+            else Allow(_source(name, text), None, text)
+        )
+    if not (left and right) or "@" in right:
+        raise UsageError(f"{name}: {text} is no SERVICE@SOURCE: write such as tcp/5432@tag:web")
+    if services.looks_like_one(right) and not services.looks_like_one(left):
+        raise UsageError(f"{name}: {text} names the source first: write {right}@{left}")
+    return Allow(_source(name, right), services.one(name, left), text)
 
 
-def _network(name: str, source: str) -> Network:
-    if "%" in source:  # a scope: Python keeps whatever stands behind it
-        raise _bad_allow(name, source)
-    try:
-        return ipaddress.ip_network(source)
-    except ValueError as error:
-        if "host bits" in str(error):
-            right = ipaddress.ip_network(source, strict=False)
-            raise UsageError(f"{name}: {source} names a host within a network: write {right}") from None
-        raise _bad_allow(name, source) from None
+def tags(name: str, value: str) -> tuple[str, ...]:
+    """Parse tags, by comma.
+
+    Args:
+        name: the setting, for messages.
+        value: such as ``web`` or ``web,db``.
+
+    Returns:
+        Each once, whatever its case; as the user wrote it.
+
+    Raises:
+        UsageError: one of them is no tag.
+    """
+    found: dict[str, str] = {}
+    for word in (word.strip() for word in value.split(",")):
+        if not _TAG.fullmatch(word):
+            shown = f"{name}={value}" + (f": {word}" if word and word != value else "")
+            raise UsageError(
+                f"{shown} is no tag: tags hold letters, digits, colons, dashes and underscores; several go by comma"
+            )
+        found.setdefault(word.lower(), word)
+    return tuple(found.values())
 
 
-def _bad_allow(name: str, entry: str) -> UsageError:
-    return UsageError(
-        f"{name}: {entry} is none of CIDR, proto/port@CIDR and proto/port: write such as 10.0.0.0/24 or tcp/22"
-    )
+def names(entries: Iterable[Allow]) -> tuple[Name, ...]:
+    """List what stands for Droplets in entries, each once."""
+    return tuple(dict.fromkeys(one.source for one in entries if isinstance(one.source, Name)))
+
+
+def _network(source: Who | None) -> tuple[Network, ...]:
+    return () if source is None or isinstance(source, Name) else (source,)
+
+
+def _source(name: str, text: str) -> Who:
+    kind, colon, value = text.partition(":")
+    if colon and kind in ("tag", "droplet", "k8s"):
+        return _name(name, text, kind, value)
+    if "%" not in text:  # a scope: Python keeps whatever stands behind it
+        try:
+            return ipaddress.ip_network(text)
+        except ValueError as error:
+            if "host bits" in str(error):
+                right = ipaddress.ip_network(text, strict=False)
+                raise UsageError(f"{name}: {text} names a host within a network: write {right}") from None
+    raise UsageError(f"{name}: {text} {_mistaken_source(text)}")
+
+
+def _name(name: str, text: str, kind: str, value: str) -> Name:
+    if kind == "tag" and not _TAG.fullmatch(value):
+        raise UsageError(
+            f"{name}: {text} names no tag (they hold letters, digits, colons, dashes and underscores): "
+            "write such as tag:web"
+        )
+    if kind == "droplet" and not _DROPLET.fullmatch(value):
+        raise UsageError(
+            f"{name}: {text} names no Droplet (names hold letters, digits, dots and dashes): "
+            "write its name or its number, such as droplet:db-1"
+        )
+    if kind == "k8s" and not _UUID.fullmatch(value):
+        raise UsageError(
+            f"{name}: {text} needs the cluster's UUID, which `doctl kubernetes cluster list` shows: "
+            "write such as k8s:bd5f5959-5e1e-4205-a714-a914373942af"
+        )
+    return Name(kind, value if kind == "droplet" else value.lower())
+
+
+def _mistaken_source(text: str) -> str:
+    if re.fullmatch(r"(tags?|droplets?|k8s)[=:/].*", text, re.IGNORECASE):
+        kind, value = re.split(r"[=:/]", text, maxsplit=1)
+        kind = kind.lower() if kind.lower() == "k8s" else kind.lower().rstrip("s")
+        return f"is no source: write {kind}:{value or 'NAME'}"
+    right = services.guess(text)
+    if not right.startswith("such"):
+        return f"is no service: write {right}"
+    if _DROPLET.fullmatch(text) and not re.fullmatch(r"[0-9.]+", text):
+        return f"is neither a network nor a service: write {_ANY} (a tag or a Droplet: tag:{text}, droplet:{text})"
+    return f"is neither a network nor a service: write such as {_ANY}"

@@ -23,7 +23,8 @@ REASONS: Final = {
     "lacks-tag": "it lacks the tag",
     "other-region": "it is in another region",
     "other-vpc": "it is in a VPC that is neither ours nor peered with it",
-    "other-service": "only other services are open to it",
+    "peer-not-on-this-port": "it is a peer, but not on this port",
+    "allowed-not-on-this-port": "only other services are open to it",
     "unknown": "nobody has named the peers yet",
     "stranger": "it is no Droplet of the account",
 }
@@ -68,7 +69,7 @@ class Known:
         answered: whether an answer named the peers.
         own_addresses: this Droplet's.
         scope: DROPLAN_SCOPE.
-        tag: DO_TAG.
+        tags: DO_TAG.
         listing: the account's Droplets now, where the last answer did not know whom; None where nobody was asked.
         own_id: this Droplet's number; None where that is not known.
         observing: whether strangers pass all the same.
@@ -78,7 +79,7 @@ class Known:
     answered: bool = True
     own_addresses: frozenset[Address] = frozenset()
     scope: str = "region"
-    tag: str | None = None
+    tags: tuple[str, ...] = ()
     listing: Listing | None = None
     own_id: int | None = None
     observing: bool = False
@@ -134,8 +135,8 @@ def segment_of(policy: Policy, address: Address) -> Segment | None:
 
 
 def _judged(asked: Asked, known: Known, segment: Segment, address: Address) -> Explanation:
-    # Nothing that can be allowed has this name or port, so only what lets in everything lets it in.
-    protocol, port = asked.service or ("everything", 0)
+    # Nobody sends this protocol (it is reserved, RFC 3692), so only what lets in everything lets it in.
+    protocol, port = asked.service or ("255", 0)
     found = verdict.judge(segment, address, protocol, port)
     by = ", ".join(segment.interfaces)
     if found.accept and found.entry is not None:
@@ -143,21 +144,30 @@ def _judged(asked: Asked, known: Known, segment: Segment, address: Address) -> E
         steps = (*_whose(asked), f"the entry {found.entry} of DROPLAN_ALLOW covers it, on {by}")
         return Explanation(True, "allowed", where, steps, f"take {found.entry} out of DROPLAN_ALLOW to shut it out")
     if found.accept:
-        steps = (*_whose(asked), f"{address} is among the peers of the last answer, who may come in by {by}")
-        return Explanation(True, "peer", f"{segment.chain}: accept {address}", steps, _out(known))
+        reach = "" if found.service is None else f" to {found.service} (DROPLAN_PEER_PORTS)"
+        steps = (*_whose(asked), f"{address} is among the peers of the last answer, who may come in by {by}{reach}")
+        return Explanation(True, "peer", f"{segment.chain}: accept {address}{reach}", steps, _out(known))
     reason, steps, remedy = _why_not(asked, known, segment, address)
     return Explanation(False, reason, f"drop on {by} what {segment.chain} does not accept", steps, remedy)
 
 
 def _why_not(asked: Asked, known: Known, segment: Segment, address: Address) -> tuple[str, tuple[str, ...], str]:
     steps = [*_whose(asked), f"{address} is not among the peers of the last answer"]
-    others = [str(entry) for entry in segment.allow if _other_service(entry.source, address)]
+    granted = verdict.grants(segment, address)
     if not known.answered:
         steps = ["no answer has named the peers yet, so nobody is one"]
         return "unknown", tuple(steps), "the next refresh that has an answer names them"
-    if others:
-        steps.append(f"DROPLAN_ALLOW lets it reach only {', '.join(others)}")
-        return "other-service", tuple(steps), _entry(asked, address)
+    if address in segment.peers:
+        ports = ", ".join(map(str, segment.ports or ())) or "none"
+        steps = [*_whose(asked), f"{address} is a peer, and DROPLAN_PEER_PORTS={ports} is all that peers may reach"]
+        steps += [
+            f"the entry {grant.entry} of DROPLAN_ALLOW is for another service" for grant in granted if grant.entry
+        ]
+        return "peer-not-on-this-port", tuple(steps), _entry(asked, address)
+    if granted:
+        only = ", ".join(str(grant.entry) for grant in granted if grant.entry)
+        steps.append(f"DROPLAN_ALLOW lets it reach only {only}")
+        return "allowed-not-on-this-port", tuple(steps), _entry(asked, address)
     droplet = asked.droplet
     own = _own(known)
     if droplet is None or own is None or known.listing is None:
@@ -168,7 +178,7 @@ def _why_not(asked: Asked, known: Known, segment: Segment, address: Address) -> 
         )
         steps.append("no entry of DROPLAN_ALLOW covers it")
         return "stranger", tuple(steps), _entry(asked, address)
-    lack = reasons.lacking(droplet, own, known.listing.peerings, scope=known.scope, tag=known.tag)
+    lack = reasons.lacking(droplet, own, known.listing.peerings, scope=known.scope, tags=known.tags)
     told, remedy = _lack(lack, droplet, own, known, _entry(asked, address))
     return lack or "new", (*steps, told, "no entry of DROPLAN_ALLOW covers it"), remedy
 
@@ -179,7 +189,7 @@ def _without_address(asked: Asked, known: Known) -> Explanation:
     remedy = "the refresh after it has one decides"
     steps = [*_whose(asked), "it has no private address, so it cannot reach this Droplet's"]
     if asked.droplet is not None and own is not None and known.listing is not None:
-        other = reasons.lacking(asked.droplet, own, known.listing.peerings, scope=known.scope, tag=known.tag)
+        other = reasons.lacking(asked.droplet, own, known.listing.peerings, scope=known.scope, tags=known.tags)
         if other not in (None, "no-address"):
             told, remedy = _lack(other, asked.droplet, own, known, "")
             steps.append(told)
@@ -190,9 +200,10 @@ def _lack(lack: str | None, droplet: Droplet, own: Droplet, known: Known, entry:
     """Say what a Droplet lacks, and what would change that."""
     if lack == "lacks-tag":
         tags = ", ".join(droplet.tags or ()) or "none"
+        which = "that tag" if len(known.tags) == 1 else "one of those"
         return (
-            f"DO_TAG={known.tag} asks for that tag, and its tags are: {tags}",
-            f"give it the tag {known.tag} at DigitalOcean, or {entry}" if entry else f"give it the tag {known.tag}",
+            f"DO_TAG={','.join(known.tags)} asks for {which}, and its tags are: {tags}",
+            f"give it the tag {known.tags[0]} at DigitalOcean" + (f", or {entry}" if entry else ""),
         )
     if lack == "other-region":
         return (
@@ -221,10 +232,6 @@ def _own(known: Known) -> Droplet | None:
     return next((one for one in known.listing.droplets if one.id == known.own_id), None)
 
 
-def _other_service(source: object, address: Address) -> bool:
-    return source is None or (getattr(source, "version", 0) == address.version and address in source)  # type: ignore[operator]
-
-
 def _entry(asked: Asked, address: Address) -> str:
     service = "" if asked.service is None else "/".join(map(str, asked.service)) + "@"
     return f"DROPLAN_ALLOW={service}{address} lets it in"
@@ -232,7 +239,7 @@ def _entry(asked: Asked, address: Address) -> str:
 
 def _out(known: Known) -> str:
     return (
-        f"take the tag {known.tag} from it to shut it out"
-        if known.tag
+        f"take the tag {' and '.join(known.tags)} from it to shut it out"
+        if known.tags
         else "DO_TAG lets in only Droplets with a tag of your choice"
     )

@@ -64,13 +64,13 @@ def losses(changes: Iterable[Change]) -> Iterator[str]:
             )
 
 
-def nobody(policy: Policy, former: Policy | None, tag: str | None) -> Iterator[str]:
+def nobody(policy: Policy, former: Policy | None, tags: tuple[str, ...]) -> Iterator[str]:
     """Object to closing a network to everybody by what looks like a mistake.
 
     Args:
         policy: what is to be enforced.
         former: what is enforced now, if known: what was so before is no news.
-        tag: DO_TAG.
+        tags: DO_TAG.
 
     Yields:
         A sentence for each.
@@ -86,10 +86,10 @@ def nobody(policy: Policy, former: Policy | None, tag: str | None) -> Iterator[s
             )
     private = policy.segments[0]
     old = before.get(private.chain)
-    if tag and not private.peers and (old is None or old.peers):
+    if tags and not private.peers and (old is None or old.peers):
         yield (
-            f"no other Droplet carries DO_TAG={tag}, which would leave nobody to let in, so nothing was changed: "
-            "see whether the tag is spelled as on the Droplets, or put --force after the command to go on"
+            f"no other Droplet carries DO_TAG={','.join(tags)}, which would leave nobody to let in, so nothing was "
+            "changed: see whether the tag is spelled as on the Droplets, or put --force after the command to go on"
         )
 
 

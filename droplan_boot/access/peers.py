@@ -36,7 +36,7 @@ def select(
     listing: Listing,
     *,
     scope: str,
-    tag: str | None,
+    tags: tuple[str, ...] = (),
 ) -> Peers:
     """Select the peers among the account's Droplets.
 
@@ -45,10 +45,10 @@ def select(
 
     Args:
         metadata: this Droplet, which is never its own peer.
-        listing: all Droplets of the account (or all that carry the tag), and with scope ``vpc`` its peerings.
+        listing: all Droplets of the account (or all that carry the one tag), and with scope ``vpc`` its peerings.
         scope: ``region``: those of this Droplet's region; ``vpc``: those of its VPC and the ones actively peered
             with it; ``account``: all.
-        tag: only Droplets with this tag are peers; None for all.
+        tags: only Droplets with one of these tags are peers; none for all.
 
     Returns:
         The peers' addresses.
@@ -57,24 +57,69 @@ def select(
         NoAnswerError: the listing is incomplete or lacks this Droplet, or the token may not see a field that the
             decision needs.
     """
+    wanted = {tag.lower() for tag in tags}
     own = listing.own(metadata.droplet_id)
-    vpcs = _own_and_peered(own, listing.peerings) if scope == "vpc" else frozenset()
-    private: set[Address] = set()
-    public: set[Address] = set()
-    found = []
-    others = []
-    for droplet in listing.droplets:
-        if droplet is own:
-            continue
-        if not _in_scope(droplet, metadata.region, scope, vpcs):
-            others.append((droplet, scope))
-        elif not _has_tag(droplet, tag):
+    inside, outside = _parted(metadata, listing, scope)
+    found: list[Droplet] = []
+    others = [(droplet, scope) for droplet in outside]
+    for droplet in inside:
+        if wanted and wanted.isdisjoint(carried(droplet, "DO_TAG")):
             others.append((droplet, "tag"))
         else:
             found.append(droplet)
-            private.update(droplet.private)
-            public.update(droplet.public)
-    return Peers(_ascending(private), _ascending(public), tuple(found), tuple(others), own is not None)
+    return Peers(
+        ascending({address for droplet in found for address in droplet.private}),
+        ascending({address for droplet in found for address in droplet.public}),
+        tuple(found),
+        tuple(others),
+        own is not None,
+    )
+
+
+def neighbours(metadata: Metadata, listing: Listing, scope: str) -> tuple[Droplet, ...]:
+    """Select the Droplets in scope, this one left out.
+
+    Args:
+        metadata: this Droplet.
+        listing: as for :func:`select`.
+        scope: as for :func:`select`.
+
+    Raises:
+        NoAnswerError: the listing is incomplete or lacks this Droplet, or the token may not see its VPC.
+    """
+    return _parted(metadata, listing, scope)[0]
+
+
+def _parted(metadata: Metadata, listing: Listing, scope: str) -> tuple[tuple[Droplet, ...], tuple[Droplet, ...]]:
+    """Part the account's other Droplets into those in scope and those that are not."""
+    own = listing.own(metadata.droplet_id)
+    vpcs = _own_and_peered(own, listing.peerings) if scope == "vpc" else frozenset()
+    inside: list[Droplet] = []
+    outside: list[Droplet] = []
+    for droplet in listing.droplets:
+        if droplet is not own:
+            (inside if _in_scope(droplet, metadata.region, scope, vpcs) else outside).append(droplet)
+    return tuple(inside), tuple(outside)
+
+
+def carried(droplet: Droplet, setting: str) -> frozenset[str]:
+    """Tell a Droplet's tags in lower case: DigitalOcean compares them without regard to case.
+
+    Args:
+        droplet: whose.
+        setting: what needs them, for the message.
+
+    Raises:
+        NoAnswerError: the token may not see them.
+    """
+    if droplet.tags is None:
+        raise _not_permitted(setting, "tag:read")
+    return frozenset(tag.lower() for tag in droplet.tags)
+
+
+def ascending(addresses: set[Address]) -> tuple[Address, ...]:
+    """Sort addresses, IPv4 before IPv6."""
+    return tuple(sorted(addresses, key=lambda address: (address.version, int(address))))
 
 
 def _own_and_peered(own: Droplet | None, peerings: Iterable[tuple[str, str]]) -> frozenset[str]:
@@ -99,21 +144,8 @@ def _in_scope(droplet: Droplet, region: str, scope: str, vpcs: frozenset[str]) -
     return True
 
 
-def _has_tag(droplet: Droplet, tag: str | None) -> bool:
-    if tag is None:
-        return True
-    if droplet.tags is None:
-        raise _not_permitted("DO_TAG", "tag:read")
-    # DigitalOcean compares tags without regard to case.
-    return tag.lower() in (name.lower() for name in droplet.tags)
-
-
 def _not_permitted(setting: str, scope: str) -> NoAnswerError:
     # A field that is missing means "not permitted", never "none".
     return NoAnswerError(
         f"{setting} needs a token with the scope {scope}", "make one that has it and set it as DO_KEY"
     )
-
-
-def _ascending(addresses: set[Address]) -> tuple[Address, ...]:
-    return tuple(sorted(addresses, key=lambda address: (address.version, int(address))))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from droplan_boot.access.allow import Allow
+from droplan_boot.access import allow as words
+from droplan_boot.access import openings, services
+from droplan_boot.access.allow import Allow, Name
+from droplan_boot.access.openings import Opening, Sources
+from droplan_boot.access.services import Service
+from droplan_boot.errors import UsageError
 from droplan_boot.networks import Address, Network, address
 
 
@@ -23,6 +28,8 @@ class Segment:
         networks: the network's own ranges: what has its source there, or is addressed there, is judged on other cards
             too. None for the public network, which is everywhere.
         outside: names of the public interfaces, by which somebody may ask for an address of these ranges.
+        ports: what peers may reach; None for everything.
+        known: the addresses that each name in ``allow`` stands for, each once, ascending.
     """
 
     public: bool
@@ -31,25 +38,47 @@ class Segment:
     allow: tuple[Allow, ...] = ()
     networks: tuple[Network, ...] = ()
     outside: tuple[str, ...] = ()
+    ports: tuple[Service, ...] | None = None
+    known: tuple[tuple[Name, tuple[Address, ...]], ...] = ()
 
     @property
     def chain(self) -> str:
         """The chain of its peers: a contract."""
         return "droplan-peers-public" if self.public else "droplan-peers"
 
-    def sources(self, version: int) -> tuple[Address | Network, ...]:
-        """List who may send anything, of one IP version: the allowed networks, then the peers."""
-        allowed = [entry.source for entry in self.allow if entry.source and not entry.protocol]
-        return (
-            *(one for one in allowed if one.version == version),
-            *(address for address in self.peers if address.version == version),
-        )
+    def sources(self, version: int) -> Sources:
+        """List who may send anything, of one IP version: whom the user allowed, then the peers.
 
-    def services(self, version: int) -> tuple[Allow, ...]:
-        """Select the entries that open one port, of one IP version."""
-        return tuple(
-            entry for entry in self.allow if entry.protocol and (not entry.source or entry.source.version == version)
-        )
+        Backends merge them: an address may be there more than once.
+        """
+        allowed = (one for entry in self.allow if entry.service is None for one in self.stands_for(entry, version))
+        return (*allowed, *(_of(version, self.peers) if self.ports is None else ()))
+
+    def openings(self, version: int) -> tuple[Opening, ...]:
+        """List what is open to some or to everyone, of one IP version, as :func:`openings.disjoint` returns it.
+
+        Whom :meth:`sources` names may reach all of it anyway.
+        """
+        return openings.disjoint(self._granted(version), version)
+
+    def stands_for(self, entry: Allow, version: int) -> Sources:
+        """List the addresses that an entry's source stands for, of one IP version.
+
+        Args:
+            entry: one of ``allow``, with a source.
+            version: 4 or 6.
+        """
+        if isinstance(entry.source, Name):
+            return _of(version, dict(self.known).get(entry.source, ()))
+        return (entry.source,) if entry.source is not None and entry.source.version == version else ()
+
+    def _granted(self, version: int) -> Iterator[tuple[Service, Sources | None, str]]:
+        for service in self.ports or ():
+            yield service.of(version), _of(version, self.peers), "peers"
+        for entry in self.allow:
+            if entry.service is not None:
+                sources = None if entry.source is None else self.stands_for(entry, version)
+                yield entry.service.of(version), sources, str(entry.source or "")
 
 
 @dataclass(frozen=True)
@@ -79,10 +108,12 @@ def to_json(policy: Policy) -> dict[str, Any]:
             {
                 "public": segment.public,
                 "interfaces": list(segment.interfaces),
-                "peers": [str(address) for address in segment.peers],
-                "allow": [[str(entry.source or ""), entry.protocol, entry.port] for entry in segment.allow],
+                "peers": [str(one) for one in segment.peers],
+                "ports": None if segment.ports is None else [str(service) for service in segment.ports],
+                "allow": [str(entry) for entry in segment.allow],
                 "networks": [str(network) for network in segment.networks],
                 "outside": list(segment.outside),
+                "known": {str(name): [str(one) for one in addresses] for name, addresses in segment.known},
             }
             for segment in policy.segments
         ],
@@ -92,7 +123,7 @@ def to_json(policy: Policy) -> dict[str, Any]:
 
 
 def from_json(value: Mapping[str, Any]) -> Policy:
-    """Read what :func:`to_json` wrote.
+    """Read what :func:`to_json` wrote, and what droplan 1.0.0 did.
 
     Raises:
         ValueError, TypeError, KeyError: it is something else.
@@ -101,21 +132,49 @@ def from_json(value: Mapping[str, Any]) -> Policy:
     segments = value["segments"] if "segments" in value else value["guards"]
     if not segments:
         raise ValueError("a policy without a network")
-    return Policy(
-        segments=tuple(
-            Segment(
-                public=bool(segment["public"]),
-                interfaces=tuple(str(name) for name in segment["interfaces"]),
-                peers=tuple(address(str(text)) for text in segment["peers"]),
-                allow=tuple(
-                    Allow(ipaddress.ip_network(str(source)) if source else None, protocol, port)
-                    for source, protocol, port in segment["allow"]
-                ),
-                networks=tuple(ipaddress.ip_network(str(network)) for network in segment.get("networks", ())),
-                outside=tuple(str(name) for name in segment.get("outside", ())),
-            )
-            for segment in segments
-        ),
-        metadata=str(value["metadata"]),
-        metadata_users=tuple(int(uid) for uid in value.get("metadata_users", ())),
+    try:
+        return Policy(
+            tuple(_segment(segment) for segment in segments),
+            str(value["metadata"]),
+            tuple(int(uid) for uid in value.get("metadata_users", ())),
+        )
+    except (UsageError, AttributeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _segment(value: Mapping[str, Any]) -> Segment:
+    ports = value.get("ports")
+    return Segment(
+        public=bool(value["public"]),
+        interfaces=tuple(str(name) for name in value["interfaces"]),
+        peers=_addresses(value["peers"]),
+        allow=tuple(_entry(entry) for entry in value["allow"]),
+        networks=tuple(ipaddress.ip_network(str(network)) for network in value.get("networks", ())),
+        outside=tuple(str(name) for name in value.get("outside", ())),
+        ports=None if ports is None else tuple(services.one("ports", str(service)) for service in ports),
+        known=tuple((_name(name), _addresses(found)) for name, found in value.get("known", {}).items()),
     )
+
+
+def _entry(value: Any) -> Allow:
+    if isinstance(value, str):
+        return words.entry("allow", value)
+    source, protocol, port = value  # droplan 1.0.0
+    return Allow(
+        ipaddress.ip_network(str(source)) if source else None, Service(protocol, port, port) if protocol else None
+    )
+
+
+def _name(value: str) -> Name:
+    source = words.entry("known", value).source
+    if not isinstance(source, Name):
+        raise ValueError(f"{value} where a name belongs")
+    return source
+
+
+def _addresses(value: Any) -> tuple[Address, ...]:
+    return tuple(address(str(text)) for text in value)
+
+
+def _of(version: int, addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    return tuple(one for one in addresses if one.version == version)

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from droplan_boot.sources.listing import Droplet
 
 
-def why_peer(scope: str, tag: str | None) -> list[str]:
+def why_peer(scope: str, tags: tuple[str, ...]) -> list[str]:
     """Name what a Droplet must share to be a peer: ``region``, ``vpc`` or ``account``, and ``tag`` if one is set."""
-    return [scope, *(["tag"] if tag else [])]
+    return [scope, *(["tag"] if tags else [])]
 
 
 def lacking(
-    droplet: Droplet, own: Droplet, peerings: Iterable[tuple[str, str]], *, scope: str, tag: str | None
+    droplet: Droplet, own: Droplet, peerings: Iterable[tuple[str, str]], *, scope: str, tags: tuple[str, ...]
 ) -> str | None:
     """Say what a Droplet lacks to be a peer.
 
@@ -22,7 +22,7 @@ def lacking(
         own: this Droplet.
         peerings: the active VPC peerings.
         scope: DROPLAN_SCOPE.
-        tag: DO_TAG; None for all.
+        tags: DO_TAG; none for all.
 
     Returns:
         ``other-region``, ``other-vpc``, ``lacks-tag`` or ``no-address``; None where it lacks nothing.
@@ -33,6 +33,7 @@ def lacking(
         reached = {vpc for pair in peerings if own.vpc in pair for vpc in pair}
         if droplet.vpc not in reached:
             return "other-vpc"
-    if tag and tag.lower() not in (name.lower() for name in droplet.tags or ()):
+    wanted = {tag.lower() for tag in tags}
+    if wanted and wanted.isdisjoint(name.lower() for name in droplet.tags or ()):
         return "lacks-tag"
     return None if droplet.private else "no-address"

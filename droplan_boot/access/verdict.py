@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from droplan_boot.access.allow import Allow
+from droplan_boot.access.allow import Allow, Name
 from droplan_boot.access.policy import Segment
+from droplan_boot.access.services import Service
 from droplan_boot.networks import Address
+
+PEER: Final = "peer"
+ALLOWED: Final = "allowed"
+PEER_NOT_ON_THIS_PORT: Final = "peer-not-on-this-port"
+ALLOWED_NOT_ON_THIS_PORT: Final = "allowed-not-on-this-port"
+STRANGER: Final = "stranger"
+
+REASONS: Final = (PEER, ALLOWED, PEER_NOT_ON_THIS_PORT, ALLOWED_NOT_ON_THIS_PORT, STRANGER)
+"""Every reason of a verdict: a contract."""
 
 
 @dataclass(frozen=True)
@@ -15,27 +26,69 @@ class Verdict:
 
     Args:
         accept: whether it comes in.
-        reason: why: ``peer``, ``allowed`` (by ``entry``) or ``stranger``.
+        reason: why, one of :data:`REASONS`.
         entry: the entry of DROPLAN_ALLOW that lets it in; None where another reason decides.
+        service: what DROPLAN_PEER_PORTS opens to peers, where that lets it in.
     """
 
     accept: bool
     reason: str
     entry: Allow | None = None
+    service: Service | None = None
 
 
-def judge(segment: Segment, source: Address, protocol: str, port: int) -> Verdict:
+@dataclass(frozen=True)
+class Grant:
+    """Something that a sender may reach.
+
+    Args:
+        service: what; None for everything.
+        entry: the entry of DROPLAN_ALLOW that says so; None where it is for being a peer.
+    """
+
+    service: Service | None
+    entry: Allow | None
+
+
+def judge(segment: Segment, source: Address, protocol: str, port: int | None) -> Verdict:
     """Judge a packet.
 
     Args:
         segment: the network that it comes in from.
         source: its sender.
-        protocol: such as ``tcp``.
-        port: destination port, as the sender asked for it.
+        protocol: ``tcp``, ``udp``, ``icmp`` (a ping) or a number.
+        port: destination port, as the sender asked for it; None where the protocol has none.
     """
+    granted = grants(segment, source)
+    for grant in granted:
+        if grant.service is None or grant.service.covers(protocol, port, source.version):
+            if grant.entry is None:
+                return Verdict(True, PEER, service=grant.service)
+            return Verdict(True, ALLOWED, grant.entry)
     if source in segment.peers:
-        return Verdict(True, "peer")
-    for entry in segment.allow:
-        if entry.covers(source, protocol, port):
-            return Verdict(True, "allowed", entry)
-    return Verdict(False, "stranger")
+        return Verdict(False, PEER_NOT_ON_THIS_PORT)
+    if any(grant.entry and grant.entry.source for grant in granted):
+        return Verdict(False, ALLOWED_NOT_ON_THIS_PORT)
+    return Verdict(False, STRANGER)
+
+
+def grants(segment: Segment, source: Address) -> tuple[Grant, ...]:
+    """List all that a sender may reach, and which entry says so: as a peer first, then as DROPLAN_ALLOW is written.
+
+    Args:
+        segment: the network that it comes in from.
+        source: the sender.
+    """
+    found = []
+    if source in segment.peers:
+        found += [Grant(service, None) for service in ((None,) if segment.ports is None else segment.ports)]
+    found += [Grant(entry.service, entry) for entry in segment.allow if _names(segment, entry, source)]
+    return tuple(found)
+
+
+def _names(segment: Segment, entry: Allow, source: Address) -> bool:
+    if entry.source is None:
+        return True
+    if isinstance(entry.source, Name):
+        return source in segment.stands_for(entry, source.version)
+    return source.version == entry.source.version and source in entry.source

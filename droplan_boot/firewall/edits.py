@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Union
 
+from droplan_boot.firewall import protocols
 from droplan_boot.firewall.ruleset import PREFIX, REPLIES, TABLES, Ruleset
 
 Rules = Mapping[str, Sequence[str]]
@@ -69,8 +70,7 @@ def parse(text: str, table: str = "filter") -> dict[str, list[str]]:
     for line in rest.split("\nCOMMIT", 1)[0].split("\n"):
         if line.startswith("-A "):
             _, chain, rule = line.split(" ", 2) if line.count(" ") > 1 else (*line.split(" "), "")
-            # iptables 1.8.10 and later may print icmpv6, the older name of the same protocol.
-            chains.setdefault(chain, []).append(rule.rstrip().replace("-p icmpv6 ", "-p ipv6-icmp "))
+            chains.setdefault(chain, []).append(protocols.numbered(rule.rstrip()) if "-p" in rule else rule.rstrip())
         elif line.startswith(":"):
             chains.setdefault(line[1:].split(" ", 1)[0], [])
     return chains

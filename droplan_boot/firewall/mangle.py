@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from droplan_boot.access.policy import Policy, Segment
-from droplan_boot.firewall import nflog
+from droplan_boot.firewall import nflog, opened
 from droplan_boot.firewall.ruleset import PREFIX, REPLIES, Ruleset, admitted, sources
 
 GUARD: Final = f"{PREFIX}guard"
@@ -36,15 +36,17 @@ def build(policy: Policy, version: int, *, notes: bool = True) -> Ruleset:
     chains[GUARD] = tuple(_judged(policy, version))
     for segment in policy.segments:
         refuse = _refuse(segment)
+        services, trees = opened.rules(segment, version, (opened.NOW,), "-j RETURN", segment.sources(version))
         rules, below = sources(segment, version, "RETURN", f"-g {refuse}")
         chains[refuse] = (*([_note(segment)] if notes else []), "-j DROP")
         chains[_chain(segment)] = (
             f"{REPLIES} -j RETURN",
-            *admitted(segment, version, "RETURN", asked=True),
+            *admitted(segment, version, "RETURN"),
+            *services,
             *rules,
             *([] if below else [f"-g {refuse}"]),
         )
-        chains.update(below)
+        chains.update({**trees, **below})
     return Ruleset(version, {"PREROUTING": (f"-j {GUARD}",)}, chains, table="mangle")
 
 

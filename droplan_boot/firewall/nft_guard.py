@@ -15,13 +15,13 @@ whose network lies within the private range cannot be told from a stranger; DROP
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from droplan_boot.access.policy import Policy, Segment
-from droplan_boot.firewall import nflog
+from droplan_boot.firewall import nflog, opened
 from droplan_boot.firewall.nft_table import ADDRESSES, HEARD, NETWORKS, Table
-from droplan_boot.networks import Interval, Network, ends, intervals
+from droplan_boot.networks import Address, Interval, Network, ends, intervals
 
 # nft names the priorities next to those that it knows, older versions only these themselves: -170 and -20 read the
 # same everywhere. (-160 is `mangle - 10` to newer ones.)
@@ -61,7 +61,10 @@ def build(policy: Policy, *, notes: bool = True) -> Table | None:
             if notes:
                 sets[_set(HEARD, segment, version)] = ()
         chains[_refuse(segment)] = (*(_notes(segment) if notes else ()), "drop")
-        chains[_chain(segment)] = (*_admitted(segment), f"goto {_refuse(segment)}")
+        services, lists = opened.nft(segment, (ADDRESSES, NETWORKS))
+        for name, (sources, version) in lists.items():
+            sets[name] = tuple(intervals(sources, version)) if name.startswith(NETWORKS) else _single(sources)
+        chains[_chain(segment)] = (*_admitted(segment, services), f"goto {_refuse(segment)}")
     if policy.segments:
         chains["prerouting"] = (_GUARD, *_judged(policy))
     if policy.metadata:
@@ -98,7 +101,7 @@ def _judged(policy: Policy) -> Iterator[str]:
             yield f"{_family(network)} saddr {_text(network)} goto {_chain(segment)}"
 
 
-def _admitted(segment: Segment) -> Iterator[str]:
+def _admitted(segment: Segment, services: Iterable[str]) -> Iterator[str]:
     """Say which of the judged packets come in."""
     yield f"{_REPLIES} accept"
     for version in (4, 6):  # most packets are peers', so they come early
@@ -106,25 +109,9 @@ def _admitted(segment: Segment) -> Iterator[str]:
     for errors in _ERRORS:
         yield f"{errors} accept"
     yield f"icmpv6 type {{ {_NEIGHBOURS[segment.public]} }} accept"
-    yield from _services(segment)
+    yield from services
     for version in (4, 6):
         yield f"{_IP[version]} saddr @{_set(NETWORKS, segment, version)} accept"
-
-
-def _services(segment: Segment) -> Iterator[str]:
-    """Spell the services. One for everyone, of either version, is one rule."""
-    both = segment.services(4)
-    for entry in (*both, *(one for one in segment.services(6) if one not in both)):
-        source = _source(entry.source)
-        yield f"{source}{entry.protocol} dport {entry.port} accept"
-
-
-def _source(source: Network | None) -> str:
-    if source is None:
-        return ""
-    if not source.prefixlen:
-        return f"meta nfproto ipv{source.version} "
-    return f"{_family(source)} saddr {_text(source)} "
 
 
 def _sources(segment: Segment, version: int) -> tuple[tuple[Interval, ...], tuple[Interval, ...]]:
@@ -137,6 +124,10 @@ def _sources(segment: Segment, version: int) -> tuple[tuple[Interval, ...], tupl
         else:
             wide.append(one)
     return tuple(sorted(single)), tuple(intervals(wide, version))
+
+
+def _single(sources: Iterable[Address | Network]) -> tuple[Interval, ...]:
+    return tuple(sorted({ends(one) for one in sources}))
 
 
 def _notes(segment: Segment) -> Iterator[str]:

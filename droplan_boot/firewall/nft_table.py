@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from droplan_boot.firewall import protocols
 from droplan_boot.networks import Interval, join
 
 NAME: Final = "inet droplan"
@@ -35,7 +36,7 @@ _KINDS: Final = {
     # droplan 1.0.0 kept addresses and networks together.
     "droplan-peers": ("flags interval",),
 }
-_NAMED: Final = re.compile(rf"({'|'.join(_KINDS)})(?:-public)?[46]")
+_NAMED: Final = re.compile(rf"({'|'.join(_KINDS)})(?:-public)?(?:-(?:tcp|udp|icmp|\d+)(?:-\d+){{0,2}}-)?[46]")
 _BLOCK: Final = re.compile(r"^\t(\w+) (\S+) \{\n((?:\t\t.*\n)*)\t\}\n", re.MULTILINE)
 
 
@@ -150,7 +151,7 @@ def parse(text: str) -> Table | None:
     for kind, name, body in _BLOCK.findall(text):
         if kind == "chain":
             # From 1.0 on nft adds with what it rejects, though it is the usual answer.
-            usual = body.replace("reject with icmp port-unreachable\n", "reject\n")
+            usual = protocols.numbered(body.replace("reject with icmp port-unreachable\n", "reject\n"))
             chains[name] = tuple(line.strip() for line in usual.splitlines())
             continue
         held = _parse_set(name, body) if kind == "set" else None

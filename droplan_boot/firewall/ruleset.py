@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from droplan_boot.access.allow import Allow
 from droplan_boot.access.policy import Policy, Segment
-from droplan_boot.firewall import tree
+from droplan_boot.firewall import opened, tree
 from droplan_boot.networks import Address, Network
 
-PREFIX: Final = "droplan-"
-"""How the names of all our chains begin, and of nobody else's."""
+PREFIX: Final = tree.PREFIX
 
 FLAT: Final = 64
 """Up to so many entries a chain lists them one by one, as the tutorial shows; above, they become a tree."""
@@ -103,22 +101,18 @@ def nothing(former: Policy | None, version: int, table: str = "filter") -> Rules
     return Ruleset(version, {}, {}, retired, table)
 
 
-def admitted(segment: Segment, version: int, target: str, *, asked: bool) -> tuple[str, ...]:
-    """Spell who comes in besides the peers: errors, what keeps a link alive, services.
+def admitted(segment: Segment, version: int, target: str) -> tuple[str, ...]:
+    """Spell what comes in whoever sends it: errors, and what keeps a link alive.
 
     Args:
         segment: the network.
         version: 4 or 6.
         target: what becomes of such a packet, ``ACCEPT`` or ``RETURN``.
-        asked: whether the packet still has the destination port that its sender asked for. Later, conntrack
-            remembers it; a packet that is not tracked has it all the same, for nothing rewrites that one.
     """
     neighbours = _NEIGHBOURS[segment.public] if version == 6 else ()
-    ports = ("-m {0} --dport {1}",) if asked else ("-m {0} --dport {1}", "-m conntrack --ctorigdstport {1}")
     return (
         f"{ERRORS[version]} -j {target}",
         *(f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j {target}" for kind in neighbours),
-        *(_service(entry, port, target) for entry in segment.services(version) for port in ports),
     )
 
 
@@ -145,18 +139,16 @@ def sources(
 
 
 def _chains(segment: Segment, version: int) -> dict[str, tuple[str, ...]]:
+    # The port may have been rewritten by now: conntrack remembers what the sender asked for. A packet that is not
+    # tracked still has it, for nothing rewrites that one.
+    services, trees = opened.rules(segment, version, (opened.NOW, opened.ONCE), "-j ACCEPT")
     rules, below = sources(segment, version, "ACCEPT", "-j DROP")
-    return {segment.chain: (*admitted(segment, version, "ACCEPT", asked=False), *rules), **below}
+    return {segment.chain: (*admitted(segment, version, "ACCEPT"), *services, *rules), **trees, **below}
 
 
 def _flat(sources: Sequence[Address | Network]) -> list[str]:
     """Spell each as a network, once."""
     return list(dict.fromkeys(str(ipaddress.ip_network(one)) for one in sources))
-
-
-def _service(entry: Allow, port: str, target: str) -> str:
-    source = f"-s {entry.source} " if entry.source and entry.source.prefixlen else ""
-    return f"{source}-p {entry.protocol} {port.format(entry.protocol, entry.port)} -j {target}"
 
 
 def _lock_metadata(policy: Policy, heads: dict[str, list[str]], chains: dict[str, tuple[str, ...]]) -> None:

@@ -26,6 +26,9 @@ from typing import Final
 
 from droplan_boot.networks import Address, Block, Network, blocks, intervals
 
+PREFIX: Final = "droplan-"
+"""How the names of all our chains begin, and of nobody else's."""
+
 WIDTH: Final = 8
 """The most rules in a chain, the last DROP included."""
 
@@ -36,7 +39,14 @@ _STRIDE: Final = 2
 
 
 def lay_out(
-    sources: Iterable[Address | Network], version: int, root: str, stem: str, refuse: str = "-j DROP"
+    sources: Iterable[Address | Network],
+    version: int,
+    root: str,
+    stem: str,
+    refuse: str = "-j DROP",
+    target: str = "-j RETURN",
+    *,
+    key: str = "",
 ) -> dict[str, tuple[str, ...]]:
     """Lay out addresses and networks as a tree of chains.
 
@@ -44,13 +54,15 @@ def lay_out(
         sources: who is in; those of the other IP version are left out.
         version: 4 or 6.
         root: name of the chain to jump to.
-        stem: how the names of the other chains begin, at most 10 characters (a name has at most 28).
+        stem: how the names of the other chains begin, at most 16 characters in IPv4 and 10 in IPv6 (a name has 28).
         refuse: the rule that ends a chain: what becomes of who is not in.
+        target: what becomes of who is in.
+        key: what tells this tree from others of the same stem in IPv6, where names are hashes.
 
     Returns:
         Rules by chain, as iptables-save spells them without ``-A CHAIN``; at most :data:`WIDTH` in each.
     """
-    layout = _Layout(version, stem, refuse)
+    layout = _Layout(version, stem, refuse, target, key)
     return layout.chains(root, list(blocks(intervals(sources, version), layout.bits)))
 
 
@@ -87,11 +99,13 @@ def _levels(number: int) -> int:
 
 
 class _Layout:
-    def __init__(self, version: int, stem: str, refuse: str) -> None:
+    def __init__(self, version: int, stem: str, refuse: str, target: str, key: str) -> None:
         self.bits = 32 if version == 4 else 128
         self._address = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
         self._stem = stem
         self._refuse = refuse
+        self._target = target
+        self._key = key
 
     def chains(self, root: str, networks: list[Block]) -> dict[str, tuple[str, ...]]:
         laid: dict[str, tuple[str, ...]] = {}
@@ -101,7 +115,7 @@ class _Layout:
             rules = []
             for part in self._parts(chain.networks, LEVELS - chain.level):
                 if len(part) == 1:
-                    rules.append(f"-s {self._text(part[0])} -j RETURN")
+                    rules.append(f"-s {self._text(part[0])} {self._target}")
                 else:
                     around = self._around(part)
                     again = chain.again + 1 if around == chain.around else 0
@@ -171,4 +185,6 @@ class _Layout:
         )  # what is left of a network that the chain above is for too
         if self.bits == 32:
             return f"{self._stem}{block[0]:08x}-{block[1]}{suffix}"
-        return self._stem + suffix + hashlib.blake2s(self._text(block).encode(), digest_size=8).hexdigest()
+        return (
+            self._stem + suffix + hashlib.blake2s((self._key + self._text(block)).encode(), digest_size=8).hexdigest()
+        )

@@ -154,6 +154,9 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
     """
     now = host.clock.time()
     last = report.load(host.files)
+    for warning in answer.warnings:
+        if not host.scheduled or last is None or warning not in last.warnings:  # not every five minutes
+            host.log.say(f"Note: {warning}")
     somebody = any(one.added or one.removed for one in done.changes)
     _store(
         host,
@@ -165,6 +168,7 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
             changed=done.changed,
             backend=done.backend,
             guard=done.guard,
+            warnings=answer.warnings,
             succeeded=now,
             interval=wanted.interval,
             repaired=done.changed and not somebody and last is not None,

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from droplan_boot.access import peers
+from droplan_boot.access import allow, peers
+from droplan_boot.access import names as naming
+from droplan_boot.access.allow import Allow
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, UsageError
@@ -38,6 +40,8 @@ class Learned:
         others: those that may not, each with what keeps it out.
         listed: whether this Droplet is listed itself.
         allowance: what the API said is left: requests, of how many, and until when; None when it did not.
+        named: the Droplets that names in DROPLAN_ALLOW stand for, peers among them.
+        warnings: what a person should know, a sentence each.
     """
 
     here: Here
@@ -46,6 +50,8 @@ class Learned:
     others: tuple[tuple[Droplet, str], ...] = ()
     listed: bool = True
     allowance: tuple[int, int, int] | None = None
+    named: tuple[Droplet, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -110,15 +116,26 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
         UsageError: no token is set.
         NoAnswerError: there was no complete answer.
     """
-    found = peers.select(
-        here.metadata, source(host, http, settings, here).listing(), scope=settings.scope, tag=settings.tag
+    listing = source(host, http, settings, here).listing()
+    found = peers.select(here.metadata, listing, scope=settings.scope, tags=settings.tags)
+    known = naming.resolve(
+        here.metadata, listing, scope=settings.scope, tags=settings.tags, entries=_entries(settings)
     )
-    return Learned(here, _policy(settings, here, found), found.droplets, found.others, found.listed, http.allowance)
+    return Learned(
+        here,
+        _policy(settings, here, found, known),
+        found.droplets,
+        found.others,
+        found.listed,
+        http.allowance,
+        known.droplets,
+        known.warnings,
+    )
 
 
 def nobody(settings: Settings, here: Here) -> Policy:
     """Decide what to enforce while nobody knows who the peers are: only what the user allowed."""
-    return _policy(settings, here, peers.Peers((), (), ()))
+    return _policy(settings, here, peers.Peers((), (), ()), naming.Known())
 
 
 def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
@@ -138,7 +155,7 @@ def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
         settings.api_url,
         settings.token,
         here.metadata.droplet_id,
-        tag=settings.tag,
+        tag=_only_tag(settings),
         peered=settings.scope == "vpc",
         clock=host.clock.time,
     )
@@ -160,10 +177,34 @@ def _member(host: Host, http: Http, settings: Settings, here: Here) -> Source:
     )
 
 
-def _policy(settings: Settings, here: Here, found: peers.Peers) -> Policy:
-    segments = [Segment(False, here.private, found.private, settings.allow, here.networks, here.outside)]
+def _only_tag(settings: Settings) -> str | None:
+    """Tell the one tag whose Droplets are all that matters; None where others do too."""
+    wanted = {tag.lower() for tag in settings.tags} | {name.tag for name in allow.names(_entries(settings))}
+    return settings.tags[0] if settings.tags and len(wanted) == 1 else None
+
+
+def _entries(settings: Settings) -> tuple[Allow, ...]:
+    """List the entries that are in force on any network."""
+    return tuple(dict.fromkeys((*settings.allow, *((settings.allow_public or ()) if settings.public else ()))))
+
+
+def _policy(settings: Settings, here: Here, found: peers.Peers, known: naming.Known) -> Policy:
+    ports = settings.peer_ports
+    segments = [
+        Segment(
+            False,
+            here.private,
+            found.private,
+            settings.allow,
+            here.networks,
+            here.outside,
+            ports=ports,
+            known=known.private,
+        )
+    ]
     if here.public:
-        segments.append(Segment(True, here.public, found.public, settings.allow))
+        entries = settings.allow if settings.allow_public is None else settings.allow_public
+        segments.append(Segment(True, here.public, found.public, entries, ports=ports, known=known.public))
     if not settings.lock_metadata:
         return Policy(tuple(segments))
     return Policy(tuple(segments), urlsplit(settings.metadata_url).hostname or "", here.agents)

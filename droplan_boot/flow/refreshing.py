@@ -93,7 +93,7 @@ def objections(host: Host, wanted: Settings, answer: Learned) -> Iterator[str]:
 
     before = snapshot.load(host.files)
     former = before.policy if before and before.answered else None
-    yield from lockout.nobody(answer.policy, former, wanted.tag)
+    yield from lockout.nobody(answer.policy, former, wanted.tags)
     if before and former and before.droplet_id == answer.here.metadata.droplet_id:
         yield from lockout.losses(change.between(former, answer.policy, before.peers, answer.peers))
 

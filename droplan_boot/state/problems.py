@@ -197,6 +197,7 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         "the schedule goes on with it, or run `droplan install` now",
         EXIT_DONE,
     ),
+    Kind("name", "", "{what}", "see DROPLAN_ALLOW and DO_TAG in /etc/droplan/droplan.env", EXIT_DONE),
     Kind("stray", "DRIFT", "rules of ours also stand in {backend}", "run `droplan refresh`", EXIT_DRIFT),
 )
 

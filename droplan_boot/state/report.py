@@ -51,6 +51,7 @@ class Report:
         api_limit: requests an hour that DigitalOcean grants the token; None when not told.
         api_remaining: how many of them are left.
         guard: where the guard is, ``nftables`` or ``mangle``; None when it failed before it knew.
+        warnings: what is no error and yet a person should know, a sentence each.
     """
 
     time: float
@@ -69,6 +70,7 @@ class Report:
     api_limit: int | None = None
     api_remaining: int | None = None
     guard: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def store(files: Files, report: Report) -> None:
@@ -104,6 +106,7 @@ def load(files: Files) -> Report | None:
             api_limit=_maybe(int, value.get("api_limit")),
             api_remaining=_maybe(int, value.get("api_remaining")),
             guard=_maybe(str, value.get("guard")),
+            warnings=tuple(str(one) for one in value.get("warnings", ())),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError):
         return None

@@ -50,7 +50,7 @@ def run(host: Host, *, who: str, service: str | None = None, as_json: bool = Fal
         answered=found is None or found.answered,
         own_addresses=_own_addresses(host),
         scope=wanted.scope,
-        tag=wanted.tag,
+        tags=wanted.tags,
         listing=listing,
         own_id=found.droplet_id if found else None,
         observing=last is not None and last.mode == "observe",
@@ -156,7 +156,7 @@ def _list(host: Host, wanted: Settings) -> Listing:
     """List all Droplets of the account, whatever their tags: the question is why one is no peer."""
     http = host.session(host.clock)
     here = learn.where(host, http, replace(wanted, public=False))
-    listing = learn.source(host, http, replace(wanted, tag=None), here).listing()
+    listing = learn.source(host, http, replace(wanted, tags=()), here).listing()
     listing.own(here.metadata.droplet_id)
     return listing
 

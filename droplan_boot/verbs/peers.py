@@ -52,7 +52,7 @@ def document(found: Snapshot, wanted: Settings) -> dict[str, Any]:
             }
             for segment in found.policy.segments
         ],
-        "peers": [{**one.to_json(), "why": reasons.why_peer(wanted.scope, wanted.tag)} for one in found.peers],
+        "peers": [{**one.to_json(), "why": reasons.why_peer(wanted.scope, wanted.tags)} for one in found.peers],
     }
 
 

@@ -74,4 +74,6 @@ def trusted(found: Snapshot, droplet_id: int | None) -> Policy:
     """
     if droplet_id in (None, found.droplet_id):
         return found.policy
-    return replace(found.policy, segments=tuple(replace(segment, peers=()) for segment in found.policy.segments))
+    return replace(
+        found.policy, segments=tuple(replace(segment, peers=(), known=()) for segment in found.policy.segments)
+    )

@@ -116,7 +116,7 @@ def look(host: Host) -> Status:
         peers={segment.chain: len(segment.peers) for segment in segments},
         allow=tuple(dict.fromkeys(str(entry) for segment in segments for entry in segment.allow)),
         scope=wanted.scope,
-        tags=(wanted.tag,) if wanted.tag else (),
+        tags=wanted.tags,
         mode=last.mode if last else "enforce",
         backend=choice.backend.name if choice else "",
         backend_why=choice.door_why if choice else unwritable,
@@ -198,6 +198,8 @@ def _problems(
         yield problem("failed", error=last.error)
     if not mistake and found and found.settings not in ("", settings.fingerprint(host.files)):
         yield problem("settings-unapplied")
+    for warning in last.warnings if last else ():
+        yield problem("name", what=warning)
     failed = host.files.read(paths.BOOTSTRAP_FAILED)
     if failed:
         yield problem("bootstrap-failed", error=failed.decode(errors="replace").strip())
@@ -282,7 +284,7 @@ def render(status: Status, now: float, environ: Mapping[str, str] | None = None)
 
 def _who(status: Status) -> Iterator[tuple[str, str]]:
     counts = ", ".join(f"{count} in {chain}" for chain, count in status.peers.items()) or "none known"
-    wanted = Settings(scope=status.scope, tag=", ".join(status.tags) or None)
+    wanted = Settings(scope=status.scope, tags=status.tags)
     yield "peers", f"{counts}: {words.because(wanted)}" if status.peers else counts
     yield "allowed", ", ".join(status.allow) or "nobody else"
 

@@ -45,7 +45,7 @@ def because(wanted: Settings) -> str:
         "account": "they are in this account",
     }[wanted.scope]
     return f"{scope} (DROPLAN_SCOPE={wanted.scope})" + (
-        f" and have the tag {wanted.tag} (DO_TAG)" if wanted.tag else ""
+        f" and have the tag {' or '.join(wanted.tags)} (DO_TAG)" if wanted.tags else ""
     )
 
 

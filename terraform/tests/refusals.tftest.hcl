@@ -216,6 +216,206 @@ run "an_allow_entry_for_everyone_in_ipv6" {
   expect_failures = [var.allow]
 }
 
+run "a_tag_with_a_comma" {
+  command = plan
+
+  variables {
+    tags = ["web,db"]
+  }
+
+  expect_failures = [var.tags]
+}
+
+run "one_bad_tag_among_good_ones" {
+  command = plan
+
+  variables {
+    tags = ["web", "web servers"]
+  }
+
+  expect_failures = [var.tags]
+}
+
+run "an_allow_entry_with_a_range_that_runs_backwards" {
+  command = plan
+
+  variables {
+    allow = ["tcp/8100-8000@tag:web"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_a_range_too_high" {
+  command = plan
+
+  variables {
+    allow = ["tcp/1-65536"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_a_port_and_no_protocol" {
+  command = plan
+
+  variables {
+    allow = ["5432@tag:web"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_the_source_first" {
+  command = plan
+
+  variables {
+    allow = ["tag:web@tcp/22"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_an_empty_tag" {
+  command = plan
+
+  variables {
+    allow = ["tcp/22@tag:"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_a_cluster_by_name" {
+  command = plan
+
+  variables {
+    allow = ["k8s:production"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_a_protocol_by_name" {
+  command = plan
+
+  variables {
+    allow = ["proto/gre"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_protocol_zero" {
+  command = plan
+
+  variables {
+    allow = ["proto/0@10.0.0.0/8"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_a_protocol_too_high" {
+  command = plan
+
+  variables {
+    allow = ["proto/256"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_a_tag_and_a_line_break" {
+  command = plan
+
+  variables {
+    allow = ["tag:web\nDO_KEY=x"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_two_entries_in_it" {
+  command = plan
+
+  variables {
+    allow = ["tag:web,tag:db"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_host_bits_behind_a_service" {
+  command = plan
+
+  variables {
+    allow = ["icmp@10.0.0.5/24"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "an_allow_entry_with_more_behind_the_port" {
+  command = plan
+
+  variables {
+    allow = ["tcp/22x@tag:web"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "peer_ports_with_a_source" {
+  command = plan
+
+  variables {
+    peer_ports = ["tcp/22@tag:web"]
+  }
+
+  expect_failures = [var.peer_ports]
+}
+
+run "peer_ports_without_a_protocol" {
+  command = plan
+
+  variables {
+    peer_ports = ["22"]
+  }
+
+  expect_failures = [var.peer_ports]
+}
+
+run "peer_ports_with_port_zero" {
+  command = plan
+
+  variables {
+    peer_ports = ["tcp/0"]
+  }
+
+  expect_failures = [var.peer_ports]
+}
+
+run "peer_ports_that_run_backwards" {
+  command = plan
+
+  variables {
+    peer_ports = ["udp/20-10"]
+  }
+
+  expect_failures = [var.peer_ports]
+}
+
+run "peer_ports_with_a_protocol_too_high" {
+  command = plan
+
+  variables {
+    peer_ports = ["proto/300"]
+  }
+
+  expect_failures = [var.peer_ports]
+}
+
 run "an_interval_of_nothing" {
   command = plan
 

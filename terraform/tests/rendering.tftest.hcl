@@ -43,6 +43,43 @@ run "url_and_hash_reach_the_bootstrap" {
   }
 }
 
+run "who_may_reach_which_port_reaches_the_droplet" {
+  command = plan
+
+  variables {
+    tags       = ["web", "db"]
+    tag        = "Bastion"
+    peer_ports = ["tcp/80", "tcp/8000-8100", "icmp", "proto/47"]
+    allow = [
+      "tag:web", "tcp/5432@tag:web:1", "udp/1-65535@droplet:db-1.example", "icmp@10.0.0.0/24", "proto/50@fd00::/8",
+      "k8s:bd5f5959-5e1e-4205-a714-a914373942af", "tcp/443@k8s:BD5F5959-5E1E-4205-A714-A914373942AF", "icmp",
+      "proto/255", "tcp/8000-8100",
+    ]
+  }
+
+  assert {
+    condition = nonsensitive(yamldecode(output.user_data).write_files[0].content) == join("", [
+      "DO_KEY=${var.do_key}\n", "DO_TAG=Bastion,web,db\n", "DROPLAN_ALLOW=${join(",", var.allow)}\n",
+      "DROPLAN_FAIL_CLOSED=true\n", "DROPLAN_INTERVAL=5\n", "DROPLAN_LOCK_METADATA=true\n",
+      "DROPLAN_PEER_PORTS=tcp/80,tcp/8000-8100,icmp,proto/47\n", "DROPLAN_SCOPE=region\n",
+    ])
+    error_message = "Tags, peer_ports and every form of allow must reach droplan as it spells them."
+  }
+}
+
+run "peers_that_may_reach_nothing" {
+  command = plan
+
+  variables {
+    peer_ports = []
+  }
+
+  assert {
+    condition     = strcontains(nonsensitive(output.user_data), "DROPLAN_PEER_PORTS=none")
+    error_message = "An empty list of ports is none, and not everything."
+  }
+}
+
 run "every_setting_reaches_the_droplet" {
   command = plan
 

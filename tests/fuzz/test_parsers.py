@@ -19,6 +19,7 @@ from droplan_boot import settings
 from droplan_boot.access import policy
 from droplan_boot.access.allow import Allow
 from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.access.services import Service
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import edits, nft_guard, nft_table, ruleset, saved
 from droplan_boot.host import http
@@ -46,7 +47,7 @@ POLICY = Policy(
             False,
             ("eth1",),
             tuple(ipaddress.ip_address(f"10.132.0.{n}") for n in range(8, 11)),
-            (Allow(ipaddress.ip_network("10.9.0.0/16")), Allow(None, "tcp", 22)),
+            (Allow(ipaddress.ip_network("10.9.0.0/16")), Allow(None, Service("tcp", 22, 22))),
         ),
     )
 )
@@ -122,7 +123,7 @@ def body(chance: random.Random) -> None:
 def settings_file(chance: random.Random) -> None:
     values = settings.read(mutate.text(ENVIRONMENT, chance))
     parsed = settings.parse({name: value for name, value in values.items() if value})
-    assert "\n" not in parsed.token + (parsed.tag or "") + parsed.api_url
+    assert "\n" not in parsed.token + "".join(parsed.tags) + parsed.api_url
     kept = {name: value for name, value in values.items() if name in settings.NAMES and value}
     assert settings.parse(settings.read(settings.render(kept))) == settings.parse(kept), (
         "what is written is read again"

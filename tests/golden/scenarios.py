@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
 from droplan_boot import settings
+from droplan_boot.access.allow import Name
 from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.networks import Address
 
 
 class Scenario(NamedTuple):
@@ -17,10 +20,22 @@ class Scenario(NamedTuple):
     policy: Policy
 
 
-def segment(*peers: str, public: bool = False, on: tuple[str, ...] = ("eth1",), allow: str = "") -> Segment:
-    """Return a segment, its parts spelled as users do."""
-    entries = settings.parse({"DROPLAN_ALLOW": allow}).allow
-    return Segment(public, on, tuple(ipaddress.ip_address(peer) for peer in peers), entries)
+def segment(
+    *peers: str,
+    public: bool = False,
+    on: tuple[str, ...] = ("eth1",),
+    allow: str = "",
+    ports: str = "everything",
+    **tags: str,
+) -> Segment:
+    """Return a segment, its parts spelled as users do; ``tags``: the addresses of those who carry each, by blank."""
+    wanted = settings.parse({"DROPLAN_ALLOW": allow, "DROPLAN_PEER_PORTS": ports})
+    known = tuple((Name("tag", tag), _addresses(held.split())) for tag, held in tags.items())
+    return Segment(public, on, _addresses(peers), wanted.allow, ports=wanted.peer_ports, known=known)
+
+
+def _addresses(spelled: Iterable[str]) -> tuple[Address, ...]:
+    return tuple(ipaddress.ip_address(one) for one in spelled)
 
 
 SCENARIOS: Final[dict[str, Scenario]] = {
@@ -50,6 +65,30 @@ SCENARIOS: Final[dict[str, Scenario]] = {
                 ),
             )
         ),
+    ),
+    "database": Scenario(
+        "DROPLAN_PEER_PORTS=none, and DROPLAN_ALLOW says by tag who reaches which port. In nftables a service has a "
+        "set of its own; in iptables a few Droplets are a rule each, and more are a tree.",
+        Policy(
+            (
+                segment(
+                    "10.132.0.2",
+                    "10.132.0.3",
+                    ports="none",
+                    allow="tcp/5432@tag:web, tcp/22@tag:bastion",
+                    web=" ".join(f"10.132.0.{one}" for one in (2, 3, 4, 7, 12, 13, 40, 77, 200)),
+                    bastion="10.132.0.9",
+                ),
+            )
+        ),
+    ),
+    "peer-ports": Scenario(
+        "DROPLAN_PEER_PORTS: peers reach some services and no others. Ping, a range of ports, a protocol by number.",
+        Policy((segment("10.132.0.2", ports="tcp/80, tcp/8000-8100, icmp, proto/47"),)),
+    ),
+    "overlapping-services": Scenario(
+        "Two entries overlap. The rules split them, so that a packet is for one service and one list is asked.",
+        Policy((segment(allow="tcp/22@10.200.0.0/16, tcp/1-1024@10.201.0.0/16, proto/6@10.202.0.0/16, icmp"),)),
     ),
     "public": Scenario(
         "PUBLIC=true, and HTTPS is open to all. The public interface is closed likewise, IPv6 included.",

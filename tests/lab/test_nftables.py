@@ -10,6 +10,7 @@ import pytest
 
 from droplan_boot.access.allow import Allow
 from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.access.services import Service
 from droplan_boot.errors import CommandError
 from droplan_boot.firewall.backend import drift
 from droplan_boot.firewall.nftables import Nftables
@@ -119,7 +120,7 @@ class TestWhoGetsThrough:
 
     def test_an_allowed_service_does_and_the_rest_of_its_sender_does_not(self, firewall: Firewall) -> None:
         lab = firewall.lab
-        firewall.admit(allow=[Allow(ipaddress.ip_network("0.0.0.0/0"), "tcp", ECHO_PORT)])
+        firewall.admit(allow=[Allow(ipaddress.ip_network("0.0.0.0/0"), Service("tcp", ECHO_PORT, ECHO_PORT))])
         found = probe(lab.stranger, lab.droplet, patience=PATIENCE)
         assert (found.tcp, found.udp, found.icmp, found.tcp6) == (True, False, False, False)
 
@@ -146,7 +147,7 @@ class TestContainers:
     def test_a_published_port_is_allowed_by_the_port_that_the_sender_asks_for(self, firewall: Firewall) -> None:
         lab = firewall.lab
         lab.publish_port()
-        firewall.admit(allow=[Allow(None, "tcp", PUBLISHED_PORT)])
+        firewall.admit(allow=[Allow(None, Service("tcp", PUBLISHED_PORT, PUBLISHED_PORT))])
         assert connects(lab.stranger, lab.droplet, PUBLISHED_PORT)
 
     def test_a_peer_still_has_to_pass_the_rules_of_others(self, firewall: Firewall) -> None:
@@ -232,7 +233,7 @@ class TestUnderTraffic:
                 # change.
                 beside = [str(ipaddress.ip_address(lab.peers[0].address) + 1)] * (turn % 2)
                 others = [f"10.132.{100 + turn}.{last}" for last in range(1, 200, 2)] if turn % 3 == 0 else []
-                services = [Allow(None, "tcp", 22)] if turn % 5 == 0 else []
+                services = [Allow(None, Service("tcp", 22, 22))] if turn % 5 == 0 else []
                 firewall.admit(lab.peers[0], *beside, *others, allow=services)
         assert {script.split()[0] for script in firewall.runner.scripts[1:]} >= {"delete", "add"}
         assert any("flush chain" in script for script in firewall.runner.scripts[1:])

@@ -117,7 +117,7 @@ class TestExplain:
         assert "tcp/22@10.132.0.64/26" in found["rule"]
         for words in (("10.132.0.66", "tcp/23"), ("10.132.0.66",)):
             found = self.ask(droplet, shown, *words)
-            assert (found["verdict"], found["reason"]) == ("drop", "other-service")
+            assert (found["verdict"], found["reason"]) == ("drop", "allowed-not-on-this-port")
 
     def test_where_digitalocean_cannot_be_asked_the_verdict_stands_all_the_same(
         self, droplet: MemoryDroplet, shown: Shown

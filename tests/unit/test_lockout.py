@@ -134,7 +134,7 @@ def test_losing_all_peers_or_more_than_half_is_objected_to(removed: int, kept: i
 def test_closing_to_everybody_by_what_looks_like_a_mistake_is_objected_to_once(
     policy: Policy, former: Policy | None, tag: str | None, words: str | None
 ) -> None:
-    objections = list(lockout.nobody(policy, former, tag))
+    objections = list(lockout.nobody(policy, former, (tag,) if tag else ()))
     assert [words is not None and words in one for one in objections] == [True] * (words is not None)
 
 

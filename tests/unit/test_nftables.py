@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from droplan_boot.access.allow import Allow
 from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.access.services import Service
 from droplan_boot.errors import CommandError, FirewallError
 from droplan_boot.firewall import nft_guard, nft_table
 from droplan_boot.firewall.backend import drift
@@ -27,7 +28,8 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "nftables"
 
 
 def allow(source: str | None, protocol: str | None = None, port: int | None = None) -> Allow:
-    return Allow(ipaddress.ip_network(source) if source else None, protocol, port)
+    service = Service(protocol, port, port) if protocol else None
+    return Allow(ipaddress.ip_network(source) if source else None, service)
 
 
 def segment(

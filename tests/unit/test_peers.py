@@ -56,22 +56,22 @@ def select(
     account: Sequence[Droplet], settings: Settings, peerings: Sequence[tuple[str, str]] = tuple(PEERED)
 ) -> peers.Peers:
     listing = Listing(tuple(account), tuple(peerings), 0.0)
-    return peers.select(SELF, listing, scope=settings.scope, tag=settings.tag)
+    return peers.select(SELF, listing, scope=settings.scope, tags=settings.tags)
 
 
 @pytest.mark.parametrize(
     ("settings", "private", "public"),
     [
         (Settings(), "10.0.0.2 10.0.0.3 10.0.0.5 10.9.0.3", "203.0.113.2 2604::2"),
-        (Settings(tag="web"), "10.0.0.2", "203.0.113.2 2604::2"),
-        (Settings(tag="WEB", scope="account"), "10.0.0.2 10.0.0.4", "203.0.113.2 203.0.113.4 2604::2"),
+        (Settings(tags=("web",)), "10.0.0.2", "203.0.113.2 2604::2"),
+        (Settings(tags=("WEB",), scope="account"), "10.0.0.2 10.0.0.4", "203.0.113.2 203.0.113.4 2604::2"),
         (Settings(scope="vpc"), "10.0.0.2 10.0.0.3 10.0.0.4 10.9.0.3", "203.0.113.2 203.0.113.4 2604::2"),
         (
             Settings(scope="account"),
             "10.0.0.2 10.0.0.3 10.0.0.4 10.0.0.5 10.9.0.3",
             "203.0.113.2 203.0.113.4 2604::2",
         ),
-        (Settings(tag="nobody"), "", ""),
+        (Settings(tags=("nobody",)), "", ""),
     ],
     ids=["region", "tag", "tag in the account", "vpc", "account", "a tag of nobody's"],
 )
@@ -101,7 +101,7 @@ def test_the_order_of_the_answer_does_not_matter(shuffled: list[Droplet]) -> Non
 class TestFieldsThatTheTokenMayNotSee:
     def test_a_tag_needs_tags(self) -> None:
         with pytest.raises(NoAnswerError, match="DO_TAG needs a token with the scope tag:read"):
-            select([ACCOUNT[0], droplet(2, tags=None)], Settings(tag="web"))
+            select([ACCOUNT[0], droplet(2, tags=None)], Settings(tags=("web",)))
 
     def test_the_scope_vpc_needs_vpcs(self) -> None:
         with pytest.raises(NoAnswerError, match="DROPLAN_SCOPE=vpc needs a token with the scope vpc:read"):
@@ -128,7 +128,7 @@ def test_peered_vpcs_are_those_that_share_a_peering_with_ours() -> None:
 
 
 def test_the_peers_are_known_by_name_too() -> None:
-    assert [one.name for one in select(ACCOUNT, Settings(tag="web")).droplets] == ["droplet-2"]
+    assert [one.name for one in select(ACCOUNT, Settings(tags=("web",))).droplets] == ["droplet-2"]
 
 
 @pytest.mark.parametrize(
@@ -141,4 +141,4 @@ def test_the_peers_are_known_by_name_too() -> None:
 )
 def test_a_listing_that_is_not_whole_or_not_ours_names_no_peers(listing: Listing, words: str) -> None:
     with pytest.raises(NoAnswerError, match=re.escape(words)):
-        peers.select(SELF, listing, scope="account", tag=None)
+        peers.select(SELF, listing, scope="account")

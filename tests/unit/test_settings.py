@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot import paths, settings
-from droplan_boot.access.allow import Allow
+from droplan_boot.access import allow
+from droplan_boot.access.allow import Allow, Name
+from droplan_boot.access.services import Service
 from droplan_boot.errors import UsageError
 from droplan_boot.host import openssl
 from droplan_boot.host.command import Commands
@@ -18,6 +20,7 @@ from droplan_boot.host.files import Files
 from droplan_boot.networks import Network
 from droplan_boot.settings import Settings
 
+CLUSTER = "bd5f5959-5e1e-4205-a714-a914373942af"
 TOKEN = "dop_v1_" + "0" * 64
 
 
@@ -25,11 +28,17 @@ def net(text: str) -> Network:
     return ipaddress.ip_network(text)
 
 
+SERVICES = [None, Service("tcp", 22, 22), Service("udp", 1, 65535), Service("icmp"), Service("tcp"), Service("47")]
+SOURCES = [None, net("10.0.0.0/8"), net("fd00::1"), Name("tag", "a:b"), Name("droplet", "7"), Name("k8s", CLUSTER)]
+
+
 class TestParse:
     def test_without_any_setting_the_defaults_hold(self) -> None:
         assert settings.parse({}) == Settings(
             token="",
-            tag=None,
+            tags=(),
+            peer_ports=None,
+            allow_public=None,
             scope="region",
             public=False,
             allow=(),
@@ -45,8 +54,19 @@ class TestParse:
         ("name", "value", "field", "parsed"),
         [
             ("DO_KEY", TOKEN, "token", TOKEN),
-            ("DO_TAG", "web:blue_1-2", "tag", "web:blue_1-2"),
-            ("DO_TAG", "x" * 255, "tag", "x" * 255),
+            ("DO_TAG", "web:blue_1-2", "tags", ("web:blue_1-2",)),
+            ("DO_TAG", "web,db, Web", "tags", ("web", "db")),
+            ("DROPLAN_PEER_PORTS", "everything", "peer_ports", None),
+            ("DROPLAN_PEER_PORTS", "none", "peer_ports", ()),
+            (
+                "DROPLAN_PEER_PORTS",
+                "tcp/80,udp/53 icmp, tcp/8000-8100 tcp/80",
+                "peer_ports",
+                (Service("tcp", 80, 80), Service("udp", 53, 53), Service("icmp"), Service("tcp", 8000, 8100)),
+            ),
+            ("DROPLAN_ALLOW_PUBLIC", "none", "allow_public", ()),
+            ("DROPLAN_ALLOW_PUBLIC", "tcp/443", "allow_public", (Allow(None, Service("tcp", 443, 443)),)),
+            ("DO_TAG", "x" * 255, "tags", ("x" * 255,)),
             ("PUBLIC", "true", "public", True),
             ("PUBLIC", "True", "public", True),
             ("PUBLIC", "false", "public", False),
@@ -79,6 +99,20 @@ class TestParse:
             ("DO_TAG", "a b", "DO_TAG=a b is no tag: tags hold letters, digits, colons, dashes and underscores"),
             ("DO_TAG", "x" * 256, "is no tag"),
             ("DO_TAG", "grün", "is no tag"),
+            ("DO_TAG", "web,a b", "DO_TAG=web,a b: a b is no tag"),
+            ("DO_TAG", "web,", "is no tag"),
+            (
+                "DROPLAN_PEER_PORTS",
+                "tcp",
+                "DROPLAN_PEER_PORTS: tcp names no port by its number: write",
+            ),
+            ("DROPLAN_PEER_PORTS", "all", "all is no service: write everything, none, or such as tcp/80"),
+            ("DROPLAN_PEER_PORTS", "tcp/80@tag:web", "besides the peers belongs into DROPLAN_ALLOW"),
+            ("DROPLAN_PEER_PORTS", "tag:web", "besides the peers belongs into DROPLAN_ALLOW"),
+            ("DROPLAN_PEER_PORTS", "none,tcp/80", "none is no service"),
+            ("DROPLAN_PEER_PORTS", " , ", "DROPLAN_PEER_PORTS names nothing: write everything, none"),
+            ("DROPLAN_PEER_PORTS", "80/tcp", "80/tcp is no service: write tcp/80"),
+            ("DROPLAN_ALLOW_PUBLIC", "0.0.0.0/0", "DROPLAN_ALLOW_PUBLIC=0.0.0.0/0 would let everyone in"),
             ("PUBLIC", "yes", "PUBLIC=yes is neither true nor false: set one of them"),
             ("DROPLAN_FAIL_CLOSED", "1", "DROPLAN_FAIL_CLOSED=1 is neither true nor false"),
             ("DROPLAN_LOCK_METADATA", "on", "DROPLAN_LOCK_METADATA=on is neither"),
@@ -99,17 +133,41 @@ class TestParse:
             ("DROPLAN_ALLOW", "0.0.0.0/1,128.0.0.0/1", "would let everyone in"),
             ("DROPLAN_ALLOW", "10.0.0.1/24", "10.0.0.1/24 names a host within a network: write 10.0.0.0/24"),
             ("DROPLAN_ALLOW", "tcp/22@10.0.0.1/24", "write 10.0.0.0/24"),
-            ("DROPLAN_ALLOW", "tcp/0", "tcp/0 is none of CIDR, proto/port@CIDR and proto/port"),
-            ("DROPLAN_ALLOW", "tcp/65536", "tcp/65536 is none of"),
-            ("DROPLAN_ALLOW", "tcp/ssh", "tcp/ssh is none of"),
-            ("DROPLAN_ALLOW", "tcp/", "tcp/ is none of"),
-            ("DROPLAN_ALLOW", "icmp/8", "icmp/8 is none of"),
-            ("DROPLAN_ALLOW", "tcp/22@", "tcp/22@ is none of"),
-            ("DROPLAN_ALLOW", "@10.0.0.0/8", "@10.0.0.0/8 is none of"),
-            ("DROPLAN_ALLOW", "10.0.0.0/33", "10.0.0.0/33 is none of"),
-            ("DROPLAN_ALLOW", "example.org", "example.org is none of"),
-            ("DROPLAN_ALLOW", "fe80::%eth1/64", "fe80::%eth1/64 is none of"),
-            ("DROPLAN_ALLOW", "tcp/22@fd00::1%eth1", "is none of"),
+            ("DROPLAN_ALLOW", "tcp/0", "DROPLAN_ALLOW: tcp/0 has no such port: write one from 1 to 65535"),
+            ("DROPLAN_ALLOW", "tcp/65536", "no such port"),
+            ("DROPLAN_ALLOW", "tcp/1-65536", "no such port"),
+            ("DROPLAN_ALLOW", "tcp/8100-8000", "tcp/8100-8000 runs backwards: write tcp/8000-8100"),
+            ("DROPLAN_ALLOW", "tcp/ssh", "tcp/ssh names no port by its number: write such as tcp/22"),
+            ("DROPLAN_ALLOW", "tcp/", "write such as tcp/22 or tcp/8000-8100, or proto/6 for all of TCP"),
+            ("DROPLAN_ALLOW", "tcp", "or proto/6 for all of TCP"),
+            ("DROPLAN_ALLOW", "udp@tag:web", "write such as udp/22 or udp/8000-8100, or proto/17 for all of UDP"),
+            ("DROPLAN_ALLOW", "icmp/8", "icmp/8 is no service: write icmp, which takes no type"),
+            ("DROPLAN_ALLOW", "icmpv6", "icmpv6 is no service: write icmp"),
+            ("DROPLAN_ALLOW", "TCP/22", "TCP/22 is no service: write tcp/22"),
+            ("DROPLAN_ALLOW", "22/tcp", "22/tcp is no service: write tcp/22"),
+            ("DROPLAN_ALLOW", "6000:6007/tcp", "write tcp/6000-6007"),
+            ("DROPLAN_ALLOW", "tcp:22", "tcp:22 is no service: write tcp/22"),
+            ("DROPLAN_ALLOW", "5432", "5432 is no service: write tcp/5432 or udp/5432"),
+            ("DROPLAN_ALLOW", "5432@tag:web", "5432 is no service: write tcp/5432 or udp/5432"),
+            ("DROPLAN_ALLOW", "proto/gre", "needs the number of an IP protocol, 1 to 255: write such as proto/47"),
+            ("DROPLAN_ALLOW", "proto/0", "needs the number"),
+            ("DROPLAN_ALLOW", "proto/256", "needs the number"),
+            ("DROPLAN_ALLOW", "tag:web@tcp/22", "names the source first: write tcp/22@tag:web"),
+            ("DROPLAN_ALLOW", "tcp/22@", "tcp/22@ is no SERVICE@SOURCE: write such as tcp/5432@tag:web"),
+            ("DROPLAN_ALLOW", "tcp/22@tag:a@tag:b", "is no SERVICE@SOURCE"),
+            ("DROPLAN_ALLOW", "@10.0.0.0/8", "@10.0.0.0/8 is no SERVICE@SOURCE"),
+            ("DROPLAN_ALLOW", "10.0.0.0/33", "10.0.0.0/33 is neither a network nor a service: write such as"),
+            ("DROPLAN_ALLOW", "example.org", "example.org is neither a network nor a service"),
+            ("DROPLAN_ALLOW", "web", "(a tag or a Droplet: tag:web, droplet:web)"),
+            ("DROPLAN_ALLOW", "tags:web", "tags:web is no source: write tag:web"),
+            ("DROPLAN_ALLOW", "TAG:web", "TAG:web is no source: write tag:web"),
+            ("DROPLAN_ALLOW", "tag=web", "tag=web is no source: write tag:web"),
+            ("DROPLAN_ALLOW", "tag:", "tag: names no tag"),
+            ("DROPLAN_ALLOW", "tag:grün", "tag:grün names no tag"),
+            ("DROPLAN_ALLOW", "tcp/22@droplet:a_b", "droplet:a_b names no Droplet"),
+            ("DROPLAN_ALLOW", "k8s:production", "k8s:production needs the cluster's UUID"),
+            ("DROPLAN_ALLOW", "fe80::%eth1/64", "fe80::%eth1/64 is neither"),
+            ("DROPLAN_ALLOW", "tcp/22@fd00::1%eth1", "is neither"),
             ("DO_TAG", "a\nb", "DO_TAG holds a line break or another control character: remove it"),
             ("DO_KEY", "a\x1b[2J", "DO_KEY holds a line break or another control character"),
         ],
@@ -128,7 +186,9 @@ class TestParse:
             "DO_TAG": "web",
             "PUBLIC": "true",
             "DROPLAN_SCOPE": "vpc",
+            "DROPLAN_PEER_PORTS": "none",
             "DROPLAN_ALLOW": "10.0.0.0/8",
+            "DROPLAN_ALLOW_PUBLIC": "none",
             "DROPLAN_BACKEND": "nftables",
             "DROPLAN_INTERVAL": "7",
             "DROPLAN_FAIL_CLOSED": "true",
@@ -160,6 +220,14 @@ def test_only_an_address_of_the_metadata_service_can_be_locked() -> None:
 
 
 class TestAllow:
+    @given(st.sampled_from(SERVICES), st.sampled_from(SOURCES))
+    def test_an_entry_that_nobody_wrote_is_spelled_so_that_it_reads_the_same(
+        self, service: Service | None, source: Network | Name | None
+    ) -> None:
+        entry = Allow(source, service)
+        if str(entry):
+            assert allow.entry("DROPLAN_ALLOW", str(entry)) == entry
+
     @pytest.mark.parametrize(
         ("value", "entries"),
         [
@@ -168,20 +236,30 @@ class TestAllow:
             ("10.0.0.0/8", (Allow(net("10.0.0.0/8")),)),
             ("10.0.0.7", (Allow(net("10.0.0.7/32")),)),
             ("10.0.0.0/255.255.0.0", (Allow(net("10.0.0.0/16")),)),
+            ("tag:Web", (Allow(Name("tag", "web")),)),
+            ("tcp/5432@tag:web:1", (Allow(Name("tag", "web:1"), Service("tcp", 5432, 5432)),)),
+            ("droplet:Db-1.example", (Allow(Name("droplet", "Db-1.example")),)),
+            ("udp/1-2@droplet:27", (Allow(Name("droplet", "27"), Service("udp", 1, 2)),)),
+            (f"k8s:{CLUSTER.upper()}", (Allow(Name("k8s", CLUSTER)),)),
+            ("icmp", (Allow(None, Service("icmp")),)),
+            ("icmp@fd00::/8", (Allow(net("fd00::/8"), Service("icmp")),)),
+            ("proto/47@10.0.0.0/8", (Allow(net("10.0.0.0/8"), Service("47")),)),
+            ("proto/6", (Allow(None, Service("tcp")),)),
+            ("none", ()),
             ("fd00::/8", (Allow(net("fd00::/8")),)),
-            ("tcp/22", (Allow(None, "tcp", 22),)),
-            ("udp/53@10.0.0.0/8", (Allow(net("10.0.0.0/8"), "udp", 53),)),
-            ("tcp/443@0.0.0.0/0", (Allow(net("0.0.0.0/0"), "tcp", 443),)),
+            ("tcp/22", (Allow(None, Service("tcp", 22, 22)),)),
+            ("udp/53@10.0.0.0/8", (Allow(net("10.0.0.0/8"), Service("udp", 53, 53)),)),
+            ("tcp/443@0.0.0.0/0", (Allow(net("0.0.0.0/0"), Service("tcp", 443, 443)),)),
             (
                 "10.0.0.7,tcp/22 udp/53, 10.0.0.7",
-                (Allow(net("10.0.0.7")), Allow(None, "tcp", 22), Allow(None, "udp", 53)),
+                (Allow(net("10.0.0.7")), Allow(None, Service("tcp", 22, 22)), Allow(None, Service("udp", 53, 53))),
             ),
         ],
     )
     def test_the_list_holds_networks_and_services_each_once(self, value: str, entries: tuple[Allow, ...]) -> None:
         assert settings.parse({"DROPLAN_ALLOW": value}).allow == entries
 
-    @pytest.mark.parametrize("value", ["10.0.0.0/8", "tcp/22", "udp/53@fd00::/8", "10.0.0.7/32"])
+    @pytest.mark.parametrize("value", ["10.0.0.0/8", "tcp/22", "10.0.0.7", "tcp/1-9@tag:Web"])
     def test_an_entry_is_shown_as_the_user_would_write_it(self, value: str) -> None:
         assert str(settings.parse({"DROPLAN_ALLOW": value}).allow[0]) == value
 
@@ -195,13 +273,13 @@ class TestPrecedence:
     def test_the_environment_comes_before_the_file_and_the_file_before_the_default(self, files: Files) -> None:
         with_file(files, "DO_TAG=file\nDROPLAN_SCOPE=vpc\n")
         found = settings.load({"DO_TAG": "environment"}, files)
-        assert (found.tag, found.scope, found.interval) == ("environment", "vpc", 5)
+        assert (found.tags, found.scope, found.interval) == (("environment",), "vpc", 5)
 
     def test_an_empty_value_takes_a_setting_back_to_its_default(self, files: Files) -> None:
-        assert settings.load({"DO_TAG": ""}, with_file(files, "DO_TAG=file\n")).tag is None
+        assert settings.load({"DO_TAG": ""}, with_file(files, "DO_TAG=file\n")).tags == ()
 
     def test_without_a_file_the_environment_is_all(self, files: Files) -> None:
-        assert settings.load({"DO_TAG": "web"}, files).tag == "web"
+        assert settings.load({"DO_TAG": "web"}, files).tags == ("web",)
 
     @pytest.mark.parametrize(
         ("environ", "stored", "token"),

@@ -232,18 +232,18 @@ class TestOwnDroplet:
 
     def test_one_that_is_not_listed_yet_takes_the_peers_it_reads(self) -> None:
         listing = Listing((droplet(1),), (), NOW, vouched=True)
-        found = peers.select(self.METADATA, listing, scope="region", tag=None)
+        found = peers.select(self.METADATA, listing, scope="region")
         assert [str(address) for address in found.private] == ["10.132.0.9"]
         assert not found.listed
 
     def test_a_listing_that_nobody_vouches_for_is_another_accounts(self) -> None:
         with pytest.raises(NoAnswerError, match="has no Droplet 7"):
-            peers.select(self.METADATA, Listing((droplet(1),), (), NOW), scope="region", tag=None)
+            peers.select(self.METADATA, Listing((droplet(1),), (), NOW), scope="region")
 
     def test_its_vpc_is_not_guessed(self) -> None:
         listing = Listing((droplet(1),), (), NOW, vouched=True)
         with pytest.raises(NoAnswerError, match="not listed yet"):
-            peers.select(self.METADATA, listing, scope="vpc", tag=None)
+            peers.select(self.METADATA, listing, scope="vpc")
 
 
 class TestStatus:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +14,10 @@ from hypothesis import strategies as st
 
 from droplan_boot import paths
 from droplan_boot.access import policy as policies
-from droplan_boot.access.allow import Allow
+from droplan_boot.access import verdict
+from droplan_boot.access.allow import Allow, Name
 from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.access.services import Service
 from droplan_boot.host.files import Files
 from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import report, snapshot
@@ -34,18 +38,22 @@ OF_1_0_0 = b"""{"droplet_id": 2756294, "written": 1795600000.5, "policy": {"guar
 "allow": [["10.200.0.0/16", null, null], ["", "tcp", 22]]}], \
 "metadata": ""}}"""
 ADDRESS = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
-ALLOW = st.builds(
-    Allow,
-    st.none() | ADDRESS.map(ipaddress.ip_network),
-    st.sampled_from(["tcp", "udp"]),
-    st.integers(1, 65535),
-) | st.builds(Allow, ADDRESS.map(ipaddress.ip_network))
+PORTS = st.lists(st.integers(1, 65535), min_size=2, max_size=2).map(sorted)
+SERVICE = st.builds(lambda protocol, ports: Service(protocol, *ports), st.sampled_from(["tcp", "udp"]), PORTS) | (
+    st.sampled_from([Service("icmp"), Service("tcp"), Service("47")])
+)
+NAME = st.sampled_from([Name("tag", "web"), Name("droplet", "Db-1"), Name("k8s", str(uuid.UUID(int=7)))])
+ALLOW = st.builds(Allow, st.none() | ADDRESS.map(ipaddress.ip_network) | NAME, SERVICE) | st.builds(
+    Allow, ADDRESS.map(ipaddress.ip_network) | NAME
+)
 SEGMENT = st.builds(
     Segment,
     st.booleans(),
     st.lists(st.sampled_from(["eth0", "eth1", "ens4"]), min_size=1, unique=True).map(tuple),
     st.lists(ADDRESS, max_size=5).map(tuple),
     st.lists(ALLOW, max_size=3).map(tuple),
+    ports=st.none() | st.lists(SERVICE, max_size=2, unique=True).map(tuple),
+    known=st.dictionaries(NAME, st.lists(ADDRESS, max_size=3).map(tuple)).map(lambda found: tuple(found.items())),
 )
 
 
@@ -176,6 +184,7 @@ class TestReport:
         "given",
         [
             Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft"),
+            Report(1_800_000_000.5, "ok", 0.25, 12, warnings=("no Droplet carries the tag wbe",)),
             Report(1_800_000_000.0, "failed", 3.5, error="api.digitalocean.com gives no answer"),
         ],
     )
@@ -187,7 +196,7 @@ class TestReport:
         report.store(files, Report(1_800_000_000.5, "ok", 0.25, 12, True, "iptables-nft", guard="nftables"))
         assert files.real(paths.REPORT).stat().st_mode & 0o777 == 0o644
         found = json.loads(files.read(paths.REPORT) or b"")
-        assert {name: found[name] for name in [*list(found)[:7], "guard", "epoch"]} == {
+        assert {name: found[name] for name in [*list(found)[:7], "guard", "warnings", "epoch"]} == {
             "time": "2027-01-15T08:00:00Z",
             "epoch": 1_800_000_000.5,
             "result": "ok",
@@ -197,6 +206,7 @@ class TestReport:
             "backend": "iptables-nft",
             "error": None,
             "guard": "nftables",
+            "warnings": [],
         }
 
 
@@ -212,3 +222,10 @@ class TestTrusted:
     def test_of_another_droplets_snapshot_nobody_is_let_in_but_whom_the_user_allowed(self) -> None:
         found = restore.trusted(self.SNAPSHOT, 8)
         assert found == Policy((segment(allow="tcp/22"), segment(public=True)), "169.254.169.254")
+
+    def test_nor_by_a_tag_that_the_other_account_gave(self) -> None:
+        web = (Name("tag", "web"), (ipaddress.ip_address("10.0.0.9"),))
+        policy = Policy((replace(segment("10.0.0.2", allow="tcp/22@tag:web"), known=(web,)),))
+        assert verdict.judge(policy.segments[0], web[1][0], "tcp", 22).accept
+        found = restore.trusted(Snapshot(7, 0.0, policy), 8)
+        assert not verdict.judge(found.segments[0], web[1][0], "tcp", 22).accept

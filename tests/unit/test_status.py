@@ -96,7 +96,7 @@ def test_it_fits_a_screen(shown: Status) -> None:
         ({}, "last change   2 h ago: added web-41 10.132.1.41; removed db-3 10.132.0.7"),
         ({"last": None}, "last change   none since the first answer"),
         ({}, "API           4700 of 5000 requests left; the token's users took 300 in an hour"),
-        ({"blocked": 7}, "blocked       7 in the last hour: `droplan blocked`"),
+        ({"blocked": 7}, "blocked       7 in the last hour (`droplan blocked` names who)"),
         ({"saved": ()}, "reboot        netfilter-persistent restores the last answer"),
         ({"saved_by": ""}, "reboot        nothing survives: no systemd and no loader of saved rules is here"),
         ({"drift": ("IPv4: x",)}, "drift         IPv4: x"),

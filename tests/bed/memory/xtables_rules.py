@@ -42,7 +42,7 @@ ICMP6 = {
     "router-solicitation": "133", "router-advertisement": "134", "neighbour-solicitation": "135",
     "neighbour-advertisement": "136", "redirect": "137",
 }  # fmt: skip
-PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
+PROTOCOLS = {"1": "icmp", "6": "tcp", "17": "udp", "47": "gre", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 
 
 class NetfilterError(Exception):

@@ -1,0 +1,195 @@
+"""Spell what is open to some or to everyone: the services. Pure.
+
+Services do not overlap (``openings``), so a packet is for one of them at most, and each asks one list of senders: a
+set of nftables, or in iptables a few rules, or a tree of chains. Services open to the same senders share it. A packet
+for another service passes one rule. So many Droplets in many services cost a packet hardly more than few.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from droplan_boot.access.openings import Opening, Sources
+from droplan_boot.access.policy import Segment
+from droplan_boot.access.services import Service
+from droplan_boot.firewall import tree
+from droplan_boot.firewall.protocols import SPELLED
+from droplan_boot.networks import Address, Network
+
+INLINE: Final = 4
+"""Up to so many senders of a service are a rule each; more are a set, or a tree."""
+
+_PING: Final = {"nft": "icmpv6 type echo-request", "iptables": "-p ipv6-icmp -m icmp6 --icmpv6-type 128"}
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+NOW: Final = "-m {protocol} --dport {ports}"
+"""How iptables asks for the destination port that a packet has."""
+
+ONCE: Final = "-m conntrack --ctorigdstport {ports}"
+"""How it asks for the one that the sender asked for, before it was rewritten; conntrack remembers."""
+
+Chains = Mapping[str, tuple[str, ...]]
+
+
+def rules(
+    segment: Segment, version: int, ports: tuple[str, ...], target: str, beside: Sources | None = None
+) -> tuple[tuple[str, ...], Chains]:
+    """Spell the services for iptables.
+
+    Args:
+        segment: the network.
+        version: 4 or 6.
+        ports: how to ask for ports: :data:`NOW`, :data:`ONCE`.
+        target: what becomes of a packet that is let in, such as ``-j ACCEPT``. Others go past, from the trees too.
+        beside: who may send anything, where a packet for a service that has a tree is not to go past but to end
+            there: by ``target`` also if it is from one of these, else by :func:`refusal`.
+
+    Returns:
+        The rules that ask, and the trees that they ask.
+    """
+    found: list[str] = []
+    trees: dict[str, tuple[str, ...]] = {}
+    roots: dict[frozenset[str], str] = {}
+    for opening in segment.openings(version):
+        matches = list(dict.fromkeys(_match(opening.service, version, port) for port in ports))
+        if opening.sources is None:
+            found += [f"{match} {target}" for match in matches]
+            continue
+        senders = list(dict.fromkeys(str(ipaddress.ip_network(one)) for one in opening.sources))
+        if len(senders) <= INLINE:
+            found += [f"-s {sender} {match} {target}" for sender in senders for match in matches]
+            continue
+        root = roots.setdefault(opening.origin, _root(segment, opening.service))
+        found += [f"{match} {'-j' if beside is None else '-g'} {root}" for match in matches]
+        if root in trees:
+            continue
+        trees.update(
+            tree.lay_out(
+                opening.sources if beside is None else (*opening.sources, *beside),
+                version,
+                root,
+                _stem(segment, opening.service, version),
+                "-j RETURN" if beside is None else refusal(segment),
+                target,
+                key=root,
+            )
+        )
+    return tuple(found), trees
+
+
+def refusal(segment: Segment) -> str:
+    """Name the rule that ends what the guard in mangle does not let through."""
+    return f"-g {tree.PREFIX}refuse{'-public' if segment.public else ''}"
+
+
+def nft(segment: Segment, kinds: tuple[str, str]) -> tuple[tuple[str, ...], dict[str, tuple[Sources, int]]]:
+    """Spell the services for nftables.
+
+    Args:
+        segment: the network.
+        kinds: how the names of a set of addresses and of one of networks begin.
+
+    Returns:
+        The rules, and what each set that they ask holds, with its IP version.
+    """
+    found: dict[str, None] = {}
+    sets: dict[str, tuple[Sources, int]] = {}
+    by_version = {version: segment.openings(version) for version in (4, 6)}
+    for version, openings in by_version.items():
+        names: dict[frozenset[str], str] = {}  # a list is of one version
+        for opening in openings:
+            match = _nft_match(opening.service, version)
+            if opening.sources is None:
+                both = opening in by_version[10 - version] and opening.service.protocol != "icmp"
+                found[_for_all(match, version, both=both)] = None
+            elif _is_few(opening):
+                family = "ip" if version == 4 else "ip6"
+                found.update(dict.fromkeys(f"{family} saddr {_text(one)} {match} accept" for one in opening.sources))
+            else:
+                wide = any(_is_wide(one) for one in opening.sources)
+                own = f"{kinds[wide]}{'-public' if segment.public else ''}-{_slug(opening.service)}-{version}"
+                name = names.setdefault(opening.origin, own)
+                sets[name] = (opening.sources, version)
+                found[f"{match} {'ip' if version == 4 else 'ip6'} saddr @{name} accept"] = None
+    return tuple(found), sets
+
+
+def _for_all(match: str, version: int, *, both: bool) -> str:
+    if both or match == _PING["nft"]:
+        return f"{match} accept"
+    if match == "meta l4proto icmp" and version == 4:
+        return "ip protocol icmp accept"  # nft would list the longer form without its version
+    if match == "meta l4proto ipv6-icmp" and version == 6:
+        return "ip6 nexthdr ipv6-icmp accept"
+    return f"meta nfproto ipv{version} {match} accept"
+
+
+def _is_few(opening: Opening) -> bool:
+    """Whether the senders are few, and the settings' own: a Droplet more or less is to change no rule, only a set."""
+    sources = opening.sources or ()
+    return len(sources) <= INLINE and not any(
+        isinstance(one, (ipaddress.IPv4Address, ipaddress.IPv6Address)) for one in sources
+    )
+
+
+def _match(service: Service, version: int, port: str) -> str:
+    number = service.number(version)
+    protocol = SPELLED.get(number, str(number))
+    if service.protocol == "icmp" and version == 6:
+        return _PING["iptables"]
+    if service.first is None:
+        return f"-p {protocol}"
+    ports = str(service.first) if service.first == service.last else f"{service.first}:{service.last}"
+    return f"-p {protocol} {port.format(protocol=protocol, ports=ports)}"
+
+
+def _nft_match(service: Service, version: int) -> str:
+    number = service.number(version)
+    protocol = SPELLED.get(number, str(number))
+    if service.protocol == "icmp" and version == 6:
+        return _PING["nft"]
+    if service.first is None:
+        return f"meta l4proto {protocol}"
+    ports = str(service.first) if service.first == service.last else f"{service.first}-{service.last}"
+    return f"{protocol} dport {ports}"
+
+
+def _slug(service: Service) -> str:
+    ports = [] if service.first is None else list(dict.fromkeys((service.first, service.last)))
+    return "-".join([service.protocol, *map(str, ports)])
+
+
+def _root(segment: Segment, service: Service) -> str:
+    # A name has at most 28 characters.
+    return f"{tree.PREFIX}{'pub-' if segment.public else ''}{_slug(service)}"
+
+
+def _stem(segment: Segment, service: Service, version: int) -> str:
+    """Begin the names of a tree's chains so that no other tree has them.
+
+    In IPv6 the root's name goes into the hash. In IPv4 eight characters are left: one for the network and the
+    protocol, seven for the ports.
+    """
+    if version == 6:
+        return f"{tree.PREFIX}s-"
+    kind = {"tcp": "t", "udp": "u", "icmp": "i"}.get(service.protocol, "n")
+    number = int(service.protocol) if kind == "n" else (service.first or 0) << 16 | (service.last or 0)
+    return f"{tree.PREFIX}{kind.upper() if segment.public else kind}{''.join(_base36(number))}"
+
+
+def _base36(number: int) -> Iterator[str]:
+    for place in range(6, -1, -1):
+        yield _DIGITS[number // 36**place % 36]
+
+
+def _is_wide(source: Address | Network) -> bool:
+    return isinstance(source, (ipaddress.IPv4Network, ipaddress.IPv6Network)) and (
+        source.prefixlen < source.max_prefixlen
+    )
+
+
+def _text(source: Address | Network) -> str:
+    network = ipaddress.ip_network(source)
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
