@@ -93,7 +93,7 @@ def _note(segment: Segment) -> str:
 
 
 def _chain(segment: Segment) -> str:
-    return f"{PREFIX}public" if segment.public else f"{PREFIX}private"
+    return segment.guard
 
 
 def _refuse(segment: Segment) -> str:

@@ -162,7 +162,7 @@ def _set(kind: str, segment: Segment, version: int) -> str:
 
 
 def _chain(segment: Segment) -> str:
-    return "droplan-public" if segment.public else "droplan-private"
+    return segment.guard
 
 
 def _refuse(segment: Segment) -> str:
