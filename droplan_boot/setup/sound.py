@@ -126,10 +126,11 @@ def _refusals(host: Host, policy: Policy, *, door: bool) -> Iterator[Problem]:
 
 
 def _refusing(text: str, segment: Segment, card: str, *, xtables: bool) -> tuple[tables.Refusal, ...]:
-    if not segment.peers:
+    ports = [_ANY_PORT] if segment.ports is None else [one.first for one in segment.ports if one.protocol == "tcp"]
+    if not segment.peers or not ports:
         return ()
     try:
-        return tables.refusals(text, card, segment.peers[0], _ANY_PORT, xtables=xtables)
+        return tables.refusals(text, card, segment.peers[0], ports[0] or _ANY_PORT, xtables=xtables)
     except ValueError:
         return ()
 
