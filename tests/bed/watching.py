@@ -44,7 +44,8 @@ class Watcher:
             ]
             python = ["/usr/bin/python3", "-I", "-S"]
             files = ["/var/lib/droplan", "/run/droplan.lock", "/etc/droplan/droplan.env"]
-            command = [*python, f"{found}/droplan_boot/watch/__main__.py", *files, str(interval), *python, PROGRAM]
+            command = [*python, f"{found}/droplan_boot/watch/__main__.py", *files, str(interval), "alone"]
+            command += [*python, PROGRAM]
         self.process = program.droplet.popen(command, stderr=subprocess.STDOUT)
         eventually(lambda: self._exists("watch.json"))
         self.settle()
