@@ -46,6 +46,11 @@ class Segment:
         """The chain of its peers: a contract."""
         return "droplan-peers-public" if self.public else "droplan-peers"
 
+    @property
+    def guard(self) -> str:
+        """The chain of the guard that judges what comes from it, in nftables and in mangle alike."""
+        return "droplan-public" if self.public else "droplan-private"
+
     def sources(self, version: int) -> Sources:
         """List who may send anything, of one IP version: whom the user allowed, then the peers.
 
