@@ -18,7 +18,7 @@ class Kind(NamedTuple):
         code: what ``--json`` calls it: a contract.
         verdict: the word that begins status when this is the worst problem; "" where all is well all the same.
         sentence: what is wrong, with ``{names}`` of what is known only then.
-        remedy: what to do about it.
+        remedy: what to do about it, with the same names.
         exit_code: of ``status``.
     """
 
@@ -75,6 +75,14 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         "run `droplan install`",
         EXIT_ATTENTION,
     ),
+    Kind(
+        "refused",
+        "REFUSED",
+        "firewalld refuses peers: {interface} is in its zone {zone}",
+        "run `firewall-cmd --permanent --zone=trusted --change-interface={interface}` and `firewall-cmd --reload`: "
+        "behind droplan's guard that lets in peers alone",
+        EXIT_ATTENTION,
+    ),
     Kind("fleet", "BLIND", "{what}", "see `droplan fleet`, and run `droplan refresh`", EXIT_ATTENTION),
     Kind("failed", "", "the last refresh failed: {error}", "if the next one fails too, do what it says", EXIT_DONE),
     Kind(
@@ -120,6 +128,13 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         EXIT_DONE,
     ),
     Kind("name", "", "{what}", "see DROPLAN_ALLOW and DO_TAG in /etc/droplan/droplan.env", EXIT_DONE),
+    Kind(
+        "guests",
+        "",
+        "{names}: what is behind is in the private network by itself, and passes this machine's firewall by",
+        "run droplan inside, or give it a network that this machine routes",
+        EXIT_DONE,
+    ),
     Kind("stray", "DRIFT", "rules of ours also stand in {backend}", "run `droplan refresh`", EXIT_DRIFT),
 )
 
@@ -157,10 +172,10 @@ def problem(code: str, **words: object) -> Problem:
 
     Args:
         code: of its kind.
-        words: what its sentence names.
+        words: what its sentence and remedy name.
     """
     kind = _BY_CODE[code]
-    return Problem(code, kind.sentence.format(**words), kind.remedy)
+    return Problem(code, kind.sentence.format(**words), kind.remedy.format(**words))
 
 
 def worst(found: tuple[Problem, ...]) -> Problem | None:

@@ -16,6 +16,7 @@ from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend, drift
 from droplan_boot.firewall.enforcement import Enforcement
+from droplan_boot.host import refusing
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence, schedule
@@ -133,7 +134,8 @@ def look(host: Host) -> Status:
         problems=tuple(
             _problems(host, wanted, found, last, differences, age, scheduled=next_run is not None, mistake=mistake)
         )
-        + tuple(_astray(choice.backend, host) if choice else ()),
+        + tuple(_astray(choice.backend, host) if choice else ())
+        + tuple(_others(host, [name for segment in segments if not segment.public for name in segment.interfaces])),
     )
 
 
@@ -159,6 +161,15 @@ def _astray(current: Enforcement, host: Host) -> Iterator[Problem]:
     for stray in choose.strays(current, backends.load(host.files), host):
         if stray.plan(Policy(())):
             yield problem("stray", backend=stray.name)
+
+
+def _others(host: Host, private: list[str]) -> Iterator[Problem]:
+    """Tell what of the machine refuses peers, and what passes it by."""
+    for interface, zone in refusing.zones(host, private):
+        yield problem("refused", interface=interface, zone=zone)
+    names = ", ".join(refusing.guests(host.files, private))
+    if names:
+        yield problem("guests", names=names)
 
 
 def _problems(

@@ -26,10 +26,7 @@ def _cases() -> Iterator[object]:
                     first,
                     event,
                     id=f"{program.name}: {event.name if event else 'installation'}, {order}",
-                    marks=[
-                        *([pytest.mark.nightly] if nightly else []),
-                        *([pytest.mark.xfail(reason=program.missing)] if program.missing else []),
-                    ],
+                    marks=[pytest.mark.nightly] if nightly else [],
                 )
         seen.add(kind)
 

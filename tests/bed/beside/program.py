@@ -53,7 +53,6 @@ class Program:
         install_pauses: as ``pauses``, for its installation and start beside droplan.
         peers_in: whether peers reach the Droplet beside it, once droplan is there.
         status: the exit code of ``droplan status`` beside it.
-        missing: what droplan does not do yet, for which the tests of this program fail; "" when there is nothing.
     """
 
     name: str
@@ -72,4 +71,3 @@ class Program:
     install_pauses: str = ""
     peers_in: bool = True
     status: int = 0
-    missing: str = ""
