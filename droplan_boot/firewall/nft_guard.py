@@ -72,7 +72,8 @@ def build(policy: Policy, *, notes: bool = True) -> Table | None:
         # come after destination NAT: another address that leads there is no way round.
         refuse = f"ip daddr {policy.metadata} reject"
         chains["forward"] = (_LOCK.format("forward"), refuse)
-        chains["output"] = (_LOCK.format("output"), f"ip daddr {policy.metadata} meta skuid 0 accept", refuse)
+        readers = (f"ip daddr {policy.metadata} meta skuid {uid} accept" for uid in policy.metadata_readers)
+        chains["output"] = (_LOCK.format("output"), *readers, refuse)
     return Table(sets, chains) if chains else None
 
 

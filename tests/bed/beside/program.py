@@ -17,6 +17,7 @@ class Event:
         opens_ipv6: the same for IPv6 alone, where IPv4 stays closed.
         pauses: why the program itself keeps peers out meanwhile; "" where no peer is out for a moment. A run of the
             same event without droplan shows that it is so.
+        repeats: whether it may happen twice in a row, with nothing between.
         was_open: whether strangers got in, or peers were cut, with 1.0.0.
         nightly: whether it takes too long for every commit.
         status: the exit code of ``droplan status`` after the next run.
@@ -27,6 +28,7 @@ class Event:
     opens: str = ""
     opens_ipv6: str = ""
     pauses: str = ""
+    repeats: bool = False
     was_open: bool = False
     nightly: bool = False
     status: int = 0
