@@ -150,4 +150,3 @@ def test_what_to_do_about_another_programs_table_depends_on_whose_it_is() -> Non
 def test_every_problem_but_those_that_heal_by_themselves_ends_with_3_or_5() -> None:
     healing = {kind.code for kind in problems.KINDS if kind.exit_code == 0}
     assert healing == {"settings-unapplied", "bootstrap-failed", "unfinished", "name"}
->>>>>>> verify-a
