@@ -20,7 +20,7 @@ from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
-from droplan_boot.setup import nft_include, persistence
+from droplan_boot.setup import bootstrap, nft_include, persistence
 from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import backends, blocked, metrics, report, snapshot
 from droplan_boot.state.report import LastChange, Report
@@ -67,7 +67,9 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
             wanted.backend,
         ),
     )
-    return policy(host, wanted.backend, answer.policy, former, (before.peers if before else (), answer.peers))
+    done = policy(host, wanted.backend, answer.policy, former, (before.peers if before else (), answer.peers))
+    bootstrap.open_again(host)
+    return done
 
 
 def closed(host: Host, wanted: Settings, here: Here) -> None:
@@ -112,7 +114,8 @@ def policy(
         if stray.remove(former):
             host.log.say(f"Removed our rules from {stray.name}, where they stood before {how.name} was in use")
     _remember(host, how.names)
-    changes = change.between(former, asked, *known)
+    # Where nobody knows what was enforced, and nothing had to be written, it was this.
+    changes = change.between(former if former or changed else asked, asked, *known)
     for one in changes:
         for line in _told(host, one, changed, last):
             host.log.say(line)
@@ -195,7 +198,6 @@ def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:
             duration=duration,
             peers=None,
             changed=False,
-            backend=None,
             error=str(error),
             repaired=False,
         ),
