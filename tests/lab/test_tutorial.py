@@ -12,7 +12,7 @@ import pytest
 
 from tests.bed import Lab
 from tests.bed.program import ARCHIVE
-from tests.bed.reach import connects
+from tests.bed.reach import ECHO_PORT, connects
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text()
 CHAPTERS = {
@@ -36,15 +36,14 @@ def typed(lab: Lab, chapter: int) -> list[subprocess.CompletedProcess[str]]:
     """Type a chapter's lines."""
     assert CHAPTERS[chapter]
     return [
-        lab.droplet.run(["env", PATH, "sh", "-c", line], check=False, timeout=300, stdin=subprocess.DEVNULL)
+        lab.droplet.run(["env", PATH, "sh", "-c", line], check=False, timeout=300)
         for line in CHAPTERS[chapter]
     ]
 
 
 def reached(lab: Lab) -> tuple[bool, bool]:
     """Tell whether a peer and a stranger reach the Droplet."""
-    address = lab.droplet.address
-    return connects(lab.peers[0], address), connects(lab.stranger, address)
+    return connects(lab.peers[0], lab.droplet, ECHO_PORT), connects(lab.stranger, lab.droplet, ECHO_PORT)
 
 
 def test_it_goes_as_the_page_says(lab: Lab) -> None:
