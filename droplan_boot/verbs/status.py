@@ -16,6 +16,7 @@ from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend, drift
 from droplan_boot.firewall.enforcement import Enforcement
+from droplan_boot.host import guests
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence, schedule, sound
@@ -132,6 +133,7 @@ def look(host: Host) -> Status:
         problems=(
             *_problems(host, wanted, found, last, differences, age, mistake=mistake),
             *(_astray(choice.backend, host) if choice else ()),
+            *_passing_by(host, found),
             *(
                 sound.problems(host, None if mistake else wanted.interval, found, choice.backend if choice else None)
                 if _installed(host)
@@ -163,6 +165,14 @@ def _astray(current: Enforcement, host: Host) -> Iterator[Problem]:
     for stray in choose.strays(current, backends.load(host.files), host):
         if stray.plan(Policy(())):
             yield problem("stray", backend=stray.name)
+
+
+def _passing_by(host: Host, found: Snapshot | None) -> Iterator[Problem]:
+    segments = found.policy.segments if found else ()
+    private = (name for segment in segments if not segment.public for name in segment.interfaces)
+    names = ", ".join(guests.guests(host.files, private))
+    if names:
+        yield problem("guests", names=names)
 
 
 def _problems(
