@@ -17,7 +17,8 @@ Picture = dict[str, str]
 """By path: type, permissions, owner and content in a line; ``gone`` for what a fresh Droplet has. And the rules."""
 
 _IN_MEMORY = ("/run", "/tmp")
-_OF_THE_MOMENT = (SNAPSHOT, STATUS, "/var/lib/droplan/budget.json", METRICS, LOG, "/var/lib/droplan")
+_BUDGET = "/var/lib/droplan/budget.json"
+_OF_THE_MOMENT = (SNAPSHOT, STATUS, _BUDGET, METRICS, LOG, "/var/lib/droplan")
 # Shown by iptables-save; that ruleset is printed with them, and without when they hold nothing.
 _IPTABLES = re.compile(r"^table ip6? (?:filter|nat|mangle|raw) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 _NOTHING = re.compile(r"^\*\w+\n(?::\w+ ACCEPT \[0:0\]\n)*COMMIT\n", re.MULTILINE)
@@ -106,7 +107,7 @@ def _timeless(shown: str) -> Callable[[bytes], bytes]:
     if shown == STATUS:
         moment = ("time", "epoch", "duration", "changed", "succeeded", "repaired", "change", "api_remaining")
         return lambda data: _without(data, *moment)
-    if shown in (METRICS, LOG):
+    if shown in (METRICS, LOG, _BUDGET):
         return lambda data: b""  # the last run's numbers, and what everybody did so far
     if shown.endswith(".pyc"):
         return lambda data: data[:8] + data[12:]  # the source's time of change, PEP 552
