@@ -21,6 +21,8 @@ _BUDGET = "/var/lib/droplan/budget.json"
 _OF_THE_MOMENT = (SNAPSHOT, STATUS, _BUDGET, METRICS, LOG, "/var/lib/droplan")
 # Shown by iptables-save; that ruleset is printed with them, and without when they hold nothing.
 _IPTABLES = re.compile(r"^table ip6? (?:filter|nat|mangle|raw) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
+# Whom the kernel heard of in the last seconds.
+_HEARD = re.compile(r"(\tset droplan-heard\S+ \{.*\n(?:\t\t(?!elements).*\n)*)\t\telements = \{[^}]*\}\n")
 _NOTHING = re.compile(r"^\*\w+\n(?::\w+ ACCEPT \[0:0\]\n)*COMMIT\n", re.MULTILINE)
 
 
@@ -46,6 +48,7 @@ def picture(lab: Lab, *, exact: bool = False) -> Picture:
         text = re.sub(r"\[\d+:\d+\]$", "[0:0]", re.sub(r"^#.*\n", "", saved, flags=re.MULTILINE), flags=re.MULTILINE)
         found[tool] = _NOTHING.sub("", text)
     listed = droplet.run(["nft", "--stateless", *(["--handle"] if exact else []), "list", "ruleset"]).stdout
+    listed = _HEARD.sub(r"\1", listed)
     found["nft"] = listed if exact else _IPTABLES.sub("", listed)
     return found
 
