@@ -7,8 +7,15 @@ stale and, with some programs, doubled.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from droplan_boot.firewall import edits, ruleset
+
+
+def holds(text: str, wanted: Iterable[ruleset.Ruleset]) -> bool:
+    """Whether what is loaded from ``text`` at boot is our rules as wanted, table by table."""
+    bare = re.sub(r"^\[\d+:\d+\] (?=-A )", "", text, flags=re.MULTILINE)
+    return not any(edits.needed(edits.parse(bare, one.table), one) for one in wanted)
 
 
 def splice(text: str, wanted: ruleset.Ruleset) -> str:

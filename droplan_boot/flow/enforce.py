@@ -114,7 +114,8 @@ def policy(
         if stray.remove(former):
             host.log.say(f"Removed our rules from {stray.name}, where they stood before {how.name} was in use")
     _remember(host, how.names)
-    changes = change.between(former, asked, *known)
+    # Where nobody knows what was enforced, and nothing had to be written, it was this.
+    changes = change.between(former if former or changed else asked, asked, *known)
     for one in changes:
         for line in _told(host, one, changed, last):
             host.log.say(line)
@@ -197,7 +198,6 @@ def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:
             duration=duration,
             peers=None,
             changed=False,
-            backend=None,
             error=str(error),
             repaired=False,
         ),

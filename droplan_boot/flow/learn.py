@@ -13,7 +13,7 @@ from droplan_boot.access.allow import Allow
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, UsageError
-from droplan_boot.host import links
+from droplan_boot.host import agents, links
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Network
 from droplan_boot.settings import Settings
@@ -70,6 +70,7 @@ def where(host: Host, http: Http, settings: Settings) -> Here:
         (*private, *further(host, networks, (*private, *outside))),
         names(host, found.public, "public") if settings.public else (),
         outside,
+        agents.users(host.files),
     )
 
 
@@ -231,4 +232,6 @@ def _policy(settings: Settings, here: Here, found: peers.Peers, known: naming.Kn
     if here.public:
         entries = settings.allow if settings.allow_public is None else settings.allow_public
         segments.append(Segment(True, here.public, found.public, entries, ports=ports, known=known.public))
-    return Policy(tuple(segments), urlsplit(settings.metadata_url).hostname or "" if settings.lock_metadata else "")
+    if not settings.lock_metadata:
+        return Policy(tuple(segments))
+    return Policy(tuple(segments), urlsplit(settings.metadata_url).hostname or "", here.agents)

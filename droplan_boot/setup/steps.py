@@ -123,17 +123,20 @@ def _package_step(packages: Packages, wanted: Sequence[str]) -> Step:
 
 def _debian(installation: Installation, packages: Packages) -> Sequence[str]:
     """Name the packages; the one that loads saved rules at boot only where installing it takes nothing away."""
-    nft = [] if installation.settings.backend == "iptables" else ["nftables"]
-    if packages.missing(["iptables-persistent", *nft, "cron"]) and not installation.dry_run:
-        packages.update()
-    if installation.settings.backend == "nftables":
-        return ["nftables", "cron"]
     # nft writes the guard. Its service stays as it is: it would load rules of its own, and flush everybody's first.
-    # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has this package.
+    nft = [] if installation.settings.backend == "iptables" else ["nftables"]
     ufw = installation.host.runner.which("ufw")
-    if ufw or not (installation.dry_run or _available(packages, "iptables-persistent")):
+    if installation.settings.backend == "nftables":
+        wanted = ["nftables", "cron"]
+    else:
+        wanted = ["iptables" if ufw else "iptables-persistent", *nft, "cron"]
+    # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has these packages.
+    if installation.dry_run or not packages.missing(wanted):
+        return wanted
+    packages.update()
+    if "iptables-persistent" in wanted and not _available(packages, "iptables-persistent"):
         return ["iptables", *nft, "cron"]
-    return ["iptables-persistent", *nft, "cron"]
+    return wanted
 
 
 def _el(installation: Installation, packages: Packages) -> Sequence[str]:
