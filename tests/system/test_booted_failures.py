@@ -109,7 +109,8 @@ def _story(region: Region, peer: Host, droplet: BootedDroplet, mend: Callable[[]
             [
                 "sh",
                 "-c",
-                "ls /opt/droplan/bootstrap* /etc/systemd/system/droplan-*; systemctl list-timers | grep droplan",
+                "ls /opt/droplan/bootstrap* /opt/droplan/close.py /etc/systemd/system/droplan-*; nft list tables | grep boot; "
+                "systemctl list-timers | grep droplan",
             ],
             check=False,
         ).stdout,
@@ -152,4 +153,7 @@ def test_it_heals_by_itself(story: Story) -> None:
 
 
 def test_nothing_is_left_of_what_only_a_failed_bootstrap_needs(story: Story) -> None:
-    assert story.left_of_the_bootstrap == ""
+    # The units of every installation.
+    assert story.left_of_the_bootstrap.split() == [
+        f"/etc/systemd/system/{name}" for name in ("droplan-restore.service", "droplan-watch.service")
+    ]
