@@ -1,7 +1,7 @@
 """Boots that others have spoilt: whatever became of loaders, saved files and settings, no boot is open.
 
-A stranger and a peer knock from before each boot on; each scenario is lived through two reboots. What is seen is written
-down; the tests then ask.
+A stranger knocks from before each boot on, and a peer until he is in; each scenario is lived through two reboots.
+What is seen is written down; the tests then ask.
 """
 
 from __future__ import annotations
@@ -97,26 +97,26 @@ def spoilt(harm: str, teller: Teller, release: str) -> None:
 
 HARMS = {
     "ufw is installed after us": (
-        "apt-get -qq update; apt-get -qq install ufw; ufw allow 22/tcp; ufw --force enable",
+        "apt-get -qq update; apt-get -qq install ufw; ufw allow 22/tcp; ufw --force enable"
     ),
-    "iptables-persistent is purged": ("apt-get -qq purge iptables-persistent netfilter-persistent",),
+    "iptables-persistent is purged": "apt-get -qq purge iptables-persistent netfilter-persistent",
     "the loader is masked and the saved files are somebody else's": (
         "systemctl mask netfilter-persistent; rm /etc/iptables/rules.v6; "
-        "printf '*filter\\n:INPUT ACCEPT [0:0]\\n-A INPUT -j ACCEPT\\nCOMMIT\\n' >/etc/iptables/rules.v4",
+        "printf '*filter\\n:INPUT ACCEPT [0:0]\\n-A INPUT -j ACCEPT\\nCOMMIT\\n' >/etc/iptables/rules.v4"
     ),
     "the loader loads somebody else's rules": (
         "rm /etc/iptables/rules.v6; "
-        "printf '*filter\\n:INPUT ACCEPT [0:0]\\n-A INPUT -j ACCEPT\\nCOMMIT\\n' >/etc/iptables/rules.v4",
+        "printf '*filter\\n:INPUT ACCEPT [0:0]\\n-A INPUT -j ACCEPT\\nCOMMIT\\n' >/etc/iptables/rules.v4"
     ),
     "the loader is disabled, cron too, and the saved files are gone": (
-        "systemctl disable netfilter-persistent cron; rm /etc/iptables/rules.v4 /etc/iptables/rules.v6",
+        "systemctl disable netfilter-persistent cron; rm /etc/iptables/rules.v4 /etc/iptables/rules.v6"
     ),
     "a typo is in droplan.env, which all may read": (
-        "echo DROPLAN_SCOPE=regoin >>/etc/droplan/droplan.env; chmod 0644 /etc/droplan/droplan.env",
+        "echo DROPLAN_SCOPE=regoin >>/etc/droplan/droplan.env; chmod 0644 /etc/droplan/droplan.env"
     ),
     "nftables.service flushes the ruleset": (
         "printf '#!/usr/sbin/nft -f\\nflush ruleset\\ntable inet theirs { }\\n' >/etc/nftables.conf; "
-        f"systemctl -q enable nftables; {PROGRAM} install; grep -q droplan /etc/nftables.conf",
+        f"systemctl -q enable nftables; {PROGRAM} install; grep -q droplan /etc/nftables.conf"
     ),
 }
 
@@ -159,7 +159,7 @@ def at_reboot(teller: Teller, release: str) -> None:
 
 
 SCENARIOS: dict[str, Callable[[Teller, str], None]] = {
-    **{name: partial(spoilt, *harm) for name, harm in HARMS.items()},
+    **{name: partial(spoilt, harm) for name, harm in HARMS.items()},
     "firewalld is enabled": firewalld,
     "its image is another Droplet": image,
     "a peer comes while it is down": at_reboot,

@@ -19,6 +19,10 @@ from tests.system.conftest import user_data
 
 # The next try is a minute after the last one ended, which may have waited for an answer for some time.
 HEALED_WITHIN = 240
+LEFT = (
+    "ls /opt/droplan/bootstrap* /opt/droplan/close.py /etc/systemd/system/droplan-*; "
+    "nft list tables | grep bootstrap; systemctl list-timers | grep droplan"
+)
 
 
 @dataclass(frozen=True)
@@ -105,15 +109,7 @@ def _story(region: Region, peer: Host, droplet: BootedDroplet, mend: Callable[[]
         answered_over_a_reboot=stranger.answered + stranger.answered6,
         healed=knock_all(),
         status=droplet.run(["/opt/droplan/droplan", "status"], check=False).returncode,
-        left_of_the_bootstrap=droplet.run(
-            [
-                "sh",
-                "-c",
-                "ls /opt/droplan/bootstrap* /opt/droplan/close.py /etc/systemd/system/droplan-*; nft list tables | grep boot; "
-                "systemctl list-timers | grep droplan",
-            ],
-            check=False,
-        ).stdout,
+        left_of_the_bootstrap=droplet.run(["sh", "-c", LEFT], check=False).stdout,
     )
 
 
