@@ -222,6 +222,8 @@ def interfaces(found):
 def close(remembered_only):
     """Close the private interfaces if the settings ask for it. Return (exit status, sentence)."""
     found = settings()
+    if found.get("DROPLAN_MODE") == "observe":
+        return 0, "The private interface is OPEN, as DROPLAN_MODE=observe shuts nobody out."
     if found.get("DROPLAN_FAIL_CLOSED", "").lower() != "true":
         return 0, "The private interface is OPEN, as DROPLAN_FAIL_CLOSED is not set."
     if guarded_by_droplan():

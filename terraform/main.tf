@@ -12,6 +12,7 @@ locals {
     DROPLAN_PEER_PORTS    = var.peer_ports == null ? null : length(var.peer_ports) > 0 ? join(",", var.peer_ports) : "none"
     DROPLAN_ALLOW         = length(var.allow) > 0 ? join(",", var.allow) : null
     PUBLIC                = var.public ? "true" : null
+    DROPLAN_MODE          = var.mode == "enforce" ? null : var.mode
     DROPLAN_INTERVAL      = tostring(var.interval)
     DROPLAN_FAIL_CLOSED   = tostring(var.fail_closed)
     DROPLAN_LOCK_METADATA = tostring(var.lock_metadata)

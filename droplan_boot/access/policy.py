@@ -83,15 +83,17 @@ class Segment:
 
 @dataclass(frozen=True)
 class Policy:
-    """All that droplan enforces on this Droplet.
+    """All that droplan enforces on this Droplet, or observes.
 
     Args:
         segments: the private network, and the public one when asked for.
         metadata: address of the metadata service that only root may reach; "" to leave it open.
+        observe: whether nobody is shut out and nobody let in by it: who would be is only noted.
     """
 
     segments: tuple[Segment, ...]
     metadata: str = ""
+    observe: bool = False
 
 
 def to_json(policy: Policy) -> dict[str, Any]:
@@ -111,6 +113,7 @@ def to_json(policy: Policy) -> dict[str, Any]:
             for segment in policy.segments
         ],
         "metadata": policy.metadata,
+        "observe": policy.observe,
     }
 
 
@@ -125,7 +128,9 @@ def from_json(value: Mapping[str, Any]) -> Policy:
     if not segments:
         raise ValueError("a policy without a network")
     try:
-        return Policy(tuple(_segment(segment) for segment in segments), str(value["metadata"]))
+        return Policy(
+            tuple(_segment(segment) for segment in segments), str(value["metadata"]), value.get("observe") is True
+        )
     except (UsageError, AttributeError) as error:
         raise ValueError(str(error)) from None
 

@@ -38,7 +38,8 @@ def build(policy: Policy, version: int, *, notes: bool = True) -> Ruleset:
         refuse = _refuse(segment)
         services, trees = opened.rules(segment, version, (opened.NOW,), "-j RETURN", segment.sources(version))
         rules, below = sources(segment, version, "RETURN", f"-g {refuse}")
-        chains[refuse] = (*([_note(segment)] if notes else []), "-j DROP")
+        note = [_note(segment, observe=policy.observe)] if notes else []
+        chains[refuse] = (*note, "-j RETURN" if policy.observe else "-j DROP")
         chains[_chain(segment)] = (
             f"{REPLIES} -j RETURN",
             *admitted(segment, version, "RETURN"),
@@ -76,10 +77,10 @@ def _judged(policy: Policy, version: int) -> Iterator[str]:
             yield f"-s {network} -g {_chain(segment)}"
 
 
-def _note(segment: Segment) -> str:
+def _note(segment: Segment, *, observe: bool) -> str:
     return _NOTE.format(
         name="droplan-public" if segment.public else "droplan",
-        prefix=nflog.prefix(public=segment.public),
+        prefix=nflog.prefix(public=segment.public, observe=observe),
         group=nflog.GROUP,
     )
 

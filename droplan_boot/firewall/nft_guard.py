@@ -60,7 +60,9 @@ def build(policy: Policy, *, notes: bool = True) -> Table | None:
             )
             if notes:
                 sets[_set(HEARD, segment, version)] = ()
-        chains[_refuse(segment)] = (*(_notes(segment) if notes else ()), "drop")
+        # Where droplan only observes, this is all that differs: the same packets come here, are told, and go on.
+        told = _notes(segment, observe=policy.observe) if notes else ()
+        chains[_refuse(segment)] = (*told, "accept" if policy.observe else "drop")
         services, lists = opened.nft(segment, (ADDRESSES, NETWORKS))
         for name, (sources, version) in lists.items():
             sets[name] = tuple(intervals(sources, version)) if name.startswith(NETWORKS) else _single(sources)
@@ -129,13 +131,13 @@ def _single(sources: Iterable[Address | Network]) -> tuple[Interval, ...]:
     return tuple(sorted({ends(one) for one in sources}))
 
 
-def _notes(segment: Segment) -> Iterator[str]:
-    """Have a copy of what is shut out sent to the watcher: one a second of a source, 200 of all."""
+def _notes(segment: Segment, *, observe: bool) -> Iterator[str]:
+    """Have a copy of what is shut out (or would be) sent to the watcher: one a second of a source, 200 of all."""
     for version in (4, 6):
         yield _NOTE.format(
             heard=_set(HEARD, segment, version),
             family=_IP[version],
-            prefix=nflog.prefix(public=segment.public),
+            prefix=nflog.prefix(public=segment.public, observe=observe),
             group=nflog.GROUP,
             bytes=nflog.COPY_BYTES,
         )

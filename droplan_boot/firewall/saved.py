@@ -24,7 +24,7 @@ def splice(text: str, wanted: ruleset.Ruleset) -> str:
     lines = text.removesuffix("\n").split("\n") if text else []
     hooks = ruleset.TABLES[wanted.table]
     if f"*{wanted.table}" not in lines:
-        if wanted.table != "filter" and not wanted.chains:
+        if not wanted.chains:
             return text
         lines += [f"*{wanted.table}", *(f":{hook} ACCEPT [0:0]" for hook in hooks), "COMMIT"]
     start = lines.index(f"*{wanted.table}")

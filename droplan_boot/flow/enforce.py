@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from droplan_boot import paths, settings
 from droplan_boot.access import change
@@ -25,6 +25,8 @@ from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import backends, blocked, metrics, report, snapshot
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
+
+_OBSERVING: Final = "Observing (DROPLAN_MODE=observe): nobody is shut out, and `droplan blocked` names who would be"
 
 
 class Enforced(NamedTuple):
@@ -112,6 +114,8 @@ def policy(
         if stray.remove(former):
             host.log.say(f"Removed our rules from {stray.name}, where they stood before {how.name} was in use")
     _remember(host, how.names)
+    if asked.observe != (former.observe if former else False):
+        host.log.say(_OBSERVING if asked.observe else "Enforcing: whoever may not come in is shut out")
     changes = change.between(former, asked, *known)
     for one in changes:
         for line in _told(host, one, changed, last):
@@ -170,6 +174,7 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
             warnings=answer.warnings,
             succeeded=now,
             interval=wanted.interval,
+            mode=wanted.mode,
             repaired=done.changed and not somebody and last is not None,
             by_network=_by_network(answer.policy),
             change=_last_change(now, done.changes) if somebody else last.change if last else None,

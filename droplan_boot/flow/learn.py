@@ -204,4 +204,7 @@ def _policy(settings: Settings, here: Here, found: peers.Peers, known: naming.Kn
     if here.public:
         entries = settings.allow if settings.allow_public is None else settings.allow_public
         segments.append(Segment(True, here.public, found.public, entries, ports=ports, known=known.public))
-    return Policy(tuple(segments), urlsplit(settings.metadata_url).hostname or "" if settings.lock_metadata else "")
+    locked = settings.lock_metadata and not settings.observe
+    return Policy(
+        tuple(segments), urlsplit(settings.metadata_url).hostname or "" if locked else "", observe=settings.observe
+    )

@@ -111,6 +111,8 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
         text = (old or b"").decode(errors="surrogateescape")
         for wanted in door.wanted(policy, version, door.last(version)):
             text = saved_rules.splice(text, wanted)
+        if old is None and not text:
+            continue  # where droplan only observes
         data = text.encode(errors="surrogateescape")
         backup = path.with_name(path.name + _BACKUP)
         if old and b"droplan-" not in old and not host.files.exists(backup):

@@ -130,8 +130,13 @@ def _debian(installation: Installation, packages: Packages) -> Sequence[str]:
         return ["nftables", "cron"]
     # nft writes the guard. Its service stays as it is: it would load rules of its own, and flush everybody's first.
     # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has this package.
+    # Where droplan only observes nothing is to be loaded at boot, and firewalld is to stay.
     ufw = installation.host.runner.which("ufw")
-    if ufw or not (installation.dry_run or _available(packages, "iptables-persistent")):
+    if (
+        ufw
+        or installation.settings.observe
+        or not (installation.dry_run or _available(packages, "iptables-persistent"))
+    ):
         return ["iptables", *nft, "cron"]
     return ["iptables-persistent", *nft, "cron"]
 
@@ -141,7 +146,8 @@ def _el(installation: Installation, packages: Packages) -> Sequence[str]:
     if installation.settings.backend == "nftables":
         return ["nftables", "cronie"]
     nft = ["nftables"] if installation.settings.backend != "iptables" and _available(packages, "nftables") else []
-    for loader in ("iptables-services", "iptables-nft-services"):
+    loaders = () if installation.settings.observe else ("iptables-services", "iptables-nft-services")
+    for loader in loaders:
         if _available(packages, loader):
             return [loader, *nft, "cronie"]
     return [*(["iptables"] if _available(packages, "iptables") else []), *(nft or ["nftables"]), "cronie"]
@@ -190,7 +196,7 @@ def _service_steps(installation: Installation, enforcement: Enforcement, package
     host = installation.host
     services = Services(host)
     saved = persistence.loader(host, enforcement.door, packages)
-    if saved:
+    if saved and not installation.settings.observe:
         if installation.family == "el" and host.has_systemd():
             yield Step(
                 "firewalld out of the way", lambda: firewalld.problem(services), lambda: firewalld.mask(services)

@@ -57,8 +57,8 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
     Kind(
         "observing",
         "OBSERVING",
-        "DROPLAN_MODE=observe: nobody is shut out",
-        "set DROPLAN_MODE=enforce in /etc/droplan/droplan.env, then run `droplan refresh`",
+        "DROPLAN_MODE=observe: nobody is shut out, and `droplan blocked` names who would be",
+        "run `sudo DROPLAN_MODE=enforce droplan install`, which first says whom it will cut",
         EXIT_ATTENTION,
     ),
     Kind(

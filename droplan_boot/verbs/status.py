@@ -261,7 +261,7 @@ def render(status: Status, now: float, environ: Mapping[str, str] | None = None)
         ("next refresh", f"in {words.ago(status.next_run - now)}" if status.next_run else "not scheduled"),
         ("last change", _change(status.last.change if status.last else None, now)),
         *([("guard", f"{status.guard} ({status.guard_why})")] if status.guard else []),
-        ("door", f"{status.backend} ({status.backend_why})" if status.backend else status.backend_why),
+        ("door", _door(status)),
         ("reboot", _reboot(status)),
         *_budget(status.last),
         *(
@@ -298,6 +298,12 @@ def _change(last: LastChange | None, now: float) -> str:
     who += [f"removed {change.listed(last.removed)}"] if last.removed else []
     more = f" and {last.more} more" if last.more else ""
     return f"{words.ago(now - last.time)} ago: {'; '.join(who)}{more}"
+
+
+def _door(status: Status) -> str:
+    if status.mode == "observe":
+        return "none while droplan only observes"
+    return f"{status.backend} ({status.backend_why})" if status.backend else status.backend_why
 
 
 def _reboot(status: Status) -> str:
