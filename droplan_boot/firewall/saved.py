@@ -7,8 +7,15 @@ stale and, with some programs, doubled.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from droplan_boot.firewall import edits, ruleset
+
+
+def holds(text: str, wanted: Iterable[ruleset.Ruleset]) -> bool:
+    """Whether what is loaded from ``text`` at boot is our rules as wanted, table by table."""
+    bare = re.sub(r"^\[\d+:\d+\] (?=-A )", "", text, flags=re.MULTILINE)
+    return not any(edits.needed(edits.parse(bare, one.table), one) for one in wanted)
 
 
 def splice(text: str, wanted: ruleset.Ruleset) -> str:
@@ -24,7 +31,7 @@ def splice(text: str, wanted: ruleset.Ruleset) -> str:
     lines = text.removesuffix("\n").split("\n") if text else []
     hooks = ruleset.TABLES[wanted.table]
     if f"*{wanted.table}" not in lines:
-        if not wanted.chains:
+        if wanted.table != "filter" and not wanted.chains:
             return text
         lines += [f"*{wanted.table}", *(f":{hook} ACCEPT [0:0]" for hook in hooks), "COMMIT"]
     start = lines.index(f"*{wanted.table}")

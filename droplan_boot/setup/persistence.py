@@ -108,11 +108,11 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
     for version in door.save:
         path = saved.files[version]
         old = host.files.read(path)
+        if policy.observe and b"droplan-" not in (old or b""):
+            continue  # there is nothing of ours to take out, and nothing is to be loaded that was not before
         text = (old or b"").decode(errors="surrogateescape")
         for wanted in door.wanted(policy, version, door.last(version)):
             text = saved_rules.splice(text, wanted)
-        if old is None and not text:
-            continue  # where droplan only observes
         data = text.encode(errors="surrogateescape")
         backup = path.with_name(path.name + _BACKUP)
         if old and b"droplan-" not in old and not host.files.exists(backup):

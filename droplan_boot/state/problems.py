@@ -57,8 +57,8 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
     Kind(
         "observing",
         "OBSERVING",
-        "DROPLAN_MODE=observe: nobody is shut out, and `droplan blocked` names who would be",
-        "run `sudo DROPLAN_MODE=enforce droplan install`, which first says whom it will cut",
+        "DROPLAN_MODE=observe: nobody is shut out",
+        "see `droplan blocked`; `sudo DROPLAN_MODE=enforce droplan install` says whom it cuts, and enforces",
         EXIT_ATTENTION,
     ),
     Kind(
