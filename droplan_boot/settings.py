@@ -42,6 +42,7 @@ NAMES: Final = (
     "DIGITALOCEAN_API_URL",
 )
 SCOPES: Final = ("region", "vpc", "account")
+LONGEST_INTERVAL: Final = 60
 MODES: Final = ("enforce", "observe")
 BACKENDS: Final = ("auto", "iptables", "nftables")
 
@@ -299,7 +300,7 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str, str], str]:
 
 
 def _interval(name: str, value: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,2}", value) or not 1 <= int(value) <= 60:
+    if not re.fullmatch(r"[0-9]{1,2}", value) or not 1 <= int(value) <= LONGEST_INTERVAL:
         raise UsageError(f"{name}={value} is no number of minutes from 1 to 60: set one")
     return int(value)
 

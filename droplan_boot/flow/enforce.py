@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -22,7 +22,7 @@ from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
 from droplan_boot.setup import nft_include, persistence
 from droplan_boot.sources.listing import Droplet
-from droplan_boot.state import backends, blocked, metrics, report, snapshot
+from droplan_boot.state import backends, blocked, budget, metrics, report, snapshot
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
 
@@ -160,6 +160,9 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
     for warning in answer.warnings:
         if not host.scheduled or last is None or warning not in last.warnings:  # not every five minutes
             host.log.say(f"Note: {warning}")
+    pace = _pace(wanted, answer)
+    for line in _paced(wanted, answer, pace, last):
+        host.log.say(line)
     somebody = any(one.added or one.removed for one in done.changes)
     _store(
         host,
@@ -173,7 +176,12 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
             guard=done.guard,
             warnings=answer.warnings,
             succeeded=now,
-            interval=wanted.interval,
+            interval=pace,
+            set_interval=wanted.interval,
+            not_before=budget.not_before(now, pace, wanted.interval, answer.here.metadata.droplet_id)
+            if pace > wanted.interval
+            else None,
+            droplets=answer.droplets,
             mode=wanted.mode,
             repaired=done.changed and not somebody and last is not None,
             by_network=_by_network(answer.policy),
@@ -182,6 +190,35 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
             api_remaining=answer.allowance[0] if answer.allowance else None,
         ),
     )
+
+
+def _limit(answer: Learned) -> int:
+    return answer.allowance[1] if answer.allowance else budget.HOURLY
+
+
+def _pace(wanted: Settings, answer: Learned) -> int:
+    """Decide the minutes between two refreshes: as set, unless the API's limits call for more."""
+    if answer.droplets is None:
+        return wanted.interval
+    return budget.interval(answer.droplets, wanted.interval, _limit(answer), peered=wanted.scope == "vpc")
+
+
+def _paced(wanted: Settings, answer: Learned, pace: int, last: Report | None) -> Iterator[str]:
+    """Say that the interval is stretched, or no longer; nothing where it is as it was."""
+    if pace > wanted.interval and answer.droplets is not None:
+        if last and last.interval == pace:
+            return
+        each = budget.requests(answer.droplets, peered=wanted.scope == "vpc")
+        hourly = answer.droplets * each * 60 // wanted.interval
+        fits = f" or DROPLAN_INTERVAL={pace}" if pace <= settings.LONGEST_INTERVAL else ""
+        yield (
+            f"Refreshing every {pace} min instead of every {wanted.interval}: {answer.droplets} Droplets that list "
+            f"each other would take {hourly} requests an hour, and the token has {_limit(answer)} (and "
+            f"{budget.BY_THE_MINUTE} a minute), a fifth of which is kept free. What would fit: DROPLAN_SHARED, "
+            f"another token for a part of them{fits}"
+        )
+    elif last and last.stretched:
+        yield f"Refreshing every {pace} min again, as DROPLAN_INTERVAL says"
 
 
 def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:

@@ -42,6 +42,7 @@ class Learned:
         allowance: what the API said is left: requests, of how many, and until when; None when it did not.
         named: the Droplets that names in DROPLAN_ALLOW stand for, peers among them.
         warnings: what a person should know, a sentence each.
+        droplets: how many Droplets the API listed; None where a fleet's store was read.
     """
 
     here: Here
@@ -52,6 +53,7 @@ class Learned:
     allowance: tuple[int, int, int] | None = None
     named: tuple[Droplet, ...] = ()
     warnings: tuple[str, ...] = ()
+    droplets: int | None = None
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -129,6 +131,7 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
         http.allowance,
         known.droplets,
         known.warnings,
+        None if settings.shared else len(listing.droplets),
     )
 
 

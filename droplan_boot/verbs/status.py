@@ -23,7 +23,7 @@ from droplan_boot.state import backends, blocked, report, shared, snapshot, watc
 from droplan_boot.state.problems import Problem, exit_code, problem, worst
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
-from droplan_boot.verbs import words
+from droplan_boot.verbs import budget, words
 
 SCHEMA: Final = 1
 _STALE_S: Final = 900.0
@@ -52,6 +52,7 @@ class Status:
         next_run: when cron refreshes next, seconds since the epoch; None when it is not scheduled.
         last: how the last refresh went; None when there was none.
         drift: how the kernel's rules differ from the last good answer's, a line each.
+        shared_from: from how many Droplets on the API's limits call for a longer interval; None where not known.
         blocked: how many strangers were noted in the last hour; None where no watcher runs.
         problems: what is wrong.
     """
@@ -72,6 +73,7 @@ class Status:
     next_run: float | None = None
     last: Report | None = None
     drift: tuple[str, ...] = ()
+    shared_from: int | None = None
     blocked: int | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -106,7 +108,7 @@ def look(host: Host) -> Status:
     found = snapshot.load(host.files)
     last = report.load(host.files)
     cron = (host.files.read(paths.CRON) or b"").decode(errors="replace")
-    next_run = schedule.next_run(cron, now)
+    next_run = schedule.next_run(cron, max(now, (last.not_before if last else None) or 0.0))
     choice, unwritable = _choice(host, wanted)
     segments = found.policy.segments if found else ()
     differences = _differences(choice.backend, found) if choice else ()
@@ -128,6 +130,7 @@ def look(host: Host) -> Status:
         snapshot_age=age,
         next_run=next_run,
         last=last,
+        shared_from=budget.shared_from(last, wanted.scope),
         blocked=_blocked(host, now),
         drift=differences,
         problems=tuple(
@@ -263,7 +266,7 @@ def render(status: Status, now: float, environ: Mapping[str, str] | None = None)
         *([("guard", f"{status.guard} ({status.guard_why})")] if status.guard else []),
         ("door", _door(status)),
         ("reboot", _reboot(status)),
-        *_budget(status.last),
+        *budget.rows(status.last, status.scope),
         *(
             [("blocked", f"{status.blocked} in the last hour (`droplan blocked` names who)")]
             if status.blocked is not None
@@ -312,12 +315,3 @@ def _reboot(status: Status) -> str:
     if not status.saved:
         return f"{status.saved_by} restores the last answer"
     return f"{status.saved_by} loads {', '.join(status.saved)}"
-
-
-def _budget(last: Report | None) -> Iterator[tuple[str, str]]:
-    if last and last.api_limit is not None and last.api_remaining is not None:
-        used = last.api_limit - last.api_remaining
-        yield (
-            "API",
-            f"{last.api_remaining} of {last.api_limit} requests left; the token's users took {used} in an hour",
-        )
