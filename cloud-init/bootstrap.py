@@ -47,6 +47,7 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
     import os
     import re
     import shutil
+    import signal
     import ssl
     import stat
     import subprocess
@@ -96,6 +97,8 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
     }
 
     TIMEOUT = 30  # seconds for the server to say anything
+    LONGEST = 900  # seconds for all of a download: one that says a byte now and then never ends by TIMEOUT
+    LARGEST = 256 << 20  # bytes; a Python has some 30 MB, droplan less than 3
     # Seconds. In all, long enough for a first boot's network to come up, and for its own apt runs to end.
     RETRY_WAITS = (1, 2, 4, 8, 16)
     APT_WAITS = (5, 10, 20, 40, 80, 160)
@@ -326,15 +329,41 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
             "%s cannot be reached (%s): check the network, DNS and the address." % (shown(url), cause),
         )
 
+    @contextlib.contextmanager
+    def within(seconds, failure):
+        """End what takes longer, whatever it waits for: a time-out of sockets begins anew with every byte."""
+
+        def ring(_number, _frame):
+            raise failure
+
+        former = signal.signal(signal.SIGALRM, ring)
+        signal.alarm(seconds)
+        try:
+            yield
+        finally:
+            signal.alarm(0)  # an alarm would outlast even our becoming droplan
+            signal.signal(signal.SIGALRM, former)
+
     def fetch_once(url, sha256, target):
+        late = "%s had not come after %d s: check the network, or try later." % (shown(url), LONGEST)
+        with within(LONGEST, Passing(NETWORK, late)):
+            fetch_in_time(url, sha256, target)
+
+    def fetch_in_time(url, sha256, target):
         part = target + PART
         try:
             digest, size = hashlib.sha256(), 0
             with contextlib.closing(open_url(url)) as response, create(part, 0o644) as output:
                 for block in blocks(url, response):
+                    size += len(block)
+                    if size > LARGEST:
+                        raise Failure(
+                            CORRUPT,
+                            "%s sends more than %d MB, and nothing that is wanted here is so large: check the address."
+                            % (shown(url), LARGEST >> 20),
+                        )
                     output.write(block)
                     digest.update(block)
-                    size += len(block)
                 output.flush()
                 os.fsync(output.fileno())
                 length = response.headers.get("Content-Length") or ""

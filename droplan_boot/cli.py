@@ -13,11 +13,17 @@ if TYPE_CHECKING:
     import argparse
 
     from droplan_boot.commands import Command
+    from droplan_boot.host.doors import Host
     from droplan_boot.host.files import Files
     from droplan_boot.host.log import Log
 
 _NOT_THE_VERBS = ("verb", "scheduled", "force", "unattended")
 """What the parser finds that is no argument of a verb's ``run``: the host holds it."""
+
+_TOKENS = ("DO_KEY", "DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN", "DROPLAN_SHARED_KEY")
+
+_DETAILS = 1000
+"""Of what a failed command said, the log keeps so many lines, the last ones."""
 
 
 def main() -> int:
@@ -25,10 +31,16 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"droplan {__version__}\n")
         return EXIT_DONE
+    _survive_any_terminal()
     words = sys.argv[1:] or ["refresh"]
     if words[0] == "help":
         return _help(words[1:])
-    options = parser(words[0]).parse_args(words)
+    try:
+        options = parser(words[0]).parse_args(words)
+    except SystemExit as ended:
+        if ended.code and "--scheduled" in words:
+            _schedule_is_wrong(words)
+        raise
     from droplan_boot import commands
 
     command = commands.find(options.verb or "refresh")
@@ -56,6 +68,7 @@ def _run(command: Command, options: argparse.Namespace) -> int:
         force=found.get("force", False),
     )
     arguments = {name: value for name, value in found.items() if name not in _NOT_THE_VERBS}
+    started = host.clock.time()
     if command.name in ("refresh", "install"):
         # Before our own modules: where the heap ends when urllib3 compiles its patterns decides whether CPython gives
         # an arena back and takes it again 3,000 times (strace: munmap), an eighth of a small run's CPU.
@@ -63,12 +76,60 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     try:
         code = import_module(f"droplan_boot.verbs.{command.name}").run(host, **arguments)
     except DroplanError as error:
-        host.log.complain(f"{command.name}: {error}")
-        return error.exit_code
+        return _failed(host, command.name, error, started)
     except KeyboardInterrupt:
         host.log.complain(f"{command.name}: interrupted")
         return 130
+    except Exception as error:  # whatever it is, whoever watches the schedule is to see it
+        return _failed(host, command.name, _unexpected(host, error), started)
     return EXIT_DONE if code is None else int(code)
+
+
+def _failed(host: Host, verb: str, error: DroplanError, started: float) -> int:
+    """Say what went wrong, keep what failed commands said, and see that the report of a scheduled run says it too."""
+    from droplan_boot.errors import said
+
+    host.log.complain(f"{verb}: {error}")
+    for line in said(error)[-_DETAILS:]:
+        host.log.detail(line)
+    if host.scheduled:
+        from droplan_boot.flow import enforce
+        from droplan_boot.state import report
+
+        last = report.load(host.files)
+        if last is None or (last.result, last.error) != ("failed", str(error)) or last.time < started:
+            enforce.failed(host, error, host.clock.time() - started)
+    return error.exit_code
+
+
+def _unexpected(host: Host, error: Exception) -> DroplanError:
+    """Make a sentence of what nobody thought of; the log gets where it happened. No token is in either."""
+    import re
+    import traceback
+
+    secrets = [value for name, value in host.environ.items() if name in _TOKENS and value]
+    pattern = "|".join([r"\bdo[a-z]_v1_\w+", *map(re.escape, secrets)])
+    for line in "".join(traceback.format_exception(type(error), error, error.__traceback__)).splitlines():
+        host.log.detail(re.sub(pattern, "(token)", line))
+    words = re.sub(pattern, "(token)", str(error)) or "no more is said"
+    return DroplanError(
+        f"a mistake in droplan ({type(error).__name__}: {words:.200}): run `droplan status` to see how things stand, "
+        "and report it with the end of /var/log/droplan.log"
+    )
+
+
+def _schedule_is_wrong(words: list[str]) -> None:
+    """Write into log and report that the schedule passes what nobody understands: no verb runs that would."""
+    from droplan_boot.errors import UsageError
+    from droplan_boot.host.doors import Host
+    from droplan_boot.host.files import Files
+    from droplan_boot.host.log import LogFile
+
+    os.umask(0o022)
+    files = Files()
+    host = Host(files=files, log=LogFile(files), scheduled=True)
+    mistake = UsageError(f"the schedule passes what droplan does not know ({' '.join(words)}): run `droplan install`")
+    _failed(host, "droplan", mistake, host.clock.time())
 
 
 def _log(files: Files, *, scheduled: bool, keep: bool) -> Log:
@@ -78,6 +139,13 @@ def _log(files: Files, *, scheduled: bool, keep: bool) -> Log:
     if scheduled:
         return LogFile(files)
     return Both(Terminal(), LogFile(files, aloud=False)) if keep and os.geteuid() == 0 else Terminal()
+
+
+def _survive_any_terminal() -> None:
+    """Have what a terminal cannot show spelled out: the names of Droplets and tags are anything, terminals ASCII."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _keep_no_core() -> None:

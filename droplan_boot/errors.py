@@ -60,7 +60,16 @@ class TokenError(NoAnswerError):
 
 
 class CommandError(DroplanError):
-    """A command of the machine failed, is missing or took too long."""
+    """A command of the machine failed, is missing or took too long.
+
+    Args:
+        message: the sentence, which holds the command's last words.
+        output: all that the command complained about, for the log.
+    """
+
+    def __init__(self, message: str = "", output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
 
 
 class UnsafePathError(DroplanError):
@@ -73,3 +82,17 @@ class FirewallError(DroplanError):
 
 class LockedError(DroplanError):
     """Another droplan holds the lock for longer than a refresh takes."""
+
+
+def said(error: BaseException) -> tuple[str, ...]:
+    """List all lines that the commands which failed on the way to ``error`` complained with.
+
+    Errors are raised anew on their way up, in words for people; what lies below them is kept in their context.
+    """
+    found: list[str] = []
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, CommandError):
+            found = [*below.output.splitlines(), *found]
+        below = below.__context__
+    return tuple(found)

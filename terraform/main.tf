@@ -11,10 +11,12 @@ locals {
     DROPLAN_SCOPE         = var.scope
     DROPLAN_PEER_PORTS    = var.peer_ports == null ? null : length(var.peer_ports) > 0 ? join(",", var.peer_ports) : "none"
     DROPLAN_ALLOW         = length(var.allow) > 0 ? join(",", var.allow) : null
+    DROPLAN_ALLOW_PUBLIC  = var.allow_public == null ? null : length(var.allow_public) > 0 ? join(",", var.allow_public) : "none"
     PUBLIC                = var.public ? "true" : null
     DROPLAN_MODE          = var.mode == "enforce" ? null : var.mode
     DROPLAN_INTERVAL      = tostring(var.interval)
     DROPLAN_FAIL_CLOSED   = tostring(var.fail_closed)
+    DROPLAN_WATCH         = var.watch ? null : "false"
     DROPLAN_LOCK_METADATA = tostring(var.lock_metadata)
   }
 

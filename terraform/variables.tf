@@ -98,51 +98,58 @@ variable "allow" {
   default     = []
   nullable    = false
 
+  # These hold for allow_public too: the same words, and here they stand once.
   validation {
     condition = alltrue([
-      for entry in var.allow :
+      for entry in concat(var.allow, coalesce(var.allow_public, [])) :
       can(regex("^((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|icmp|proto/[0-9]{1,3})$", entry)) ||
       can(regex("^(((tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?|icmp|proto/[0-9]{1,3})@)?([0-9a-fA-F.:]+(/[0-9]{1,3})?|tag:[A-Za-z0-9_:-]{1,255}|droplet:[A-Za-z0-9.-]{1,255}|k8s:[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})$", entry))
     ])
-    error_message = "allow takes entries such as \"10.0.0.0/24\", \"tag:web\", \"tcp/5432@tag:web\", \"tcp/8000-8100@droplet:web-1\", \"k8s:CLUSTER_UUID\", \"udp/51820\" and \"icmp\"."
+    error_message = "allow and allow_public take entries such as \"10.0.0.0/24\", \"tag:web\", \"tcp/5432@tag:web\", \"tcp/8000-8100@droplet:web-1\", \"k8s:CLUSTER_UUID\", \"udp/51820\" and \"icmp\"."
   }
 
   validation {
     # The first address of a network is the one that stands before the slash, unless host bits are set.
     condition = alltrue([
-      for network in [for entry in var.allow : reverse(split("@", entry))[0] if !can(regex("^([a-z]+/[0-9-]+|icmp|(.*@)?(tag|droplet|k8s):.*)$", entry))] :
+      for network in [for entry in concat(var.allow, coalesce(var.allow_public, [])) : reverse(split("@", entry))[0] if !can(regex("^([a-z]+/[0-9-]+|icmp|(.*@)?(tag|droplet|k8s):.*)$", entry))] :
       can(cidrhost(strcontains(network, "/") ? network : "${network}/${strcontains(network, ":") ? 128 : 32}", 0)) &&
       (!strcontains(network, "/") || try(
         cidrhost(network, 0) == cidrhost("${split("/", network)[0]}/${strcontains(network, ":") ? 128 : 32}", 0), false
       ))
     ])
-    error_message = "allow needs networks whose host bits are zero, such as \"10.0.0.0/24\" and not \"10.0.0.5/24\"."
+    error_message = "allow and allow_public need networks whose host bits are zero, such as \"10.0.0.0/24\" and not \"10.0.0.5/24\"."
   }
 
   validation {
     condition = alltrue([
-      for range in [for entry in var.allow : regex("^[a-z]+/([0-9]+)(?:-([0-9]+))?(?:@|$)", entry) if can(regex("^(tcp|udp)/[0-9]+(-[0-9]+)?(@|$)", entry))] :
+      for range in [for entry in concat(var.allow, coalesce(var.allow_public, [])) : regex("^[a-z]+/([0-9]+)(?:-([0-9]+))?(?:@|$)", entry) if can(regex("^(tcp|udp)/[0-9]+(-[0-9]+)?(@|$)", entry))] :
       tonumber(range[0]) >= 1 && tonumber(range[0]) <= tonumber(coalesce(range[1], range[0])) && tonumber(coalesce(range[1], range[0])) <= 65535
     ])
-    error_message = "allow takes ports from 1 to 65535, the lower one of a range first."
+    error_message = "allow and allow_public take ports from 1 to 65535, the lower one of a range first."
   }
 
   validation {
     condition = alltrue([
-      for number in flatten([for entry in var.allow : try(regex("^proto/([0-9]+)(?:@|$)", entry), [])]) :
+      for number in flatten([for entry in concat(var.allow, coalesce(var.allow_public, [])) : try(regex("^proto/([0-9]+)(?:@|$)", entry), [])]) :
       tonumber(number) >= 1 && tonumber(number) <= 255
     ])
-    error_message = "allow takes protocols by their number from 1 to 255."
+    error_message = "allow and allow_public take protocols by their number from 1 to 255."
   }
 
   validation {
-    condition     = !anytrue([for entry in var.allow : can(regex("^[0-9a-fA-F.:]+/0$", entry))])
-    error_message = "allow must not let everyone in: name the networks, or a service."
+    condition     = !anytrue([for entry in concat(var.allow, coalesce(var.allow_public, [])) : can(regex("^[0-9a-fA-F.:]+/0$", entry))])
+    error_message = "allow and allow_public must not let everyone in: name the networks, or a service."
   }
 }
 
+variable "allow_public" {
+  description = "Where it is set, who else may come in from the public network, in the words of `allow`, which then holds for the private one alone; [] for nobody. Null: `allow` holds for both."
+  type        = list(string)
+  default     = null
+}
+
 variable "public" {
-  description = "Guard the public interface too: only peers' public addresses, and what `allow` names, get in. Allow your SSH first, such as \"tcp/22@203.0.113.0/24\"."
+  description = "Guard the public interface too: only peers' public addresses, and what `allow_public` or else `allow` names, get in. Allow your SSH first, such as \"tcp/22@203.0.113.0/24\"."
   type        = bool
   default     = false
   nullable    = false
@@ -174,6 +181,13 @@ variable "interval" {
 
 variable "fail_closed" {
   description = "Close the private interface when the very first bootstrap fails, and keep it closed until one succeeds. With false it stays open until then."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "watch" {
+  description = "Run the watcher: a new peer is in within seconds, foreign changes of the rules are put right, and `droplan blocked` names who was shut out. Without it all waits for the next refresh."
   type        = bool
   default     = true
   nullable    = false

@@ -17,12 +17,14 @@ class Here:
         private: names of the interfaces to close.
         public: names of the public interfaces, when PUBLIC asks to close them too.
         outside: names of the public interfaces that this machine has, whatever PUBLIC asks.
+        agents: the users, by number, whom DigitalOcean's own agents run as.
     """
 
     metadata: Metadata
     private: tuple[str, ...]
     public: tuple[str, ...]
     outside: tuple[str, ...] = ()
+    agents: tuple[int, ...] = ()
 
     @property
     def networks(self) -> tuple[Network, ...]:

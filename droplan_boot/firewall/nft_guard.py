@@ -38,6 +38,9 @@ _NEIGHBOURS: Final = {
     True: "mld-listener-query, nd-router-solicit, nd-router-advert, "
     "nd-neighbor-solicit, nd-neighbor-advert, nd-redirect",
 }
+# What every host tells the others of its link, unasked: which multicast groups it listens to (RFC 3810, RFC 2710) and
+# that it looks for a router (RFC 4861). Nobody was shut out who wanted something, so nobody hears of it.
+_CHATTER: Final = "icmpv6 type { mld-listener-report, mld-listener-done, nd-router-solicit, mld2-listener-report }"
 _NOTE: Final = (
     "update @{heard} {{ {family} saddr limit rate 1/second burst 1 packets }} "
     'limit rate 200/second burst 200 packets log prefix "{prefix}" group {group} snaplen {bytes}'
@@ -61,8 +64,9 @@ def build(policy: Policy, *, notes: bool = True) -> Table | None:
             if notes:
                 sets[_set(HEARD, segment, version)] = ()
         # Where droplan only observes, this is all that differs: the same packets come here, are told, and go on.
-        told = _notes(segment, observe=policy.observe) if notes else ()
-        chains[_refuse(segment)] = (*told, "accept" if policy.observe else "drop")
+        verdict = "accept" if policy.observe else "drop"
+        told = (f"{_CHATTER} {verdict}", *_notes(segment, observe=policy.observe)) if notes else ()
+        chains[_refuse(segment)] = (*told, verdict)
         services, lists = opened.nft(segment, (ADDRESSES, NETWORKS))
         for name, (sources, version) in lists.items():
             sets[name] = tuple(intervals(sources, version)) if name.startswith(NETWORKS) else _single(sources)
@@ -74,7 +78,8 @@ def build(policy: Policy, *, notes: bool = True) -> Table | None:
         # come after destination NAT: another address that leads there is no way round.
         refuse = f"ip daddr {policy.metadata} reject"
         chains["forward"] = (_LOCK.format("forward"), refuse)
-        chains["output"] = (_LOCK.format("output"), f"ip daddr {policy.metadata} meta skuid 0 accept", refuse)
+        readers = (f"ip daddr {policy.metadata} meta skuid {uid} accept" for uid in policy.metadata_readers)
+        chains["output"] = (_LOCK.format("output"), *readers, refuse)
     return Table(sets, chains) if chains else None
 
 
@@ -159,7 +164,7 @@ def _set(kind: str, segment: Segment, version: int) -> str:
 
 
 def _chain(segment: Segment) -> str:
-    return "droplan-public" if segment.public else "droplan-private"
+    return segment.guard
 
 
 def _refuse(segment: Segment) -> str:

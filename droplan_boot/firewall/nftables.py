@@ -112,7 +112,8 @@ class Nftables:
             return done.stdout
         if "No such file or directory" in done.stderr:
             return ""
-        raise FirewallError(f"the rules cannot be read: {done.complaint()}")
+        failed = done.failure()
+        raise FirewallError(f"the rules cannot be read: {failed}") from failed
 
     def _run(self, script: str) -> None:
         try:

@@ -81,7 +81,7 @@ def build(policy: Policy, version: int, *, alone: bool = False) -> Ruleset:
             ]
         chains.update(_chains(segment, version))
     if alone and policy.metadata and version == 4:
-        _lock_metadata(policy.metadata, heads, chains)
+        _lock_metadata(policy, heads, chains)
     return Ruleset(version, {hook: tuple(rules) for hook, rules in heads.items()}, chains)
 
 
@@ -153,10 +153,11 @@ def _flat(sources: Sequence[Address | Network]) -> list[str]:
     return list(dict.fromkeys(str(ipaddress.ip_network(one)) for one in sources))
 
 
-def _lock_metadata(address: str, heads: dict[str, list[str]], chains: dict[str, tuple[str, ...]]) -> None:
-    """Let only root reach the metadata service, which shows the token to whoever asks; containers not at all."""
-    heads["OUTPUT"].append(f"-d {address}/32 -j {PREFIX}metadata")
-    heads["FORWARD"].append(f"-d {address}/32 -j {PREFIX}metadata-fwd")
+def _lock_metadata(policy: Policy, heads: dict[str, list[str]], chains: dict[str, tuple[str, ...]]) -> None:
+    """Let only root and DigitalOcean's agents reach the metadata service, which shows the token to whoever asks."""
+    heads["OUTPUT"].append(f"-d {policy.metadata}/32 -j {PREFIX}metadata")
+    heads["FORWARD"].append(f"-d {policy.metadata}/32 -j {PREFIX}metadata-fwd")
     refuse = "-j REJECT --reject-with icmp-port-unreachable"
-    chains[f"{PREFIX}metadata"] = ("-m owner --uid-owner 0 -j RETURN", refuse)
+    readers = (f"-m owner --uid-owner {uid} -j RETURN" for uid in policy.metadata_readers)
+    chains[f"{PREFIX}metadata"] = (*readers, refuse)
     chains[f"{PREFIX}metadata-fwd"] = (refuse,)

@@ -116,7 +116,8 @@ def policy(
     _remember(host, how.names)
     if asked.observe != (former.observe if former else False):
         host.log.say(_OBSERVING if asked.observe else "Enforcing: whoever may not come in is shut out")
-    changes = change.between(former, asked, *known)
+    # Where nobody knows what was enforced, and nothing had to be written, it was this.
+    changes = change.between(former if former or changed else asked, asked, *known)
     for one in changes:
         for line in _told(host, one, changed, last):
             host.log.say(line)
@@ -237,7 +238,6 @@ def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:
             duration=duration,
             peers=None,
             changed=False,
-            backend=None,
             error=str(error),
             repaired=False,
         ),

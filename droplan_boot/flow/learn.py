@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -12,8 +13,9 @@ from droplan_boot.access.allow import Allow
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, UsageError
-from droplan_boot.host import links
+from droplan_boot.host import agents, links
 from droplan_boot.host.doors import Host
+from droplan_boot.networks import Network
 from droplan_boot.settings import Settings
 from droplan_boot.sources.digitalocean import metadata
 from droplan_boot.sources.listing import Droplet, Source
@@ -63,11 +65,37 @@ def where(host: Host, http: Http, settings: Settings) -> Here:
         DroplanError: this is no Droplet, or it lacks an interface that is to be closed.
     """
     found = metadata.fetch(http, settings.metadata_url)
+    private, outside = names(host, found.private, "private"), there(host, found.public)
+    networks = tuple(one for interface in found.private for one in interface.networks)
     return Here(
         found,
-        names(host, found.private, "private"),
+        (*private, *further(host, networks, (*private, *outside))),
         names(host, found.public, "public") if settings.public else (),
-        there(host, found.public),
+        outside,
+        agents.users(host.files),
+    )
+
+
+def further(host: Host, networks: tuple[Network, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """Find the names of other interfaces that are in the private network, by their addresses.
+
+    The guard judges by the source's address what comes in by a card that it does not know. Link-local IPv6 addresses
+    tell nothing of a network: a second card in the VPC would be open by those.
+
+    Args:
+        host: this machine.
+        networks: the private network's ranges.
+        known: names of the interfaces that the metadata service describes; public ones among them, for the anchor
+            address of a reserved IP is as private as it looks, and theirs.
+    """
+    others = {link.name for link in links.links(host.files)} - {"lo", *known}
+    if not others or not networks:
+        return ()  # as on most Droplets: nobody is asked
+    held = links.addresses(host.runner)
+    return tuple(
+        name
+        for name in sorted(others & held.keys())
+        if any(ipaddress.ip_address(one) in network for one in held[name] for network in networks)
     )
 
 
@@ -207,7 +235,6 @@ def _policy(settings: Settings, here: Here, found: peers.Peers, known: naming.Kn
     if here.public:
         entries = settings.allow if settings.allow_public is None else settings.allow_public
         segments.append(Segment(True, here.public, found.public, entries, ports=ports, known=known.public))
-    locked = settings.lock_metadata and not settings.observe
-    return Policy(
-        tuple(segments), urlsplit(settings.metadata_url).hostname or "" if locked else "", observe=settings.observe
-    )
+    if settings.observe or not settings.lock_metadata:
+        return Policy(tuple(segments), observe=settings.observe)
+    return Policy(tuple(segments), urlsplit(settings.metadata_url).hostname or "", here.agents)

@@ -27,6 +27,9 @@ class _Later:
     def complain(self, text: str) -> None:
         self.lines.append(text)
 
+    def detail(self, text: str) -> None:
+        self.lines.append(text)
+
 
 def now(host: Host, found: Snapshot, policy: Policy, *, links: bool) -> bool:
     """Make the kernel's rules what the snapshot says, with the lock held.

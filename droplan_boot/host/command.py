@@ -38,6 +38,10 @@ class Completed:
         words = (self.stderr.strip() or self.stdout.strip() or "it said nothing").splitlines()
         return f"`{shlex.join(self.argv)}` ended with status {self.status}: {' / '.join(words[-3:])}"
 
+    def failure(self) -> CommandError:
+        """Make the error that says so; it holds all that the command complained about."""
+        return CommandError(self.complaint(), self.stderr if self.stderr.strip() else self.stdout)
+
 
 class Runner(Protocol):
     """What the rest of droplan needs of the machine's commands; tests put a fake in its place."""
@@ -96,10 +100,11 @@ class Commands:
             )
         except FileNotFoundError:
             raise CommandError(f"`{argv[0]}` is missing: run `droplan install` to put it in place") from None
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as late:
             raise CommandError(
                 f"`{shlex.join(argv)}` had not ended after {timeout:.0f} s and was stopped: "
-                "see what holds it up, then run droplan again"
+                "see what holds it up, then run droplan again",
+                (late.stderr or b"").decode(errors="replace"),
             ) from None
         except OSError as error:
             raise CommandError(f"`{argv[0]}` cannot be run: {error.strerror}") from None
@@ -110,7 +115,7 @@ class Commands:
             ended.stderr.decode(errors="replace"),
         )
         if check and completed.status != 0:
-            raise CommandError(completed.complaint())
+            raise completed.failure()
         return completed
 
     def which(self, name: str) -> Path | None:

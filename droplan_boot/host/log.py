@@ -29,6 +29,9 @@ class Log(Protocol):
     def complain(self, text: str) -> None:
         """Tell what went wrong."""
 
+    def detail(self, text: str) -> None:
+        """Keep what only who looks into it needs, such as all that a failed command said."""
+
 
 class Terminal:
     """A person's run: what was done on stdout, what went wrong on stderr."""
@@ -40,6 +43,9 @@ class Terminal:
     def complain(self, text: str) -> None:
         """Print a line on stderr."""
         _print(sys.stderr, line(text))
+
+    def detail(self, text: str) -> None:
+        """Print nothing: the sentence that was printed has its essence."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,10 @@ class LogFile:
     def complain(self, text: str) -> None:
         """Append a line."""
         self._append(text, _ERROR)
+
+    def detail(self, text: str) -> None:
+        """Append a line."""
+        self._append(f"  {text}", _INFO)
 
     def _append(self, text: str, priority: int) -> None:
         stamped = f"{line(text)[:-1]} [{time.strftime('%Y-%m-%dT%H:%M:%S%z')}]\n"
@@ -96,6 +106,11 @@ class Both:
         """Tell both."""
         self.shown.complain(text)
         self.kept.complain(text)
+
+    def detail(self, text: str) -> None:
+        """Tell both."""
+        self.shown.detail(text)
+        self.kept.detail(text)
 
 
 def _tell_journal(socket_path: Path, text: str, priority: int) -> None:

@@ -27,7 +27,11 @@ class Packages(Protocol):
         """Fetch the lists of what is on offer."""
 
     def offers(self, name: str) -> bool:
-        """Whether a package can be installed without removing another."""
+        """Whether a package can be installed without removing another.
+
+        Raises:
+            DroplanError: it cannot be told.
+        """
 
     def install(self, names: Sequence[str]) -> None:
         """Install packages.
@@ -100,6 +104,15 @@ iptables-persistent iptables-persistent/autosave_v6 boolean false
 """
 
 
+# What yum 3, dnf and dnf5 say when no repository has it; and when one could not be asked, which dnf may pass over.
+_NO_MATCH: Final = re.compile(r"no matching packages", re.IGNORECASE)
+_UNREACHED: Final = re.compile(
+    r"failed to download|errors during downloading|ignoring repositories|cannot (?:retrieve|download|find a valid)|"
+    r"could not resolve|curl error|no more mirrors|failed to synchronize",
+    re.IGNORECASE,
+)
+
+
 @dataclass(frozen=True)
 class Dnf:
     """The package manager of Fedora and Enterprise Linux: dnf, dnf5 or, on CentOS 7, yum."""
@@ -121,8 +134,17 @@ class Dnf:
         """See :meth:`Packages.offers`: dnf never removes a package to install another unless told to.
 
         A plain ``list`` is the one form that yum 3, dnf and dnf5 all know; installed packages count as well.
+
+        Raises:
+            CommandError: it cannot tell, for a mirror that it cannot reach may have the package.
         """
         done = self.runner.run([self._command(), "-q", "-y", "list", name], timeout=_INSTALL_S, check=False)
+        if done.status != 0 and (_UNREACHED.search(done.stderr) or not _NO_MATCH.search(done.stderr)):
+            raise CommandError(
+                f"whether {name} is on offer cannot be told ({done.complaint()}): see whether the mirrors can be "
+                "reached (`dnf makecache`), then run droplan again",
+                done.stderr,
+            )
         return done.status == 0
 
     def install(self, names: Sequence[str]) -> None:

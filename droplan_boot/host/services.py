@@ -24,7 +24,7 @@ class Services:
     def problem(self, name: str, *, start: bool = True) -> str | None:
         """Say what is wrong with a service; None when it is enabled and (with ``start``) running."""
         if not self.host.has_systemd():
-            return None if not start or self._running(name) else "stopped"
+            return None if not start or self.running(name) else "stopped"
         state = self.state(name)
         if state not in _ENABLED:
             return state or "missing"
@@ -85,7 +85,8 @@ class Services:
             self.host.runner.run(["systemctl", "--no-block", "stop", name], check=False)
             self.host.runner.run(["systemctl", "daemon-reload"])
 
-    def _running(self, name: str) -> bool:
+    def running(self, name: str) -> bool:
+        """Whether a process of that name runs, for where no systemd tells."""
         for place in self.host.files.real(Path("/proc")).glob("[0-9]*/comm"):
             try:
                 if place.read_text().strip() == name:

@@ -161,7 +161,7 @@ class Written:
         All of them load each head, and each base: a new one pays when as many bytes of changes were sent.
         """
         size = sum(len(str(entry)) for entry in rows)
-        return size > _CHANGES_BYTES or self._sent_bytes > max(self._base_bytes, 4096)
+        return size > _CHANGES_BYTES or max(size, self._sent_bytes) > max(self._base_bytes, 4096)
 
     def _new_base(self, fleet: Fleet, now: int) -> Base:
         data = base.encode(fleet)

@@ -94,7 +94,12 @@ def loader(host: Host, door: Iptables | None, packages: Collection[str] = ()) ->
 
 
 def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
-    """Save our rules where a loader reads them; write only what differs.
+    """Save our rules where a loader reads them, beside what is saved there already; write only what differs.
+
+    It is never a dump of all rules in force. Those that fail2ban, Docker, Tailscale or a person wrote as they went
+    would be stale when they are loaded again, and with some programs doubled. droplan 1.0.0 dumped them where it knew
+    of no such program. A file that holds its dump loses only the rules that are ours: whose the others are, nobody
+    can tell by now.
 
     Yields:
         A line for each file that was written.

@@ -123,22 +123,21 @@ def _package_step(packages: Packages, wanted: Sequence[str]) -> Step:
 
 def _debian(installation: Installation, packages: Packages) -> Sequence[str]:
     """Name the packages; the one that loads saved rules at boot only where installing it takes nothing away."""
-    nft = [] if installation.settings.backend == "iptables" else ["nftables"]
-    if packages.missing(["iptables-persistent", *nft, "cron"]) and not installation.dry_run:
-        packages.update()
-    if installation.settings.backend == "nftables":
-        return ["nftables", "cron"]
     # nft writes the guard. Its service stays as it is: it would load rules of its own, and flush everybody's first.
-    # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has this package.
     # Where droplan only observes nothing is to be loaded at boot, and firewalld is to stay.
-    ufw = installation.host.runner.which("ufw")
-    if (
-        ufw
-        or installation.settings.observe
-        or not (installation.dry_run or _available(packages, "iptables-persistent"))
-    ):
+    nft = [] if installation.settings.backend == "iptables" else ["nftables"]
+    bare = installation.host.runner.which("ufw") or installation.settings.observe
+    if installation.settings.backend == "nftables":
+        wanted = ["nftables", "cron"]
+    else:
+        wanted = ["iptables" if bare else "iptables-persistent", *nft, "cron"]
+    # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has these packages.
+    if installation.dry_run or not packages.missing(wanted):
+        return wanted
+    packages.update()
+    if "iptables-persistent" in wanted and not _available(packages, "iptables-persistent"):
         return ["iptables", *nft, "cron"]
-    return ["iptables-persistent", *nft, "cron"]
+    return wanted
 
 
 def _el(installation: Installation, packages: Packages) -> Sequence[str]:

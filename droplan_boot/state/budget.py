@@ -1,6 +1,7 @@
 """What the API grants, and what a fleet takes of it.
 
-How many requests were left when it was asked last is in ``/var/lib/droplan/budget.json``, for the watcher. The rest is pure: how often a fleet can refresh within the limits, where every Droplet lists all of them itself.
+How many requests were left when it was asked last is in ``/var/lib/droplan/budget.json``, for the watcher.
+The rest is pure: how often a fleet can refresh within the limits, where every Droplet lists all of them itself.
 """
 
 from __future__ import annotations

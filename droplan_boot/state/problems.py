@@ -18,7 +18,7 @@ class Kind(NamedTuple):
         code: what ``--json`` calls it: a contract.
         verdict: the word that begins status when this is the worst problem; "" where all is well all the same.
         sentence: what is wrong, with ``{names}`` of what is known only then.
-        remedy: what to do about it.
+        remedy: what to do about it, with names likewise.
         exit_code: of ``status``.
     """
 
@@ -36,7 +36,7 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
     Kind(
         "not-installed",
         "NOT INSTALLED",
-        "droplan is not installed here, and closes nothing",
+        "droplan is not installed here: nothing keeps the rules up to date, if there are any",
         "run `sudo python3 droplan.pyz install`",
         EXIT_ATTENTION,
     ),
@@ -62,6 +62,13 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         EXIT_ATTENTION,
     ),
     Kind(
+        "cards",
+        "NOT GUARDED",
+        "the rules guard {card}, but {why}: who comes in by another card is not judged",
+        "run `droplan refresh`, which finds the card again; `ip link` shows what became of it",
+        EXIT_ATTENTION,
+    ),
+    Kind(
         "stale",
         "STALE",
         "the last good answer is {age} old: Droplets that were made or destroyed since are not known",
@@ -69,20 +76,91 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         EXIT_ATTENTION,
     ),
     Kind(
-        "unscheduled",
-        "UNSCHEDULED",
-        "/etc/cron.d/droplan is missing or altered, so nothing refreshes",
-        "run `droplan install`",
+        "failed",
+        "FAILED",
+        "the last refresh failed: {error}",
+        "if the next one fails too, do what it says; /var/log/droplan.log has the rest",
         EXIT_ATTENTION,
     ),
     Kind("fleet", "BLIND", "{what}", "see `droplan fleet`, and run `droplan refresh`", EXIT_ATTENTION),
-    Kind("failed", "", "the last refresh failed: {error}", "if the next one fails too, do what it says", EXIT_DONE),
     Kind(
         "settings-mistake",
-        "",
+        "FAILED",
         "{mistake}",
         "mend /etc/droplan/droplan.env; until then the rules stay as they are",
-        EXIT_DONE,
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "unscheduled",
+        "UNSCHEDULED",
+        "{what}, so nothing refreshes",
+        "run `droplan install`, which puts it back",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "cron-missing",
+        "UNSCHEDULED",
+        "no cron is installed, so nothing refreshes",
+        "run `droplan install`, which installs one",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "cron-disabled",
+        "UNSCHEDULED",
+        "{name} is {state}, so nothing refreshes after the next boot",
+        "run `droplan install`, or `systemctl unmask {name}; systemctl enable --now {name}`",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "cron-stopped",
+        "UNSCHEDULED",
+        "{name} is not running, so nothing refreshes",
+        "run `droplan install`, which starts it, and see why it ended",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "root-expired",
+        "UNSCHEDULED",
+        "root's {what}, and PAM refuses to run root's cron jobs, droplan's among them",
+        "set a new password (`passwd root`) or take its age away (`chage -d $(date +%F) -M -1 -E -1 root`)",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "no-loader",
+        "NOT PERSISTENT",
+        "{what}: the next boot comes up without our rules",
+        "run `droplan install`, which puts it in place",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "saved-other",
+        "NOT PERSISTENT",
+        "{path}, which the next boot loads, is not as droplan saved it: {what}",
+        "run `droplan refresh`, which saves our rules into it again and leaves the rest of it",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "nftables-flush",
+        "NOT PERSISTENT",
+        "{path} flushes all rules, ours too, whenever {service} starts or reloads, and does not include ours",
+        'run `droplan install`, which adds `include "/etc/droplan/*.nft"` at its end',
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "firewalld-refuses",
+        "PEERS CUT",
+        "firewalld's rules ({table}) refuse what peers send by {card}",
+        "`firewall-cmd --permanent --zone=trusted --change-interface={card} && firewall-cmd --reload`: droplan goes "
+        "on shutting out everyone but peers there",
+        EXIT_ATTENTION,
+    ),
+    Kind(
+        "table-refuses",
+        "PEERS CUT",
+        "another program's table ({table}, chain {chain}) refuses what peers send by {card}",
+        'let that chain begin with `iifname "{card}" accept`, in {where}; droplan goes on shutting out everyone '
+        "but peers there",
+        EXIT_ATTENTION,
     ),
     Kind(
         "settings-unapplied",
@@ -93,10 +171,10 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
     ),
     Kind(
         "quarrel",
-        "",
+        "QUARREL",
         "{program} undoes our rules each time, so the watcher leaves them until the next refresh",
         "see what it does to the firewall, and stop that",
-        EXIT_DONE,
+        EXIT_ATTENTION,
     ),
     Kind(
         "cron-missed",
@@ -120,6 +198,13 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         EXIT_DONE,
     ),
     Kind("name", "", "{what}", "see DROPLAN_ALLOW and DO_TAG in /etc/droplan/droplan.env", EXIT_DONE),
+    Kind(
+        "guests",
+        "",
+        "{names}: what is behind is in the private network by itself, and passes this machine's firewall by",
+        "run droplan inside, or give it a network that this machine routes",
+        EXIT_DONE,
+    ),
     Kind("stray", "DRIFT", "rules of ours also stand in {backend}", "run `droplan refresh`", EXIT_DRIFT),
 )
 
@@ -157,10 +242,10 @@ def problem(code: str, **words: object) -> Problem:
 
     Args:
         code: of its kind.
-        words: what its sentence names.
+        words: what its sentence and remedy name.
     """
     kind = _BY_CODE[code]
-    return Problem(code, kind.sentence.format(**words), kind.remedy)
+    return Problem(code, kind.sentence.format(**words), kind.remedy.format(**words))
 
 
 def worst(found: tuple[Problem, ...]) -> Problem | None:

@@ -1,4 +1,4 @@
-"""What ``status`` says of the API's budget: what is left, what the fleet takes, when to go over to a shared source."""
+"""What ``status`` says of the API's budget: what is left, what the fleet takes, when to share a source."""
 
 from __future__ import annotations
 

@@ -6,11 +6,13 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.errors import DroplanError
+from droplan_boot.firewall import choose
 from droplan_boot.flow import enforce, refreshing
 from droplan_boot.host import deadline, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
-from droplan_boot.state import report
+from droplan_boot.setup import upkeep
+from droplan_boot.state import report, snapshot
 
 LONGEST_S: Final = 55.0
 """Whatever delays a refresh meets, it is over before a minute is."""
@@ -55,6 +57,8 @@ def run(host: Host, *, dry_run: bool = False, asked: bool = False) -> None:
             host.log.say("droplan was uninstalled while this refresh waited: nothing was done")
             return
         host.files.directory(paths.STATE)
+        if host.scheduled and installed:
+            _keep_up(host, wanted)
         refreshing.now(host, wanted)
 
 
@@ -65,6 +69,19 @@ def _early(host: Host) -> bool:
         return False
     # A clock that was set back since says nothing about what is due.
     return last.time <= host.clock.time() < last.not_before
+
+
+def _keep_up(host: Host, wanted: Settings) -> None:
+    """Put back what would run the next refresh and bring the rules back at boot, whatever comes of this refresh."""
+    found = snapshot.load(host.files)
+    try:
+        # Where droplan only observes, nothing loads saved rules on its behalf.
+        door = None if wanted.observe else choose.choose(wanted.backend, host).backend.door
+        droplet_id = found.droplet_id if found and found.answered else None
+        for line in upkeep.put_back(host, door, wanted.interval, droplet_id):
+            host.log.say(line)
+    except DroplanError as error:
+        host.log.complain(str(error))
 
 
 def _settings(host: Host, *, dry_run: bool) -> Settings:

@@ -16,18 +16,18 @@ from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend, drift
 from droplan_boot.firewall.enforcement import Enforcement
+from droplan_boot.host import guests
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
-from droplan_boot.setup import persistence, schedule
-from droplan_boot.state import backends, blocked, report, shared, snapshot, watching
+from droplan_boot.setup import persistence, schedule, sound
+from droplan_boot.state import backends, blocked, report, shared, snapshot, soundness, watching
 from droplan_boot.state.problems import Problem, exit_code, problem, worst
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import budget, words
 
 SCHEMA: Final = 1
-_STALE_S: Final = 900.0
-_STALE_INTERVALS: Final = 3
+_INTERVAL: Final = 5  # minutes, the setting's default
 _HOUR_S: Final = 3600.0
 
 
@@ -113,7 +113,8 @@ def look(host: Host) -> Status:
     segments = found.policy.segments if found else ()
     differences = _differences(choice.backend, found) if choice else ()
     age = now - found.written if found and found.answered else None
-    saved = persistence.loader(host, choice.backend.door) if choice else None
+    observing = found is not None and found.policy.observe
+    saved = persistence.loader(host, choice.backend.door) if choice and not observing else None
     return Status(
         interfaces=tuple(name for segment in segments for name in segment.interfaces),
         peers={segment.chain: len(segment.peers) for segment in segments},
@@ -133,10 +134,16 @@ def look(host: Host) -> Status:
         shared_from=budget.shared_from(last, wanted.scope),
         blocked=_blocked(host, now),
         drift=differences,
-        problems=tuple(
-            _problems(host, wanted, found, last, differences, age, scheduled=next_run is not None, mistake=mistake)
-        )
-        + tuple(_astray(choice.backend, host) if choice else ()),
+        problems=(
+            *_problems(host, wanted, found, last, differences, age, mistake=mistake),
+            *(_astray(choice.backend, host) if choice else ()),
+            *_passing_by(host, found),
+            *(
+                sound.problems(host, None if mistake else wanted.interval, found, choice.backend if choice else None)
+                if _installed(host)
+                else ()
+            ),
+        ),
     )
 
 
@@ -164,6 +171,14 @@ def _astray(current: Enforcement, host: Host) -> Iterator[Problem]:
             yield problem("stray", backend=stray.name)
 
 
+def _passing_by(host: Host, found: Snapshot | None) -> Iterator[Problem]:
+    segments = found.policy.segments if found else ()
+    private = (name for segment in segments if not segment.public for name in segment.interfaces)
+    names = ", ".join(guests.guests(host.files, private))
+    if names:
+        yield problem("guests", names=names)
+
+
 def _problems(
     host: Host,
     wanted: Settings,
@@ -172,30 +187,25 @@ def _problems(
     differences: tuple[str, ...],
     age: float | None,
     *,
-    scheduled: bool,
     mistake: DroplanError | None,
 ) -> Iterator[Problem]:
-    installed = host.files.exists(paths.PROGRAM) or host.files.exists(paths.SETTINGS)
+    installed = _installed(host)
     version = snapshot.unknown(host.files)
     if differences:
         yield problem("drift", what=differences[0])
     if version is not None:
         yield problem("unknown-snapshot", version=version)
-    elif found is None and not installed:
-        yield problem("not-installed")
-    elif found is None or not found.answered:
+    elif installed and (found is None or not found.answered):
         yield problem("unanswered")
+    if not installed:
+        yield problem("not-installed")
     if last and last.mode == "observe":
         yield problem("observing")
     if wanted.shared:
         blinded = bool(last and last.error)
         for why in shared.blind(host.files, wanted.shared, host.clock.time(), failed=blinded):
             yield problem("fleet", what=why)
-    interval = (last.interval if last else None) or 5
-    if age is not None and age > max(_STALE_INTERVALS * interval * 60, _STALE_S):
-        yield problem("stale", age=words.ago(age))
-    if installed and not scheduled:
-        yield problem("unscheduled")
+    yield from soundness.stale(age, (last.interval if last else None) or _INTERVAL, words.ago(age or 0))
     if mistake:
         yield problem("settings-mistake", mistake=mistake)
     if last and last.error and last.error != str(mistake):
@@ -214,6 +224,11 @@ def _problems(
         yield problem("quarrel", program=heard.quarrel)
     if heard.missed:
         yield problem("cron-missed")
+
+
+def _installed(host: Host) -> bool:
+    """Whether droplan is to go on here by itself: its program and settings are where install puts them, or one is."""
+    return host.files.exists(paths.PROGRAM) or host.files.exists(paths.SETTINGS)
 
 
 def verdict(status: Status) -> tuple[str, str]:

@@ -24,6 +24,27 @@ LONGEST_S: Final = 120.0
 ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
 
 
+def spawn(program: list[str], verb: tuple[str, ...]) -> int:
+    """Start the program; return its process number.
+
+    Args:
+        program: how it is started: interpreter, options, file.
+        verb: what it is to do.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    silence = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1)]
+    return os.posix_spawn(
+        program[0],
+        [*program, *verb],
+        ENVIRONMENT,
+        file_actions=silence,
+        setsigmask=(),
+        setsigdef=(signal.SIGCHLD, signal.SIGPIPE, signal.SIGTERM),
+    )
+
+
 class Child:
     """A run of the program.
 
@@ -39,15 +60,7 @@ class Child:
     def __init__(self, program: list[str], verb: tuple[str, ...], now: float) -> None:
         self.verb = verb
         self.began = now
-        silence = [(os.POSIX_SPAWN_OPEN, number, "/dev/null", os.O_RDWR, 0) for number in (0, 1)]
-        self.pid = os.posix_spawn(
-            program[0],
-            [*program, *verb],
-            ENVIRONMENT,
-            file_actions=silence,
-            setsigmask=(),
-            setsigdef=(signal.SIGCHLD, signal.SIGPIPE),
-        )
+        self.pid = spawn(program, verb)
 
     def ended(self, now: float) -> int | None:
         """Tell its exit status, negative for the signal that ended it; None while it runs."""

@@ -366,6 +366,67 @@ run "an_allow_entry_with_more_behind_the_port" {
   expect_failures = [var.allow]
 }
 
+# allow checks the words of both.
+run "a_public_entry_without_sense" {
+  command = plan
+
+  variables {
+    allow_public = ["everyone"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "a_public_entry_with_a_line_break" {
+  command = plan
+
+  variables {
+    allow_public = ["tcp/22\nDO_KEY=x"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "a_public_entry_with_host_bits" {
+  command = plan
+
+  variables {
+    allow_public = ["203.0.113.5/24"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "a_public_entry_with_a_range_that_runs_backwards" {
+  command = plan
+
+  variables {
+    allow_public = ["tcp/443-80"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "a_public_entry_with_a_protocol_too_high" {
+  command = plan
+
+  variables {
+    allow_public = ["proto/256"]
+  }
+
+  expect_failures = [var.allow]
+}
+
+run "a_public_entry_for_everyone" {
+  command = plan
+
+  variables {
+    allow_public = ["0.0.0.0/0"]
+  }
+
+  expect_failures = [var.allow]
+}
+
 run "peer_ports_with_a_source" {
   command = plan
 

@@ -80,6 +80,20 @@ run "peers_that_may_reach_nothing" {
   }
 }
 
+run "nobody_else_from_the_public_network" {
+  command = plan
+
+  variables {
+    allow        = ["tcp/443"]
+    allow_public = []
+  }
+
+  assert {
+    condition     = strcontains(nonsensitive(yamldecode(output.user_data).write_files[0].content), "\nDROPLAN_ALLOW_PUBLIC=none\n")
+    error_message = "An empty list for the public network is nobody, and not what allow says."
+  }
+}
+
 run "every_setting_reaches_the_droplet" {
   command = plan
 
@@ -87,7 +101,9 @@ run "every_setting_reaches_the_droplet" {
     tag           = "web:blue"
     scope         = "vpc"
     allow         = ["10.0.0.0/24", "10.0.0.7", "tcp/5432@10.1.0.0/16", "udp/51820", "fd00::/8", "tcp/22@0.0.0.0/0"]
+    allow_public  = ["tcp/443", "tcp/22@203.0.113.0/24"]
     public        = true
+    watch         = false
     interval      = 1
     fail_closed   = false
     lock_metadata = false
@@ -97,8 +113,8 @@ run "every_setting_reaches_the_droplet" {
     condition = nonsensitive(yamldecode(output.user_data).write_files[0].content) == join("", [
       "DO_KEY=${var.do_key}\n", "DO_TAG=web:blue\n",
       "DROPLAN_ALLOW=10.0.0.0/24,10.0.0.7,tcp/5432@10.1.0.0/16,udp/51820,fd00::/8,tcp/22@0.0.0.0/0\n",
-      "DROPLAN_FAIL_CLOSED=false\n", "DROPLAN_INTERVAL=1\n", "DROPLAN_LOCK_METADATA=false\n", "DROPLAN_SCOPE=vpc\n",
-      "PUBLIC=true\n",
+      "DROPLAN_ALLOW_PUBLIC=tcp/443,tcp/22@203.0.113.0/24\n", "DROPLAN_FAIL_CLOSED=false\n", "DROPLAN_INTERVAL=1\n",
+      "DROPLAN_LOCK_METADATA=false\n", "DROPLAN_SCOPE=vpc\n", "DROPLAN_WATCH=false\n", "PUBLIC=true\n",
     ])
     error_message = "Each variable must become its setting."
   }

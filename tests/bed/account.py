@@ -113,6 +113,7 @@ def metadata(
     *,
     anchor: str | None = None,
     user_data: str = "",
+    vendor_data: str = "#cloud-config\n{}\n",
 ) -> dict[str, Any]:
     """Return the document that the Droplet reads at /metadata/v1.json.
 
@@ -122,6 +123,7 @@ def metadata(
         private: its private interface; None leaves the list out.
         anchor: the 10.x address on the public interface that reserved IPs are delivered to.
         user_data: what the Droplet was created with.
+        vendor_data: what DigitalOcean adds to it.
     """
     interfaces: dict[str, Any] = {}
     if public:
@@ -139,7 +141,7 @@ def metadata(
         "droplet_id": droplet.id,
         "hostname": droplet.name,
         "user_data": user_data,
-        "vendor_data": "#cloud-config\n{}\n",
+        "vendor_data": vendor_data,
         "public_keys": [],
         "region": droplet.region,
         "interfaces": interfaces,

@@ -109,8 +109,8 @@ class Host:
 
     @property
     def private(self) -> Link:
-        """The interface in the VPC."""
-        return next(link for link in self.links if link.name == "eth1")
+        """The interface in the VPC: the only one, where there is but one."""
+        return next((link for link in self.links if link.name == "eth1"), self.links[0])
 
     @property
     def public(self) -> Link:

@@ -186,10 +186,8 @@ def traced(program: Program, call: str, *words: str, **environment: str) -> list
 
 
 def writes(program: Program, **environment: str) -> int:
-    """Refresh and return how often the kernel's IPv4 and IPv6 tables were replaced."""
-    if program.lab.iptables == "nft":
-        before = commits(program.droplet)
-        program.refresh(**environment)
-        return commits(program.droplet) - before
+    """Refresh and return how many transactions the kernel's tables saw, legacy or not, IPv4 and IPv6."""
+    before = commits(program.droplet)
     calls = traced(program, "setsockopt", "refresh", "--force", **environment)
-    return sum("IPT_SO_SET_REPLACE" in call or "IP6T_SO_SET_REPLACE" in call for call in calls)
+    replaced = sum("IPT_SO_SET_REPLACE" in call or "IP6T_SO_SET_REPLACE" in call for call in calls)
+    return commits(program.droplet) - before + replaced

@@ -40,6 +40,7 @@ class Lab:
         droplet: the host under test.
         peers: the hosts of live peers, ``peer_droplets`` what the API says of them and of the one that is off.
         stranger: a host in the same VPC that is no Droplet of the account.
+        network: the wires, for further cards.
         do: the stand-in for DigitalOcean, to be changed at any time.
         token: the account's token.
     """

@@ -115,8 +115,9 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         Policy((segment("10.132.0.2", "10.132.0.3"),), observe=True),
     ),
     "lock-metadata": Scenario(
-        "DROPLAN_LOCK_METADATA=true. Only root reaches the service that shows the token, and no container does.",
-        Policy((segment("10.132.0.2"),), metadata="169.254.169.254"),
+        "DROPLAN_LOCK_METADATA=true, where do-agent runs as user 998. Only root and DigitalOcean's agents reach the "
+        "service that shows the token, and no container does.",
+        Policy((segment("10.132.0.2"),), metadata="169.254.169.254", metadata_users=(998,)),
     ),
     "two-interfaces": Scenario(
         "Two interfaces are on the private network. They share the peers' chain.",

@@ -132,6 +132,34 @@ def test_a_server_that_stops_answering(
     assert droplet.left_behind == []
 
 
+def test_a_server_that_takes_for_ever_without_ever_being_silent_for_long(
+    python: str, droplet: Stage0Droplet, published: Published, server: LoopbackServer
+) -> None:
+    server.offer("/droplan.pyz", Pause(published.body))
+    busy = BOOTSTRAP.read_bytes().replace(b"LONGEST = 900", b"LONGEST = 1").replace(b"TIMEOUT = 30", b"TIMEOUT = 600")
+
+    outcome = droplet.run(python, *published.arguments, environment=published.trust, script=busy)
+
+    assert outcome.code == 10, outcome.stderr
+    assert "had not come after 1 s" in outcome.last_line
+    assert len(server.requests) == 6
+    assert droplet.left_behind == []
+
+
+def test_a_server_that_sends_more_than_anything_wanted_here_has(
+    python: str, droplet: Stage0Droplet, published: Published, server: LoopbackServer
+) -> None:
+    server.offer("/droplan.pyz", Reply(published.body * 2))
+    small = BOOTSTRAP.read_bytes().replace(b"LARGEST = 256 << 20", b"LARGEST = %d" % len(published.body))
+
+    outcome = droplet.run(python, *published.arguments, environment=published.trust, script=small)
+
+    assert outcome.code == 13, outcome.stderr
+    assert "sends more than" in outcome.last_line
+    assert len(server.requests) == 1
+    assert droplet.left_behind == []
+
+
 def test_a_name_that_cannot_be_one(python: str, droplet: Stage0Droplet, published: Published) -> None:
     outcome = droplet.run(
         *(python, "--url", "https://two..dots/droplan.pyz", "--sha256", published.sha256),

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from droplan_boot import settings
 from tests.bed.cache import CHECKOUT
 from tests.bed.terraform import tf
+
+# The token has one name here; which backend is the machine's matter; the addresses are for tests.
+LEFT_OUT = {
+    *("DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN", "DROPLAN_BACKEND"),
+    *("DIGITALOCEAN_API_URL", "DROPLAN_METADATA_URL"),
+    # A shared source has no variables yet.
+    *("DROPLAN_SHARED", "DROPLAN_SHARED_KEY", "DROPLAN_SHARED_TRUST"),
+}
+
+
+def test_every_setting_has_its_variable() -> None:
+    text = (CHECKOUT / "terraform/main.tf").read_text()
+
+    names = set(re.findall(r"^    ([A-Z_]+) += ", text, re.MULTILINE))
+
+    assert names - set(settings.NAMES) == set()
+    assert set(settings.NAMES) - names - LEFT_OUT == set()
 
 
 def test_every_file_is_formatted() -> None:

@@ -91,6 +91,13 @@ def test_cloud_init_takes_the_pasted_script_as_one(tmp_path: Path) -> None:
     [
         {},
         {"tag": "web", "scope": "vpc", "allow": '["tcp/22@10.0.0.0/8", "10.1.0.7"]', "public": "true"},
+        {
+            "peer_ports": "[]",
+            "allow": '["tag:web"]',
+            "allow_public": '["tcp/443"]',
+            "public": "true",
+            "watch": "false",
+        },
         {"fail_closed": "false", "lock_metadata": "false", "interval": "60"},
     ],
 )

@@ -53,7 +53,7 @@ def test_rules_of_an_earlier_backend_are_found_after_failed_runs_in_between(inst
     installed.refusal = Answer({"id": "server_error", "message": "no"}, 500)
     with pytest.raises(NoAnswerError):
         refresh.run(installed.host())
-    assert json.loads(installed.files.read(paths.REPORT) or b"")["backend"] is None
+    assert json.loads(installed.files.read(paths.REPORT) or b"")["backend"] == "iptables-nft"
     assert backends.load(installed.files) == ("nftables", "iptables-nft")
     installed.refusal = None
     refresh.run(installed.host(DROPLAN_BACKEND="iptables"))

@@ -119,12 +119,6 @@ class TestApply:
             version: table.chains for version, table in before.items()
         }
 
-    def test_what_is_in_force_is_what_was_read_last(self) -> None:
-        machine = kernel()
-        backend = machine.backend()
-        backend.apply(TWO)
-        assert backend.last(4) == machine.tables[4].save()
-
     def test_the_rules_of_the_go_droplan_are_taken_over(self) -> None:
         machine = kernel(lived_in=False)
         machine.tables[4].chains["droplan-peers"] = ["-s 10.132.0.2/32 -j ACCEPT"]

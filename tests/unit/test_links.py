@@ -131,6 +131,37 @@ class TestNames:
             learn.names(host, (WANTED,), "private")
 
 
+class TestFurtherCards:
+    """Interfaces that the metadata service does not describe, and that are in the private network all the same."""
+
+    NETWORKS = (ipaddress.ip_network("10.132.0.0/16"),)
+    SHOWN = """\
+1: lo    inet 127.0.0.1/8 scope host lo
+2: eth0    inet 10.132.9.9/16 scope global eth0
+3: eth1    inet 10.132.0.5/16 scope global eth1
+4: eth2    inet 10.132.0.50/16 scope global eth2
+4: eth2    inet6 fe80::2/64 scope link
+5: docker0    inet 172.17.0.1/16 scope global docker0
+"""
+
+    @pytest.fixture(autouse=True)
+    def here(self, files: Files) -> None:
+        names = ("eth0", "eth1", "eth2", "docker0", "veth1")
+        sysfs(files, LO, *(Link(name, "06:00:00:00:00:01", False) for name in names))
+
+    def test_one_with_an_address_in_the_private_range_is_private_too(
+        self, host: Host, commands: FakeCommands
+    ) -> None:
+        commands.knows("ip", self.SHOWN)
+        assert learn.further(host, self.NETWORKS, ("eth1", "eth0")) == ("eth2",)
+
+    def test_nobody_is_asked_where_all_are_known(self, host: Host, commands: FakeCommands) -> None:
+        known = ("eth0", "eth1", "eth2", "docker0", "veth1")
+        assert learn.further(host, self.NETWORKS, known) == ()
+        assert learn.further(host, (), ("eth1",)) == ()
+        assert commands.ran == []
+
+
 @pytest.mark.parametrize(
     ("vendor", "serial", "number"),
     [

@@ -121,6 +121,29 @@ class TestDnf:
         assert Dnf(commands).missing(["iptables-services", "cronie"]) == ("iptables-services",)
         assert "--whatprovides" in commands.ran[0]
 
+    @pytest.mark.parametrize(
+        ("status", "stderr", "offered"),
+        [
+            (0, "", True),
+            (1, "Error: No matching Packages to list\n", False),  # yum 3, dnf
+            (1, "No matching packages to list\n", False),  # dnf5
+            (1, "Errors during downloading metadata for repository 'baseos':\n", None),
+            (1, "Error: Failed to download metadata for repo 'baseos': Cannot download repomd.xml\n", None),
+            (1, "Cannot find a valid baseurl for repo: base/7/x86_64\n", None),
+            (1, "Ignoring repositories: baseos\nError: No matching Packages to list\n", None),
+            (1, "", None),
+        ],
+    )
+    def test_a_mirror_that_cannot_be_reached_is_not_a_package_that_is_not_offered(
+        self, status: int, stderr: str, offered: bool | None, commands: FakeCommands
+    ) -> None:
+        commands.knows("dnf", Completed(("dnf",), status, "", stderr))
+        if offered is None:
+            with pytest.raises(CommandError, match="whether iptables-services is on offer cannot be told"):
+                Dnf(commands).offers("iptables-services")
+        else:
+            assert Dnf(commands).offers("iptables-services") is offered
+
     def test_without_any_it_says_what_to_do(self, commands: FakeCommands) -> None:
         with pytest.raises(DroplanError, match="neither dnf nor yum is here"):
             Dnf(commands).install(["cronie"])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot.access.policy import Policy
-from droplan_boot.firewall import edits, ruleset, saved
+from droplan_boot.firewall import edits, mangle, ruleset, saved
 from droplan_boot.host.files import Files
 from droplan_boot.setup import persistence
 from tests.bed.memory.doors import Host, Lines
@@ -133,9 +133,9 @@ class TestSave:
         self, kept: tuple[Host, Kernel]
     ) -> None:
         host, machine = kept
-        quiet(machine)
         backend = machine.backend()
         backend.apply(TWO)
+        assert any("f2b-sshd" in table.chains for table in machine.tables.values())
         assert list(persistence.save(host, backend, TWO)) == [
             f"Saved the IPv4 rules to {V4} (was missing)",
             f"Saved the IPv6 rules to {V6} (was missing)",
@@ -163,23 +163,6 @@ class TestSave:
         ]
         assert host.files.read(V4) == OTHERS.encode()
 
-    def test_counters_that_went_on_are_no_reason_to_write(self, kept: tuple[Host, Kernel]) -> None:
-        host, machine = kept
-        quiet(machine)
-        plain = machine.commands["iptables-nft-save"]
-        seconds = iter(range(100))
-
-        def counting(argv: object, stdin: str) -> str:
-            text = str(plain([], ""))
-            return f"# Generated at second {next(seconds)}\n" + text.replace("[0:0]", f"[{next(seconds)}:9]")
-
-        machine.knows("iptables-nft-save", counting)
-        for _ in range(2):
-            backend = machine.backend()
-            backend.apply(TWO)
-            saved = list(persistence.save(host, backend, TWO))
-        assert saved == []
-
     def test_rules_of_programs_that_write_them_as_they_run_are_not_saved(self, kept: tuple[Host, Kernel]) -> None:
         host, machine = kept
         host.files.write(V4, OTHERS.encode(), 0o640)
@@ -189,6 +172,38 @@ class TestSave:
         text = (host.files.read(V4) or b"").decode()
         assert "f2b" not in text
         assert text == saved.splice(OTHERS, ruleset.build(TWO, 4))
+
+    def test_a_rule_that_a_person_wrote_for_now_is_not_made_to_last(self, kept: tuple[Host, Kernel]) -> None:
+        host, machine = kept
+        quiet(machine)
+        machine.tables[4].chains["INPUT"].append("-s 203.0.113.9/32 -j DROP")
+        host.files.write(V4, OTHERS.encode(), 0o640)
+        backend = machine.backend()
+        backend.apply(TWO)
+        list(persistence.save(host, backend, TWO))
+        assert b"203.0.113.9" not in (host.files.read(V4) or b"")
+
+    def test_a_dump_of_1_0_0s_loses_only_what_is_ours(self, kept: tuple[Host, Kernel]) -> None:
+        host, machine = kept
+        backend = machine.backend()
+        backend.apply(TWO)
+        dump = machine.tables[4].save()  # as 1.0.0 saved all that was in force, without counters
+        assert "f2b-sshd" in dump
+        host.files.write(V4, dump.encode(), 0o640)
+        backend.apply(THREE)
+        list(persistence.save(host, backend, THREE))
+        text = (host.files.read(V4) or b"").decode()
+        assert edits.needed(loaded(text).chains, ruleset.build(THREE, 4)) == ()
+        assert set(dump.splitlines()) - set(text.splitlines()) <= {
+            line for line in dump.splitlines() if "droplan-" in line
+        }
+        list(persistence.forget(host, THREE, ()))
+        rest = (host.files.read(V4) or b"").decode()
+        assert "droplan-" not in rest
+        assert "eth1" not in rest
+        assert [line for line in rest.splitlines() if "f2b" in line] == [
+            line for line in dump.splitlines() if "f2b" in line
+        ]
 
     def test_a_file_that_was_altered_is_mended(self, kept: tuple[Host, Kernel]) -> None:
         host, machine = kept
@@ -264,6 +279,19 @@ class TestForgetWhatWeEnabled:
         list(persistence.forget(host, TWO, {"netfilter-persistent"}))
         assert host.files.read(V4) == OTHERS.encode()
         assert not host.files.exists(V6)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_file_is_ours_when_it_would_load_just_these_rules(scenario: str, version: int) -> None:
+    policy = SCENARIOS[scenario].policy
+    wanted = (mangle.build(policy, version), ruleset.build(policy, version, alone=True))
+    right = saved.splice(saved.splice(OTHERS, wanted[0]), wanted[1])
+    assert saved.holds(right, wanted)
+    assert saved.holds(right.replace("\n-A", "\n[3:180] -A"), wanted)
+    assert not saved.holds(OTHERS, wanted)
+    assert not saved.holds("", wanted)
+    assert not saved.holds(right.replace(" -i ", " -i x"), wanted)
 
 
 def test_the_unit_restores_before_the_network_comes_up() -> None:

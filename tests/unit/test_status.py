@@ -83,7 +83,7 @@ def test_it_fits_a_screen(shown: Status) -> None:
         ),
         (
             {"problems": (problem("not-installed"),)},
-            "NOT INSTALLED  droplan is not installed here, and closes nothing",
+            "NOT INSTALLED  droplan is not installed here: nothing keeps the rules up to",
         ),
         ({"problems": (problem("observing"),)}, "OBSERVING  DROPLAN_MODE=observe: nobody is shut out"),
         ({"peers": {}}, "peers         none known"),
@@ -100,7 +100,7 @@ def test_it_fits_a_screen(shown: Status) -> None:
         ({"saved": ()}, "reboot        netfilter-persistent restores the last answer"),
         ({"saved_by": ""}, "reboot        nothing survives: no systemd and no loader of saved rules is here"),
         ({"drift": ("IPv4: x",)}, "drift         IPv4: x"),
-        ({"problems": (Problem("failed", "y", "z"),)}, "problem       y -> z"),
+        ({"problems": (Problem("unfinished", "y", "z"),)}, "problem       y -> z"),
     ],
 )
 def test_each_line_says_one_thing(changes: dict[str, object], line: str) -> None:
@@ -120,7 +120,8 @@ def test_an_age_is_told_in_the_unit_that_people_would_use(seconds: float, said: 
     ("codes", "verdict", "exit_code"),
     [
         ((), "OK", 0),
-        (("failed",), "OK", 0),
+        (("unfinished",), "OK", 0),
+        (("failed",), "FAILED", 5),
         (("stale", "failed"), "STALE", 5),
         (("unscheduled", "stale"), "STALE", 5),
         (("stale", "drift"), "DRIFT", 3),

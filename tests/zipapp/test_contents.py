@@ -13,7 +13,10 @@ import pytest
 from droplan_boot import __version__
 from tests.bed.cache import CHECKOUT
 
-IMPORTABLE = {"certifi", "charset_normalizer", "distro", "droplan_boot", "idna", "iptc", "requests", "urllib3"}
+IMPORTABLE = {
+    *("certifi", "charset_normalizer", "distro", "droplan_boot", "idna", "iptc"),
+    *("requests", "requests_aws4auth", "urllib3"),
+}
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,6 @@ from __future__ import annotations
 
 from tests.bed.beside.knocking import Knock, Knocking, Target
 from tests.bed.beside.program import Event, Program
-from tests.bed.beside.stage import BesideBed, Seen
+from tests.bed.beside.stage import BesideBed, Seen, kernel_has
 
-__all__ = ["BesideBed", "Event", "Knock", "Knocking", "Program", "Seen", "Target"]
+__all__ = ["BesideBed", "Event", "Knock", "Knocking", "Program", "Seen", "Target", "kernel_has"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import struct
@@ -95,31 +96,34 @@ class Knocking:
 def _knock(who: str, targets: Sequence[Target], stop: threading.Event) -> list[Knock]:
     """Knock until told to stop, and wait for what is under way."""
     made: list[Knock] = []
+    trying: dict[socket.socket, tuple[Target, float]] = {}
     with selectors.DefaultSelector() as selector:
 
-        def end(trying: socket.socket, target: Target, at: float, answered: bool) -> None:
-            selector.unregister(trying)
-            trying.close()
+        def end(each: socket.socket, answered: bool) -> None:
+            selector.unregister(each)
+            target, at = trying.pop(each)
+            each.close()
             made.append(Knock(who, target.name, at, answered))
 
         due = time.monotonic()
-        while not stop.is_set() or selector.get_map():
+        while trying or not stop.is_set():
             now = time.monotonic()
             if now >= due and not stop.is_set():
                 for target in targets:
-                    trying, error = _try(target)
-                    if error in (0, 115):  # EINPROGRESS
-                        selector.register(trying, selectors.EVENT_WRITE, (target, now))
+                    each, error = _try(target)
+                    if error in (0, errno.EINPROGRESS):
+                        selector.register(each, selectors.EVENT_WRITE)
+                        trying[each] = (target, now)
                     else:  # no way there at this moment: a network that is down, or a packet that OUTPUT refused
-                        trying.close()
+                        each.close()
                         made.append(Knock(who, target.name, now, answered=False))
                 due = max(due + PACE, now)  # one that was late does not make up for it
             for key, _ in selector.select(max(0.0, min(due - time.monotonic(), PACE))):
-                trying = key.fileobj  # type: ignore[assignment]
-                end(trying, *key.data, trying.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0)
+                assert isinstance(key.fileobj, socket.socket)
+                end(key.fileobj, key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0)
             now = time.monotonic()
-            for key in [key for key in selector.get_map().values() if key.data[1] + LIMIT < now]:
-                end(key.fileobj, *key.data, False)  # type: ignore[arg-type]
+            for each in [each for each, (_, at) in trying.items() if at + LIMIT < now]:
+                end(each, answered=False)
     return made
 
 

@@ -10,12 +10,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from tests.bed import packages
 from tests.bed.beside.knocking import Knock, Knocking, Target
 from tests.bed.beside.program import Event, Program
-from tests.bed.hosts import Host
+from tests.bed.hosts import Link
 from tests.bed.program import Program as Droplan
 from tests.bed.program import succeeded
 from tests.bed.reach import ECHO_PORT, answers_to
@@ -46,7 +45,9 @@ apt_install() { apt-get -qq -o Dpkg::Options::=--force-unsafe-io -o Dpkg::Option
 """
 
 # Lines of ours in what iptables-save prints: our chains, jumps into them, and the door's two others.
-_OURS = re.compile(r"droplan|^-A INPUT -i \S+ (-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j ACCEPT|-j DROP)$")
+_OURS = re.compile(
+    r"droplan|^-A INPUT -i \S+ (-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j ACCEPT|-j DROP)$"
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ class BesideBed:
             undo.callback(self.droplet.stop)
             self.droplan = Droplan(self.lab)
             self._prepare()
+            self._add_cards()
             self.open_before: set[str] = set()
             if self.without_droplan:
                 self.start_program()
@@ -206,6 +208,11 @@ class BesideBed:
             found.append(
                 Target(f"{name} over the public network", (self.droplet.address, port), stranger.public.ipv4)
             )
+        for address in self.program.addresses:
+            found.append(Target(f"the host at {address}", (address, ECHO_PORT)))
+        for number, name in enumerate(self.program.cards):
+            card = (_card(number, name).link_local, ECHO_PORT, 0, local[1])
+            found.append(Target(f"the host by IPv6 at {name}", card))
         return found
 
     def others(self) -> str:
@@ -251,9 +258,14 @@ class BesideBed:
         # The stranger asks for the private address over the public network: the kernel answers on any card.
         stranger = self.lab.stranger
         stranger.ip(
-            f"route add {self.droplet.address}/32 dev eth0 table 7\n"
-            f"rule add from {stranger.public.ipv4} lookup 7\n"
+            f"route add {self.droplet.address}/32 dev eth0 table 7\nrule add from {stranger.public.ipv4} lookup 7\n"
         )
+
+    def _add_cards(self) -> None:
+        for number, name in enumerate(self.program.cards):
+            self.lab.network.plug(self.droplet, _card(number, name), "private")
+            # Tells the others at once when an address of theirs is to be found elsewhere.
+            self.sh(f"echo 1 >/proc/sys/net/ipv4/conf/{name}/arp_notify")
 
     def _remove_cgroup(self) -> None:
         script = f"""
@@ -266,3 +278,13 @@ class BesideBed:
                 return
             time.sleep(0.1)
         raise AssertionError(f"the control group stayed: {done.stderr}")
+
+
+def kernel_has(kind: str) -> bool:
+    """Say whether the machine's kernel knows a kind of link; asked in a namespace of its own."""
+    command = ["unshare", "--net", "ip", "link", "add", "probe", "type", kind]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def _card(number: int, name: str) -> Link:
+    return Link(name, f"0a:00:0a:84:01:{number:02x}", ())

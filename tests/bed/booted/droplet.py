@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable
 
@@ -47,12 +47,14 @@ class Identity:
         links: eth0 and eth1 as they will be once it has configured them.
         hosts: host names that it knows, and their addresses.
         nameservers: that it asks for all others.
+        files: what its image has besides, by path.
     """
 
     droplet: account.ListedDroplet
     links: tuple[Link, ...]
     hosts: Mapping[str, str]
     nameservers: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 class BootedDroplet(Host):
@@ -93,6 +95,8 @@ class BootedDroplet(Host):
                 hosts=identity.hosts,
                 nameservers=identity.nameservers,
             )
+            for path, text in identity.files.items():
+                self._disk.write(path, text)
         self._container = Container(self.name, self._disk)
         self._container.start()
         self.pid = self._container.pid

@@ -68,20 +68,72 @@ class Region:
 
     # --- what a test makes
 
-    def droplet(self, release: str, name: str, *, user_data: str = "", tags: tuple[str, ...] = ()) -> BootedDroplet:
+    def droplet(
+        self, release: str, name: str, *, user_data: str = "", vendor_data: str = "", tags: tuple[str, ...] = ()
+    ) -> BootedDroplet:
         """Make a Droplet, switched off, and let the API list it.
 
         Args:
-            release: one of `booted.RELEASES`.
+            release: one of `booted.RELEASES`, or `furnished`.
             name: its name, and hostname.
             user_data: what cloud-init is given at first boot.
+            vendor_data: what DigitalOcean adds to that.
             tags: its tags.
         """
         number = next(self._numbers)
         public, private = _links(number)
         droplet = account.ListedDroplet(FIRST_DROPLET_ID + number, name, private.ipv4, public.ipv4, tags=tags)
         self.do.add(droplet)
-        return self._made(release, number, droplet, (public, private), user_data)
+        return self._made(release, number, droplet, (public, private), user_data, vendor_data)
+
+    def private_droplet(self, release: str, name: str, *, user_data: str = "") -> BootedDroplet:
+        """Make a Private Droplet: its one card, eth0, is in the VPC, and its way out is a NAT gateway there.
+
+        Args:
+            release: one of `booted.RELEASES`.
+            name: its name, and hostname.
+            user_data: what cloud-init is given at first boot.
+        """
+        number = next(self._numbers)
+        _, inside = _links(number)
+        card = Link("eth0", inside.mac, inside.addresses)
+        droplet = account.ListedDroplet(FIRST_DROPLET_ID + number, name, card.ipv4, None)
+        self.do.add(droplet)
+        gateway = self._gateway()
+        nic = account.Nic(card.mac, card.ipv4, "255.255.0.0", gateway.address)
+        # Its questions come from the gateway, whose other address hides it.
+        document = account.metadata(droplet, None, nic, user_data=user_data)
+        self.do.set_metadata(gateway.public.ipv4, document)
+
+        booted: list[bool] = []
+
+        def connect(host: Host) -> Callable[[], None]:
+            self._network.plug(host, card, "private")
+            if not booted:  # later boots go by what cloud-init remembers, so the card is down until ifupdown comes
+                host.ip(f"address add {_link_local(number)}/16 dev eth0\nlink set eth0 up\n")
+                booted.append(True)
+            return lambda: self._network.unplug(host, card)
+
+        # Debian's cloud-init calls every private card eth1 and gives it no gateway: such an image sees to it itself.
+        interfaces = f"auto eth0\niface eth0 inet static\naddress {card.addresses[0]}\ngateway {gateway.address}\n"
+        files = {
+            "etc/cloud/cloud.cfg.d/98-lab-network.cfg": "network: {config: disabled}\n",
+            "etc/network/interfaces.d/50-private": interfaces,
+        }
+        made = BootedDroplet(release, Identity(droplet, (card,), self._names, RESOLVERS, files), connect)
+        self._exit.callback(made.destroy)
+        return made
+
+    def _gateway(self) -> Host:
+        """Make a NAT gateway, which answers for the metadata service on the private network."""
+        gateway = self.host("gateway")
+        gateway.ip(f"route add {METADATA_ADDRESS}/32 via {GATEWAY} dev eth0\n")
+        gateway.ip("route add 169.254.10.0/24 dev eth1\n")
+        gateway.ip(f"neighbour add proxy {METADATA_ADDRESS} dev eth1\n")
+        set_up = "cd /proc/sys/net/ipv4; echo 1 >ip_forward; echo 1 >conf/eth1/proxy_arp; echo 0 >conf/all/rp_filter"
+        gateway.run(["sh", "-ec", set_up])
+        gateway.run(["iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "eth0", "-j", "MASQUERADE"])
+        return gateway
 
     def created(self, release: str, droplet_id: int) -> BootedDroplet:
         """Make a Droplet that was created through the API, as Terraform does; it is switched off.
@@ -115,7 +167,13 @@ class Region:
         return document
 
     def _made(
-        self, release: str, number: int, droplet: account.ListedDroplet, links: tuple[Link, Link], user_data: str
+        self,
+        release: str,
+        number: int,
+        droplet: account.ListedDroplet,
+        links: tuple[Link, Link],
+        user_data: str,
+        vendor_data: str = "",
     ) -> BootedDroplet:
         public, private = links
         document = account.metadata(
@@ -123,6 +181,7 @@ class Region:
             account.Nic(public.mac, public.ipv4, "255.255.240.0", GATEWAY),
             account.Nic(private.mac, private.ipv4, "255.255.0.0", "nil"),
             user_data=user_data,
+            vendor_data=vendor_data or "#cloud-config\n{}\n",
         )
         # cloud-init asks from the first address before it has configured the second.
         for address in (_link_local(number), public.ipv4):

@@ -34,6 +34,12 @@ case "$*" in
 esac
 """
 
+# netplan has networkd tell cards by their permanent MACs; a cable between namespaces has none, a virtio card has.
+NETWORKD = """\
+[Service]
+ExecStartPre=+sh -c 'sed -i s/^PermanentMACAddress=/MACAddress=/ /run/systemd/network/*.network || true'
+"""
+
 # Holds the overlay over reboots, on a tmpfs in a mount namespace of its own: nothing to unmount, even after a kill.
 _HOLD = """
 set -e
@@ -95,6 +101,7 @@ class BootedDisk(Host):
         self.write("usr/bin/systemd-detect-virt", NO_CONTAINER, 0o755)
         self.write("usr/sbin/dmidecode", DMIDECODE.format(droplet_id=droplet_id), 0o755)
         self.write("etc/cloud/cloud.cfg.d/99-lab.cfg", CLOUD_CONFIG)
+        self.write("etc/systemd/system/systemd-networkd.service.d/lab.conf", NETWORKD)
         self.write("etc/hostname", f"{name}\n")
         known = {"localhost": "127.0.0.1", name: "127.0.1.1", **hosts}
         self.write("etc/hosts", "".join(f"{address} {host}\n" for host, address in known.items()))

@@ -64,7 +64,7 @@ class FakeCommands:
         if isinstance(done, str):
             done = ended(argv, stdout=done)
         if check and done.status:
-            raise CommandError(done.complaint())
+            raise done.failure()
         return done
 
     def which(self, name: str) -> Path | None:
@@ -77,12 +77,16 @@ class Lines:
 
     said: list[str] = field(default_factory=list)
     complained: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         self.said.append(text)
 
     def complain(self, text: str) -> None:
         self.complained.append(text)
+
+    def detail(self, text: str) -> None:
+        self.details.append(text)
 
 
 @dataclass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.beside.scenarios import docker, fail2ban, firewalld, heads, podman, saved, ufw
 from tests.bed.beside.program import Program
+from tests.beside.scenarios import docker, fail2ban, firewalld, heads, links, podman, saved, ufw
 
 PROGRAMS: Final[tuple[Program, ...]] = (
     *docker.PROGRAMS,
@@ -15,4 +15,5 @@ PROGRAMS: Final[tuple[Program, ...]] = (
     *fail2ban.PROGRAMS,
     *saved.PROGRAMS,
     *heads.PROGRAMS,
+    *links.PROGRAMS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Final
 
 from tests.bed.beside.program import Event, Program
@@ -18,7 +19,8 @@ start_docker() {{
     until_ docker info
 }}
 serve() {{ # its init ends at once when it is told to
-    docker run -d --restart unless-stopped --stop-signal KILL {containers.VOLUME} "$@" nearly-empty {containers.RUN} >/dev/null
+    docker run -d --restart unless-stopped --stop-signal KILL {containers.VOLUME} "$@" \\
+        nearly-empty {containers.RUN} >/dev/null
 }}
 """
 _IMAGE: Final = f"""
@@ -39,7 +41,8 @@ _EVENTS: Final = (
     Event("restart", RESTART, pauses=_RESTARTS, was_open=True),
     Event(
         "killed, and started again",
-        "stop dockerd KILL\nstop containerd KILL\nrm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid\n"
+        "stop dockerd KILL\nstop containerd KILL\n"
+        "rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid\n"
         "start_docker\ndocker start web >/dev/null\nuntil_ answers",
         pauses=_RESTARTS,
         nightly=True,
@@ -61,13 +64,20 @@ _EVENTS: Final = (
 )
 
 
-def _docker(what: str, start: str = START, *, events: tuple[Event, ...], nightly: bool = False, **settings: object) -> Program:
+def _docker(
+    what: str,
+    start: str = START,
+    *,
+    events: tuple[Event, ...],
+    nightly: bool = False,
+    settings: Mapping[str, object] | None = None,
+) -> Program:
     return Program(
         f"Docker, {what}",
         PACKAGES,
         start,
         events,
-        files={**containers.FILES, "/etc/docker/daemon.json": json.dumps(settings)},
+        files={**containers.FILES, "/etc/docker/daemon.json": json.dumps(settings or {})},
         functions=_FUNCTIONS,
         nightly=nightly,
     )
@@ -78,19 +88,26 @@ _RESTART_ALONE: Final = (Event("restart", RESTART, pauses=_RESTARTS),)
 PROGRAMS: Final = (
     _docker("as it comes", events=_EVENTS),
     _docker(
-        "userland-proxy false", events=(_EVENTS[0], _EVENTS[2]), nightly=True, **{"userland-proxy": False}
+        "userland-proxy false", events=(_EVENTS[0], _EVENTS[2]), nightly=True, settings={"userland-proxy": False}
     ),
-    _docker("iptables false", events=_RESTART_ALONE, iptables=False),
-    _docker("live-restore", events=(
-            Event("restart", RESTART, pauses="the container stays, but its rules are taken out and written again", was_open=True),
+    _docker("iptables false", events=_RESTART_ALONE, settings={"iptables": False}),
+    _docker(
+        "live-restore",
+        events=(
+            Event(
+                "restart",
+                RESTART,
+                pauses="the container stays, but its rules are taken out and written again",
+                was_open=True,
+            ),
         ),
-        **{"live-restore": True},
+        settings={"live-restore": True},
     ),
     _docker(
         "IPv6",
         events=(Event("restart", RESTART, pauses=_RESTARTS, was_open=True),),
         nightly=True,
-        **{"ipv6": True, "fixed-cidr-v6": "fd00:d0c::/64", "experimental": True, "ip6tables": True},
+        settings={"ipv6": True, "fixed-cidr-v6": "fd00:d0c::/64", "experimental": True, "ip6tables": True},
     ),
     _docker(
         "a container with --network host",

@@ -39,8 +39,11 @@ PROGRAMS: Final = (
                 "fail2ban-client reload >/dev/null\n"
                 f"until_ iptables -C f2b-sshd -s {BANNED} -j REJECT --reject-with icmp-port-unreachable",
             ),
-            Event("somebody unbanned, and banned", "fail2ban-client set sshd banip 192.0.2.1 >/dev/null\n"
-                  "fail2ban-client set sshd unbanip 192.0.2.1 >/dev/null"),
+            Event(
+                "somebody unbanned, and banned",
+                "fail2ban-client set sshd banip 192.0.2.1 >/dev/null\n"
+                "fail2ban-client set sshd unbanip 192.0.2.1 >/dev/null",
+            ),
         ),
         functions=_FUNCTIONS,
         files={"/etc/fail2ban/jail.d/defaults-debian.conf": _JAIL},

@@ -56,6 +56,14 @@ def _firewalld(backend: str, zone: str = _TRUSTED, what: str = "eth1 trusted", *
 PROGRAMS: Final = (
     _firewalld("nftables"),
     _firewalld("iptables"),
-    # Its own table refuses peers, and no accept of ours is final there: all that we can do is say so.
-    _firewalld("nftables", "", "eth1 in no zone", events=(), publishes=False, peers_in=False, status=5),
+    # Its own table refuses peers, and no accept of ours is final there: all that status can do is say so.
+    _firewalld(
+        "nftables",
+        "",
+        "eth1 in no zone",
+        events=(),
+        publishes=False,
+        peers_in=False,
+        status=5,
+    ),
 )

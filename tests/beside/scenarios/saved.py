@@ -64,9 +64,9 @@ _LOADERS: Final = (
     Event("netfilter-persistent flush", "netfilter-persistent flush >/dev/null 2>&1", was_open=True),
     Event(
         "the iptables alternative switched, and back",
-        "for tool in iptables ip6tables; do update-alternatives --set $tool /usr/sbin/$tool-{other} >/dev/null; done\n"
-        "iptables -L -n >/dev/null\n"
-        "for tool in iptables ip6tables; do update-alternatives --set $tool /usr/sbin/$tool-{iptables} >/dev/null; done",
+        "take() { for tool in iptables ip6tables; do\n"
+        "    update-alternatives --set $tool /usr/sbin/$tool-$1 >/dev/null\ndone; }\n"
+        "take {other}\niptables -L -n >/dev/null\ntake {iptables}",
     ),
 )
 

@@ -1,0 +1,105 @@
+"""What a run does besides rules: it puts back what runs it, and touches nothing that is as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from droplan_boot import paths
+from droplan_boot.errors import NoAnswerError
+from droplan_boot.host.files import Files
+from droplan_boot.setup import persistence
+from droplan_boot.verbs import install, refresh, restore
+from tests.bed.memory.droplet import MemoryDroplet, made
+
+
+@pytest.fixture
+def droplet(files: Files) -> MemoryDroplet:
+    """Return a fresh Droplet."""
+    return made(files)
+
+
+@pytest.fixture
+def installed(droplet: MemoryDroplet) -> MemoryDroplet:
+    """Return one on which droplan is in place."""
+    install.run(droplet.host())
+    return droplet
+
+
+def test_restoring_what_is_there_already_adds_nothing_and_says_so(installed: MemoryDroplet) -> None:
+    for table in installed.tables.values():
+        table.chains = {"INPUT": [], "FORWARD": [], "OUTPUT": []}
+    installed.lines.said.clear()
+    restore.run(installed.host(scheduled=False))
+    assert "Restored 2 peers from the snapshot" in installed.lines.said
+    installed.lines.said.clear()
+    restore.run(installed.host(scheduled=False))
+    assert installed.lines.said == [
+        "2 peers in droplan-peers, unchanged",
+        "The rules are those of the snapshot already: nothing was added",
+    ]
+
+
+@pytest.mark.parametrize("ufw", [True, False])
+def test_lists_of_packages_are_fetched_only_where_something_is_to_be_installed(
+    droplet: MemoryDroplet, ufw: bool
+) -> None:
+    if ufw:
+        droplet.knows("ufw")
+    updated = []
+    for _ in range(2):
+        droplet.ran.clear()
+        install.run(droplet.host())
+        updated.append(any("update" in argv for argv in droplet.ran))
+    assert updated == [True, False]
+
+
+class TestKeepingUp:
+    @pytest.mark.parametrize(
+        ("spoil", "line"),
+        [
+            (lambda one: one.files.remove(paths.CRON), f"Put {paths.CRON} back (was missing)"),
+            (lambda one: one.files.remove(paths.REFRESH), f"Put {paths.REFRESH} back (was missing)"),
+            (lambda one: one.enabled.discard("cron"), "Put the service cron back (was disabled)"),
+            (lambda one: one.active.discard("cron"), "Put the service cron back (was stopped)"),
+            (
+                lambda one: one.enabled.discard("netfilter-persistent"),
+                "Put the service netfilter-persistent back (was disabled)",
+            ),
+        ],
+        ids=["cron's file", "script", "cron disabled", "cron stopped", "loader"],
+    )
+    def test_a_scheduled_run_puts_back_what_runs_it_and_what_brings_the_rules_back(
+        self, installed: MemoryDroplet, spoil: Callable[[MemoryDroplet], object], line: str
+    ) -> None:
+        right = installed.everything()
+        spoil(installed)
+        installed.lines.said.clear()
+        refresh.run(installed.host(scheduled=False))
+        assert line not in installed.lines.said  # a person's refresh is about rules
+        refresh.run(installed.host())
+        assert line in installed.lines.said
+        assert {name: one[1:] for name, one in installed.everything().items() if name.startswith("etc/")} == {
+            name: one[1:] for name, one in right.items() if name.startswith("etc/")
+        }
+        assert {"cron", "netfilter-persistent"} <= installed.enabled
+        installed.lines.said.clear()
+        refresh.run(installed.host())
+        assert not any(said.startswith("Put ") for said in installed.lines.said)
+
+    def test_without_a_loader_it_is_our_unit(self, droplet: MemoryDroplet) -> None:
+        droplet.knows("ufw")
+        install.run(droplet.host())
+        droplet.files.remove(persistence.UNIT)
+        droplet.enabled.discard(persistence.UNIT_NAME)
+        refresh.run(droplet.host())
+        assert f"Put {persistence.UNIT} back (was missing)" in droplet.lines.said
+        assert persistence.UNIT_NAME in droplet.enabled
+
+    def test_it_does_so_even_where_nobody_answers(self, installed: MemoryDroplet) -> None:
+        installed.files.remove(paths.CRON)
+        installed.refusal = OSError("Connection refused")
+        with pytest.raises(NoAnswerError):
+            refresh.run(installed.host())
+        assert installed.files.exists(paths.CRON)
