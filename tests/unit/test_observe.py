@@ -176,6 +176,16 @@ class TestInstall:
         assert comes_in(droplet, STRANGER)
         assert not droplet.files.exists(paths.SNAPSHOT)
 
+    @pytest.mark.parametrize("remembered", [False, True])
+    def test_a_bootstrap_that_failed_closes_nothing(self, remembered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        close = page.close_script()
+        monkeypatch.setattr(close, "settings", lambda: {"DROPLAN_MODE": "observe", "DROPLAN_FAIL_CLOSED": "true"})
+        monkeypatch.setattr(close, "run", lambda *_words: pytest.fail("nothing is to be run"))
+        assert close.close(remembered) == (
+            0,
+            "The private interface is OPEN, as DROPLAN_MODE=observe shuts nobody out.",
+        )
+
     def test_a_boot_observes_again(self, observing: MemoryDroplet) -> None:
         restore.run(observing.host())
         assert told(observing, "Restored: droplan only observes")
