@@ -180,7 +180,7 @@ variable "interval" {
 }
 
 variable "fail_closed" {
-  description = "Close the private interface when the very first bootstrap fails, and keep it closed until one succeeds. With false it stays open until then."
+  description = "Close the private interface before the bootstrap fetches anything; the first refresh of the installation opens it to peers. With false it stays open to all until then."
   type        = bool
   default     = true
   nullable    = false

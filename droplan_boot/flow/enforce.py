@@ -20,7 +20,7 @@ from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
-from droplan_boot.setup import nft_include, persistence
+from droplan_boot.setup import bootstrap, nft_include, persistence
 from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import backends, blocked, budget, metrics, report, snapshot
 from droplan_boot.state.report import LastChange, Report
@@ -69,7 +69,9 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
             wanted.backend,
         ),
     )
-    return policy(host, wanted.backend, answer.policy, former, (before.peers if before else (), answer.peers))
+    done = policy(host, wanted.backend, answer.policy, former, (before.peers if before else (), answer.peers))
+    bootstrap.open_again(host)
+    return done
 
 
 def closed(host: Host, wanted: Settings, here: Here) -> None:

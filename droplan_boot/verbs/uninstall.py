@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,7 @@ from droplan_boot.flow import refreshing
 from droplan_boot.host import firewalld, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import comforts, nft_include, persistence, publishing, watcher
+from droplan_boot.setup import bootstrap, comforts, nft_include, persistence, publishing, watcher
 from droplan_boot.state import snapshot
 
 _UNITS: Final = Path("/etc/systemd/system")
@@ -61,9 +60,7 @@ def _uninstall(host: Host) -> None:
     # First whatever would put back what goes now.
     host.files.remove(paths.CRON)
     _remove_units(host)
-    closer = _OURS / "close.py"
-    if host.files.exists(closer):  # a bootstrap failed, and may have closed the interface in its own way
-        host.runner.run([sys.executable, str(closer), "--open"], check=False)
+    bootstrap.open_again(host)  # one that failed may have closed the interface in its own way
     _remove_rules(host)
     services = Services(host)
     services.put_back()

@@ -183,7 +183,7 @@ class TestInstall:
         monkeypatch.setattr(close, "run", lambda *_words: pytest.fail("nothing is to be run"))
         assert close.close(remembered) == (
             0,
-            "The private interface is OPEN, as DROPLAN_MODE=observe shuts nobody out.",
+            "The private interface is OPEN, as DROPLAN_MODE is observe.",
         )
 
     def test_a_boot_observes_again(self, observing: MemoryDroplet) -> None:
