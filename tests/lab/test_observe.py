@@ -152,4 +152,5 @@ def test_going_to_enforce_says_whom_it_cuts_and_shuts_strangers_out(observed: Ob
     assert probe(lab.stranger, lab.droplet, patience=0.7).nothing
     assert probe(lab.peers[0], lab.droplet).tcp
     assert not connects(lab.stranger, lab.droplet, PUBLISHED_PORT, patience=0.7)
-    assert program.run("status").stdout.startswith("OK")
+    assert program.status()["mode"] == "enforce"
+    assert not program.run("status").stdout.startswith("OBSERVING")
