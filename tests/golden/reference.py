@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from droplan_boot import settings
 from droplan_boot.commands import COMMANDS, EXITS, Command
+from droplan_boot.state import budget
 
 CHECKOUT: Final = Path(__file__).parents[2]
 FOLDER: Final = CHECKOUT / "docs" / "reference"
@@ -38,10 +39,10 @@ MEANINGS: Final = {
         "nobody",
     ),
     "DROPLAN_ALLOW_PUBLIC": ("the same for the public network; `none` for nobody", "as `DROPLAN_ALLOW`"),
-    "DROPLAN_MODE": ("`enforce`, or `observe`: nobody is shut out, and `droplan blocked` tells who would be", "`enforce`"),
+    "DROPLAN_MODE": ("`enforce`; `observe`: nobody is shut out or let in by droplan, and `droplan blocked` names who would be shut out", "`enforce`"),
     "DROPLAN_BACKEND": ("`auto`, `iptables` or `nftables` ([which, and why](../guard.md#where-it-stands))", "`auto`"),
-    "DROPLAN_INTERVAL": ("minutes between refreshes, 1 to 60", "`5`"),
-    "DROPLAN_FAIL_CLOSED": ("`true`: close the interface even if the very first answer cannot be had", "`false`"),
+    "DROPLAN_INTERVAL": ("minutes between refreshes, 1 to 60; more where the fleet would use up its token ([when](../access.md#what-it-costs-at-digitalocean))", "`5`"),
+    "DROPLAN_FAIL_CLOSED": ("`true`: user data closes the interface before it fetches anything, and install's first refresh opens it to peers; without an answer it stays closed", "`false`"),
     "DROPLAN_WATCH": (
         "`true`: where systemd runs, let a new peer in at its second try and put back within seconds what others change",
         "`true`",
@@ -169,25 +170,26 @@ def _kind(schema: dict[str, Any]) -> str:
 
 def budget_page() -> str:
     """What fleets of a size ask for, where every Droplet lists all of them itself."""
+    wanted = settings.Settings().interval
     rows = []
-    for droplets in (1, 10, 40, 100, 200, 201, 1000):
-        each = -(-droplets // 200) + 1
-        hour = droplets * each * 12
-        fits = "yes" if hour <= 5000 else "no: [share a source](../scale.md), or refresh less often"
-        rows.append(f"| {droplets:,} | {each} | {hour:,} | {fits} |")
+    for droplets in (1, 10, 40, 100, budget.largest(wanted), 200, 201, 1000):
+        each, every = budget.requests(droplets), budget.interval(droplets, wanted)
+        rows.append(f"| {droplets:,} | {each} | {droplets * each * 60 // wanted:,} | {every} min |")
     return "\n".join(
         [
             "# API budget",
             "",
-            "DigitalOcean grants a token 5,000 requests an hour and 250 a minute, to all who use it together. A refresh asks one",
-            "request for each 200 Droplets and one for GPU Droplets; with `DROPLAN_SCOPE=vpc` one more, for the peerings. At the",
-            "default interval of 5 minutes, each Droplet on its own:",
+            f"DigitalOcean grants a token {budget.HOURLY:,} requests an hour and {budget.BY_THE_MINUTE} a minute, to all who use it together. A refresh",
+            "asks one request for each 200 Droplets and one for GPU Droplets; with `DROPLAN_SCOPE=vpc` one more, for the peerings.",
+            "Where each Droplet lists all of them itself:",
             "",
-            "| Droplets | requests a refresh | requests an hour | within 5,000 |",
+            f"| Droplets | requests a refresh | requests an hour, every {wanted} minutes | it refreshes every |",
             "|---|---|---|---|",
             *rows,
             "",
-            "A tag that is all that matters costs less: [access](../access.md#what-it-costs-at-digitalocean). Minutes and seconds are",
+            f"droplan plans with {budget.PERCENT} % of both limits, and stretches the interval where that would not do",
+            "([details](../access.md#what-it-costs-at-digitalocean)); from 201 on, 5 minutes would be more than a token has at all. A",
+            "[shared source](../scale.md) needs neither. A tag that is all that matters costs less. Minutes and seconds are",
             f"spread over a fleet by the Droplet's number, so that not all ask at once. {_MADE}",
             "",
         ]
