@@ -51,7 +51,11 @@ class Fleet:
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
         }
-        extra = ["-e", f"@{self.folder / 'vault.json'}", *(word for one in variables.items() for word in ("-e", "=".join(one)))]
+        extra = [
+            "-e",
+            f"@{self.folder / 'vault.json'}",
+            *(word for one in variables.items() for word in ("-e", "=".join(one))),
+        ]
         command = ["ansible-playbook", "-i", str(self.folder / "inventory.json"), *extra, *words]
         return self.region.stranger.run(command, env=environment, check=False, timeout=500)
 
@@ -66,7 +70,9 @@ class Fleet:
 
 def recap(done: subprocess.CompletedProcess[str]) -> dict[str, tuple[int, int]]:
     """Read changed and failed (with unreachable) by Droplet."""
-    return {name: (int(changed), int(lost) + int(failed)) for name, _, changed, lost, failed in RECAP.findall(done.stdout)}
+    return {
+        name: (int(changed), int(lost) + int(failed)) for name, _, changed, lost, failed in RECAP.findall(done.stdout)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +85,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     programs = ansible()
     pyz = CHECKOUT / "dist" / "droplan.pyz"
     with Region() as region:
-        droplets = {name: region.droplet(release, name) for name, release in (("web-1", "bookworm"), ("web-2", "trixie"))}
+        droplets = {
+            name: region.droplet(release, name) for name, release in (("web-1", "bookworm"), ("web-2", "trixie"))
+        }
 
         def up(droplet: BootedDroplet) -> None:
             droplet.boot()
@@ -146,7 +154,9 @@ def test_the_way_of_a_fleet(fleet: Fleet) -> None:
     fleet.token("dop_v1_" + "f" * 64)
     done = fleet.play(rollout, droplan_mode="enforce")
     assert done.returncode != 0, "a token that does not work is refused"
-    assert f"DO_KEY={fleet.region.token}\n" in web1.path("/etc/droplan/droplan.env").read_text(), "and changes nothing"
+    assert f"DO_KEY={fleet.region.token}\n" in web1.path("/etc/droplan/droplan.env").read_text(), (
+        "and changes nothing"
+    )
     fleet.token(fleet.region.token)
 
     assert fleet.region.token not in said
@@ -168,6 +178,11 @@ def test_the_role_is_clean() -> None:
     programs = ansible()
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "NO_COLOR": "1"}
     done = subprocess.run(
-        [programs / "ansible-lint", "--offline"], cwd=ROLE, env=environment, capture_output=True, text=True, check=False
+        [programs / "ansible-lint", "--offline"],
+        cwd=ROLE,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -40,24 +40,32 @@ MEANINGS: Final = {
     ),
     "DROPLAN_ALLOW_PUBLIC": ("the same for the public network; `none` for nobody", "as `DROPLAN_ALLOW`"),
     "DROPLAN_MODE": (
-        ("`enforce`; `observe`: nobody is shut out or let in by droplan, and `droplan blocked` names "
-        "who would be shut out"),
+        (
+            "`enforce`; `observe`: nobody is shut out or let in by droplan, and `droplan blocked` names "
+            "who would be shut out"
+        ),
         "`enforce`",
     ),
     "DROPLAN_BACKEND": ("`auto`, `iptables` or `nftables` ([which, and why](../guard.md#where-it-stands))", "`auto`"),
     "DROPLAN_INTERVAL": (
-        ("minutes between refreshes, 1 to 60; more where the fleet would use up its token "
-        "([when](../access.md#what-it-costs-at-digitalocean))"),
+        (
+            "minutes between refreshes, 1 to 60; more where the fleet would use up its token "
+            "([when](../access.md#what-it-costs-at-digitalocean))"
+        ),
         "`5`",
     ),
     "DROPLAN_FAIL_CLOSED": (
-        ("`true`: user data closes the interface before it fetches anything, and install's first "
-        "refresh opens it to peers; without an answer it stays closed"),
+        (
+            "`true`: user data closes the interface before it fetches anything, and install's first "
+            "refresh opens it to peers; without an answer it stays closed"
+        ),
         "`false`",
     ),
     "DROPLAN_WATCH": (
-        ("`true`: where systemd runs, let a new peer in at its second try and put back within seconds "
-        "what others change"),
+        (
+            "`true`: where systemd runs, let a new peer in at its second try and put back within seconds "
+            "what others change"
+        ),
         "`true`",
     ),
     "DROPLAN_LOCK_METADATA": (
