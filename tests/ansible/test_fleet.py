@@ -21,7 +21,6 @@ from tests.bed.cache import CHECKOUT
 
 ROLE = CHECKOUT / "ansible"
 PROGRAM = "/opt/droplan/droplan"
-SSHD = "apt-get -qq update && apt-get -qq install -y --no-install-recommends openssh-server >/dev/null && systemctl start ssh"
 RECAP = re.compile(r"^(\S+) +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
 
 
@@ -92,7 +91,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         def up(droplet: BootedDroplet) -> None:
             droplet.boot()
             droplet.wait_cloud_init()
-            droplet.run(["sh", "-ec", SSHD], timeout=300)
             keys = droplet.path("/root/.ssh/authorized_keys")
             keys.parent.mkdir(mode=0o700, exist_ok=True)
             keys.write_text(key.with_suffix(".pub").read_text())
