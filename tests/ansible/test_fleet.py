@@ -138,7 +138,7 @@ def test_the_way_of_a_fleet(fleet: Fleet) -> None:
     assert done.stdout.count("OBSERVING") >= 2
 
     done = fleet.play(rollout)
-    assert recap(done) == {"web-1": (0, 0), "web-2": (0, 0)}, "again, nothing changes"
+    assert recap(done) == {"web-1": (0, 0), "web-2": (0, 0)}, f"again, nothing changes: {done.stdout}"
 
     done = fleet.play("--limit", "web-1", rollout, droplan_mode="enforce")
     assert recap(done) == {"web-1": (1, 0)}, done.stdout[-4000:]
