@@ -113,6 +113,8 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
     for version in door.save:
         path = saved.files[version]
         old = host.files.read(path)
+        if policy.observe and b"droplan-" not in (old or b""):
+            continue  # there is nothing of ours to take out, and nothing is to be loaded that was not before
         text, left_out = saved_rules.mended((old or b"").decode(errors="surrogateescape"))
         for wanted in door.wanted(policy, version, door.last(version)):
             text = saved_rules.splice(text, wanted)
