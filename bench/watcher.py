@@ -11,7 +11,7 @@ from bench.sample import Samples, table
 from tests.bed import Fault, Lab, account
 from tests.bed.program import Program
 from tests.bed.reach import ECHO_PORT
-from tests.bed.watching import Watcher, copy_what_is_shut_out, eventually, flood, watching
+from tests.bed.watching import Watcher, eventually, flood, watching
 
 VARIANTS = {"iptables-nft": "nft", "iptables-legacy": "legacy"}
 ANSWERS_S = (0.2, 1.0)
@@ -57,7 +57,6 @@ def run(tries: int, seconds: float) -> dict[str, Costs]:
             program = Program(lab)
             program.install()
             program.droplet.path("/etc/cron.d/droplan").unlink()
-            copy_what_is_shut_out(program)
             costs = Costs({}, {})
             for answer in ANSWERS_S:
                 lab.do.fault(Fault(service="api", delay=answer))

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs stage-0 (bootstrap.py) and answers for its outcome. User data writes this file to /opt/droplan and runs it once;
-# after a failure a systemd timer runs it again every DROPLAN_INTERVAL minutes, until one run succeeds and clears up.
+# Closes the private interface where DROPLAN_FAIL_CLOSED says so, then runs stage-0 (bootstrap.py) and answers for its
+# outcome. User data writes this file to /opt/droplan and runs it once; after a failure a systemd timer runs it again every DROPLAN_INTERVAL minutes, until one run succeeds and clears up.
 #
 # The exit status is stage-0's, so that `cloud-init status` tells the truth. A systemd timer and not cron, because cron
 # may be one of the packages that the failed install should have brought; every image that DigitalOcean offers has systemd.
@@ -108,18 +108,18 @@ schedule_retry() {
 	echo "The next try is in $(minutes) min."
 }
 
-# Exit status 4 is droplan's refusal to cut a live SSH session: closing here would cut it all the same.
+# Connections that exist go on, a live SSH session too. Install's first refresh lets the peers in.
 close_interface() {
-	if [ -z "$python" ] || [ "$status" -eq 4 ]; then
+	if [ -z "$python" ]; then
 		echo "The private interface was left as it is."
 	else
-		"$python" "$home/close.py" 2>>"$state/bootstrap.err" || true # its sentence says what is open, and why
+		"$python" "$home/close.py" || true # its sentence says what is open, and why
 	fi
 }
 
 report() {
 	sentence=$(grep '[^[:space:]]' "$state/bootstrap.err" | tail -n 1 | tr -d '[:cntrl:]')
-	interface=$(close_interface)
+	interface=$(close_interface 2>/dev/null) # again, for how it stands now: droplan may have rules of its own
 	retry=$(schedule_retry 2>>"$state/bootstrap.err")
 	sentence=${sentence:-stage-0 said nothing}
 	line="exit $status: ${sentence%.}. $interface $retry"
@@ -139,6 +139,7 @@ main() {
 		clear_up
 		return 0
 	fi
+	close_interface >&2 # before anything is fetched
 	status=0
 	run_stage0 || status=$?
 	cat "$state/bootstrap.err" >&2

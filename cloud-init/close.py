@@ -1,18 +1,19 @@
 # ruff: noqa
-"""Close the private interface of a Droplet whose bootstrap failed before droplan could.
+"""Close the private interface of a Droplet before anything is fetched, until droplan is there to open it to peers.
 
 Runs on Python 2.7 and 3, standard library only, beside bootstrap.sh which calls it:
 
     close.py                close, where DROPLAN_FAIL_CLOSED says so and droplan has no rules of its own yet
     close.py --remembered   close the same interfaces again at boot, when there is no network to ask yet
-    close.py --open         remove what this file added, once droplan guards the interface
+    close.py --open         remove what this file added; droplan's first refresh does so, as its own rules stand
 
 It prints one sentence that says how the interface stands. Exit status 1: it should be closed and is not.
 
 nftables come first and in a table of this file's own: nobody else flushes it (iptables.service starts, firewalld
 stops while droplan is being installed), and removing it can never remove a rule of droplan's. Where there is no nft,
 the rules take the places that droplan's have, so that droplan finds its own layout and fills in the peers. A minimal
-system may have neither until droplan brings it: then traffic control, which iproute2 always has, lets only ARP in.
+system may have neither until droplan brings it: then traffic control, which iproute2 always has, lets in only ARP and
+what goes on of TCP over IPv4.
 """
 
 from __future__ import print_function
@@ -52,8 +53,23 @@ NFT_CHAINS = """
         iifname { %(names)s } drop
     }
 """
-# Classic BPF for tc-bpf(8): load the Ethernet type; 0x0806, ARP, passes (0), all else is dropped (2, TC_ACT_SHOT).
-ONLY_ARP = "4,40 0 0 12,21 0 1 2054,6 0 0 0,6 0 0 2"
+# Classic BPF for tc-bpf(8), with relative jumps. ARP (Ethernet type 0x0806) passes (0), and so does of IPv4 (0x0800) TCP
+# (protocol 6) but a connection's first packet (of FIN, SYN, RST, ACK only SYN); all else is dropped (2, TC_ACT_SHOT).
+WHAT_GOES_ON = "11," + ",".join(
+    [
+        "40 0 0 12",  # the Ethernet type
+        "21 7 0 2054",  # ARP: pass
+        "21 0 7 2048",  # not IPv4: drop
+        "48 0 0 23",  # the protocol
+        "21 0 5 6",  # not TCP: drop
+        "177 0 0 14",  # X = the IP header's length
+        "80 0 0 27",  # TCP's flags
+        "84 0 0 23",  # FIN, SYN, RST, ACK of them
+        "21 1 0 2",  # SYN alone: drop
+        "6 0 0 0",
+        "6 0 0 2",
+    ]
+)
 REPLIES = "-m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY"
 GOES_ON = (
     "-m conntrack --ctstate RELATED,ESTABLISHED -j %s",
@@ -167,7 +183,7 @@ def filter_of(name):
 
 
 def close_with_tc(names):
-    """Drop all that comes in but ARP, replies too. Return None, or why not."""
+    """Drop all that comes in but ARP and what goes on of TCP. Return None, or why not."""
     if not set(os.listdir("/sys/class/net")) - set(names) - {"lo"}:
         return "no tc where this is the only interface, as droplan could then not be fetched"
     for name in names:
@@ -175,7 +191,7 @@ def close_with_tc(names):
         while not os.path.exists("/sys/class/net/" + name) and time.time() < deadline:
             time.sleep(0.1)  # early at boot; the other ways don't need it to be there
         run(["tc", "qdisc", "add", "dev", name, "ingress"])  # fails where there is one, which serves as well
-        match = ["handle", "1", "protocol", "all", "bpf", "direct-action", "bytecode", ONLY_ARP]
+        match = ["handle", "1", "protocol", "all", "bpf", "direct-action", "bytecode", WHAT_GOES_ON]
         status, output = run(["tc", "filter", "replace"] + filter_of(name) + match)
         if status != 0:
             return output.strip()
@@ -194,7 +210,12 @@ def close_somehow(names):
 
 
 def reopen():
-    """Remove the table or the filters. Rules made with iptables stay: they are droplan's layout, and droplan's now."""
+    """Remove the table or the filters, and have no boot close again.
+
+    Rules made with iptables stay: they are droplan's layout, and droplan's now.
+    """
+    if os.path.exists(REMEMBERED):
+        os.remove(REMEMBERED)
     run(["nft", "delete", "table", "inet", TABLE])
     for name in os.listdir("/sys/class/net"):
         if run(["tc", "filter", "del"] + filter_of(name))[0] == 0:
@@ -224,6 +245,8 @@ def close(remembered_only):
     found = settings()
     if found.get("DROPLAN_FAIL_CLOSED", "").lower() != "true":
         return 0, "The private interface is OPEN, as DROPLAN_FAIL_CLOSED is not set."
+    if found.get("DROPLAN_MODE", "").lower() == "observe":
+        return 0, "The private interface is OPEN, as DROPLAN_MODE is observe."
     if guarded_by_droplan():
         return 0, "The private interface is guarded by the rules that droplan has."
     try:

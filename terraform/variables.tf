@@ -155,6 +155,18 @@ variable "public" {
   nullable    = false
 }
 
+variable "mode" {
+  description = "\"enforce\", or \"observe\": nobody is shut out, not by `fail_closed` either, and `droplan blocked` names who would be."
+  type        = string
+  default     = "enforce"
+  nullable    = false
+
+  validation {
+    condition     = contains(["enforce", "observe"], var.mode)
+    error_message = "mode must be \"enforce\" or \"observe\"."
+  }
+}
+
 variable "interval" {
   description = "Minutes between two refreshes, 1 to 60: how long a new peer waits at most, and a removed one still gets in."
   type        = number
@@ -168,7 +180,7 @@ variable "interval" {
 }
 
 variable "fail_closed" {
-  description = "Close the private interface when the very first bootstrap fails, and keep it closed until one succeeds. With false it stays open until then."
+  description = "Close the private interface before the bootstrap fetches anything; the first refresh of the installation opens it to peers. With false it stays open to all until then."
   type        = bool
   default     = true
   nullable    = false

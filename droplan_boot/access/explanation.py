@@ -73,6 +73,8 @@ class Known:
         listing: the account's Droplets now, where the last answer did not know whom; None where nobody was asked.
         own_id: this Droplet's number; None where that is not known.
         observing: whether strangers pass all the same.
+        guard: the table in which the guard is, such as ``table inet droplan``; "" where that is not known.
+        door: whether there is a door too.
     """
 
     policy: Policy | None
@@ -83,6 +85,8 @@ class Known:
     listing: Listing | None = None
     own_id: int | None = None
     observing: bool = False
+    guard: str = ""
+    door: bool = True
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,13 @@ def explain(asked: Asked, known: Known) -> Explanation:
     if found.accept or not known.observing:
         return found
     step = f"enforced, it would be shut out: {REASONS[found.reason]}"
-    return Explanation(True, "observing", found.rule, (*found.steps, step), "DROPLAN_MODE=enforce shuts it out")
+    return Explanation(
+        True,
+        "observing",
+        found.rule,
+        (*found.steps, step),
+        "`sudo DROPLAN_MODE=enforce droplan install` shuts it out",
+    )
 
 
 def segment_of(policy: Policy, address: Address) -> Segment | None:
@@ -139,16 +149,23 @@ def _judged(asked: Asked, known: Known, segment: Segment, address: Address) -> E
     protocol, port = asked.service or ("255", 0)
     found = verdict.judge(segment, address, protocol, port)
     by = ", ".join(segment.interfaces)
+    chains = _chains(segment, known)
     if found.accept and found.entry is not None:
-        where = f"{segment.chain}: accept {found.entry}"
+        where = f"{chains}: accept {found.entry}"
         steps = (*_whose(asked), f"the entry {found.entry} of DROPLAN_ALLOW covers it, on {by}")
         return Explanation(True, "allowed", where, steps, f"take {found.entry} out of DROPLAN_ALLOW to shut it out")
     if found.accept:
         reach = "" if found.service is None else f" to {found.service} (DROPLAN_PEER_PORTS)"
         steps = (*_whose(asked), f"{address} is among the peers of the last answer, who may come in by {by}{reach}")
-        return Explanation(True, "peer", f"{segment.chain}: accept {address}{reach}", steps, _out(known))
+        return Explanation(True, "peer", f"{chains}: accept {address}{reach}", steps, _out(known))
     reason, steps, remedy = _why_not(asked, known, segment, address)
-    return Explanation(False, reason, f"drop on {by} what {segment.chain} does not accept", steps, remedy)
+    return Explanation(False, reason, f"{chains}: drop on {by} what is not accepted", steps, remedy)
+
+
+def _chains(segment: Segment, known: Known) -> str:
+    """Name the chains that decide: the guard's, which shuts out, and the door's, which lets in."""
+    guard = f"guard {segment.guard} ({known.guard})" if known.guard else ""
+    return " and ".join(filter(None, (guard, f"door {segment.chain} (INPUT)" if known.door else "")))
 
 
 def _why_not(asked: Asked, known: Known, segment: Segment, address: Address) -> tuple[str, tuple[str, ...], str]:

@@ -16,6 +16,9 @@ from droplan_boot.firewall.ruleset import PREFIX, REPLIES, Ruleset, admitted, so
 
 GUARD: Final = f"{PREFIX}guard"
 
+# What every host tells its link unasked; nft_guard says which and why.
+_CHATTER: Final = {4: (), 6: (131, 132, 133, 143)}
+
 _NOTE: Final = (
     "-m hashlimit --hashlimit-upto 1/sec --hashlimit-burst 1 --hashlimit-mode srcip --hashlimit-name {name} "
     "-m limit --limit 200/sec --limit-burst 200 -j NFLOG --nflog-prefix {prefix} --nflog-group {group}"
@@ -38,7 +41,9 @@ def build(policy: Policy, version: int, *, notes: bool = True) -> Ruleset:
         refuse = _refuse(segment)
         services, trees = opened.rules(segment, version, (opened.NOW,), "-j RETURN", segment.sources(version))
         rules, below = sources(segment, version, "RETURN", f"-g {refuse}")
-        chains[refuse] = (*([_note(segment)] if notes else []), "-j DROP")
+        verdict = "RETURN" if policy.observe else "DROP"
+        told = (*_chatter(version, verdict), _note(segment, observe=policy.observe)) if notes else ()
+        chains[refuse] = (*told, f"-j {verdict}")
         chains[_chain(segment)] = (
             f"{REPLIES} -j RETURN",
             *admitted(segment, version, "RETURN"),
@@ -76,16 +81,21 @@ def _judged(policy: Policy, version: int) -> Iterator[str]:
             yield f"-s {network} -g {_chain(segment)}"
 
 
-def _note(segment: Segment) -> str:
+def _chatter(version: int, verdict: str) -> Iterator[str]:
+    """Refuse without a copy what no host can help sending."""
+    return (f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j {verdict}" for kind in _CHATTER[version])
+
+
+def _note(segment: Segment, *, observe: bool) -> str:
     return _NOTE.format(
         name="droplan-public" if segment.public else "droplan",
-        prefix=nflog.prefix(public=segment.public),
+        prefix=nflog.prefix(public=segment.public, observe=observe),
         group=nflog.GROUP,
     )
 
 
 def _chain(segment: Segment) -> str:
-    return f"{PREFIX}public" if segment.public else f"{PREFIX}private"
+    return segment.guard
 
 
 def _refuse(segment: Segment) -> str:

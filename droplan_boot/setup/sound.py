@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,8 @@ def problems(host: Host, interval: int | None, found: Snapshot | None, how: Enfo
     if any(host.files.exists(path) for path in _PAM):
         shadow = (host.files.read(_SHADOW) or b"").decode(errors="replace")
         yield from soundness.password(shadow, host.clock.time())
+    if how and found and found.policy.observe:
+        how = replace(how, door=None)  # there is none, and nothing is saved or loaded for it
     if how:
         yield from _boot(host, how, found.policy if found else None)
     if found:
@@ -126,10 +129,11 @@ def _refusals(host: Host, policy: Policy, *, door: bool) -> Iterator[Problem]:
 
 
 def _refusing(text: str, segment: Segment, card: str, *, xtables: bool) -> tuple[tables.Refusal, ...]:
-    if not segment.peers:
+    ports = [_ANY_PORT] if segment.ports is None else [one.first for one in segment.ports if one.protocol == "tcp"]
+    if not segment.peers or not ports:
         return ()
     try:
-        return tables.refusals(text, card, segment.peers[0], _ANY_PORT, xtables=xtables)
+        return tables.refusals(text, card, segment.peers[0], ports[0] or _ANY_PORT, xtables=xtables)
     except ValueError:
         return ()
 

@@ -58,7 +58,7 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         "observing",
         "OBSERVING",
         "DROPLAN_MODE=observe: nobody is shut out",
-        "set DROPLAN_MODE=enforce in /etc/droplan/droplan.env, then run `droplan refresh`",
+        "see `droplan blocked`; `sudo DROPLAN_MODE=enforce droplan install` says whom it cuts, and enforces",
         EXIT_ATTENTION,
     ),
     Kind(
@@ -198,6 +198,13 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         EXIT_DONE,
     ),
     Kind("name", "", "{what}", "see DROPLAN_ALLOW and DO_TAG in /etc/droplan/droplan.env", EXIT_DONE),
+    Kind(
+        "guests",
+        "",
+        "{names}: what is behind is in the private network by itself, and passes this machine's firewall by",
+        "run droplan inside, or give it a network that this machine routes",
+        EXIT_DONE,
+    ),
     Kind("stray", "DRIFT", "rules of ours also stand in {backend}", "run `droplan refresh`", EXIT_DRIFT),
 )
 

@@ -20,7 +20,7 @@ from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
 from droplan_boot.sources.listing import Droplet, Listing
-from droplan_boot.state import report, snapshot
+from droplan_boot.state import backends, report, snapshot
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import words
 
@@ -44,7 +44,7 @@ def run(host: Host, *, who: str, service: str | None = None, as_json: bool = Fal
     wanted, _ = settings.tolerant(host.environ, host.files)
     found = snapshot.load(host.files)
     asked, listing, silence = _find(host, wanted, found, who, _service(service))
-    last = report.load(host.files)
+    last, used = report.load(host.files), backends.load(host.files)
     known = Known(
         policy=found.policy if found else None,
         answered=found is None or found.answered,
@@ -54,6 +54,8 @@ def run(host: Host, *, who: str, service: str | None = None, as_json: bool = Fal
         listing=listing,
         own_id=found.droplet_id if found else None,
         observing=last is not None and last.mode == "observe",
+        guard="" if not used else "table inet droplan" if "nftables" in used else "table mangle",
+        door=any(name != "nftables" for name in used),
     )
     answer = explanation.explain(asked, known)
     steps = [*answer.steps, *([silence] if silence else [])]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,7 @@ from droplan_boot.flow import refreshing
 from droplan_boot.host import firewalld, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import comforts, nft_include, persistence, publishing, watcher
+from droplan_boot.setup import bootstrap, comforts, nft_include, persistence, publishing, watcher
 from droplan_boot.state import snapshot
 
 _UNITS: Final = Path("/etc/systemd/system")
@@ -61,9 +60,7 @@ def _uninstall(host: Host) -> None:
     # First whatever would put back what goes now.
     host.files.remove(paths.CRON)
     _remove_units(host)
-    closer = _OURS / "close.py"
-    if host.files.exists(closer):  # a bootstrap failed, and may have closed the interface in its own way
-        host.runner.run([sys.executable, str(closer), "--open"], check=False)
+    bootstrap.open_again(host)  # one that failed may have closed the interface in its own way
     _remove_rules(host)
     services = Services(host)
     services.put_back()
@@ -91,13 +88,15 @@ def _foretell(host: Host) -> None:
     """Say who could come in then, and what would go."""
     say = host.log.say
     found = snapshot.load(host.files)
-    for segment in found.policy.segments if found else ():
+    for segment in found.policy.segments if found and not found.policy.observe else ():
         let_in = f"now {change.peers(len(segment.peers))}"
         if segment.allow:
             let_in += f" and DROPLAN_ALLOW ({', '.join(str(entry) for entry in segment.allow)})"
         say(f"Would open {', '.join(segment.interfaces)} to everyone who reaches it; {let_in} may come in")
     if found is None:
         say("Would open nothing: no rules of ours are known")
+    elif found.policy.observe:
+        say("Would open nothing: droplan only observes, and everybody comes in already")
     say("Would cut no connection that exists now")
     for backend in choose.everywhere(host):
         if backend.plan(Policy(())):

@@ -34,6 +34,7 @@ def run(host: Host) -> NoReturn:
             str(Path(watch.__path__[0], "__main__.py")),
             *(str(host.files.real(path)) for path in (paths.STATE, paths.LOCK, paths.SETTINGS)),
             str(wanted.interval * 60),
+            "shared" if wanted.shared else "alone",
             *isolated,
             str(host.program.absolute()),
         ],

@@ -17,6 +17,7 @@ from droplan_boot.watch.links import Links
 from droplan_boot.watch.lookups import Lookups
 from droplan_boot.watch.outline import State, number
 from droplan_boot.watch.overdue import Overdue
+from droplan_boot.watch.poller import Poller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ class Watcher:
         state: droplan's files.
         interval: seconds between two refreshes of the schedule's.
         settings: the settings file.
+        shared: whether there is a shared source to poll.
     """
 
-    def __init__(self, program: list[str], state: State, interval: float, settings: str) -> None:
+    def __init__(self, program: list[str], state: State, interval: float, settings: str, *, shared: bool) -> None:
         now = time.monotonic()
         self.settings = settings
         self.origin = self._origin(program, settings)
@@ -51,10 +53,12 @@ class Watcher:
         self.state = state
         self.child: Child | None = None
         self.stop = False
+        self.poller = Poller(program, now) if shared else None
         self.register = shut_out.Register(state.path("blocked.json"))
         self.lookups = Lookups(lambda: state.enough(lookups.ENOUGH, time.time()), now)
         self.healing = Healing()
-        self.overdue = Overdue(interval, state.mark(), time.time(), now)
+        self.interval = interval
+        self.overdue = Overdue(state.stretched() or interval, state.mark(), time.time(), now)
         self.transactions = rulesets.Transactions()
         names, self.networks = state.covered()
         self.links = Links(names)
@@ -116,13 +120,15 @@ class Watcher:
                 elif self.cards and descriptor == self.cards.fileno():
                     self._hear_cards(self.cards)
             self._act(time.monotonic())
+        if self.poller:
+            self.poller.end()
         if self.register.next() is not None:
             self._write(time.monotonic())
 
     def _next(self) -> float:
         """Tell when there is something to do without being told, in monotonic seconds."""
         now = time.monotonic()
-        times = [self.register.next(), self.resume]
+        times = [self.register.next(), self.resume, self.poller.next() if self.poller else None]
         if self.child:
             times.append(self.child.began + children.LONGEST_S + 1)
         else:
@@ -202,6 +208,10 @@ class Watcher:
         written = self.register.next()
         if written is not None and now >= written:
             self._write(now)
+        if self.poller:
+            told = self.poller.look(now)
+            if told:
+                say(told)
         if self.child:
             status = self.child.ended(now)
             if status is None:
@@ -262,6 +272,7 @@ class Watcher:
 
     def _learn(self) -> None:
         """Take up what a run of droplan's wrote for us."""
+        self.overdue.every(self.state.stretched() or self.interval)
         names, self.networks = self.state.covered()
         if self.links.covered != frozenset(names):
             self.links.covered = frozenset(names)
@@ -271,6 +282,8 @@ class Watcher:
         """Give way to what was installed since we started, a new program or new settings, in this process."""
         self.origin = self._origin(self.program, self.settings)
         self._write(now)
+        if self.poller:
+            self.poller.end()
         try:
             os.execve(self.program[0], [*self.program, "watch"], children.ENVIRONMENT)  # noqa: S606 (ourselves)
         except OSError as error:
@@ -307,13 +320,14 @@ def main(arguments: list[str]) -> int:
     """Watch until a signal ends it.
 
     Args:
-        arguments: state folder, lock file, settings file, interval in seconds, and how droplan is started.
+        arguments: state folder, lock file, settings file, interval in seconds, ``shared`` or ``alone``, and how
+            droplan is started.
     """
-    folder, lock, settings, interval, *program = arguments
+    folder, lock, settings, interval, source, *program = arguments
     waker, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     try:
-        watcher = Watcher(program, State(folder, lock), float(interval), settings)
+        watcher = Watcher(program, State(folder, lock), float(interval), settings, shared=source == "shared")
     except nflog.TakenError:
         sys.stderr.write("droplan: another watcher is running: `systemctl stop droplan-watch` ends it\n")
         return 1

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from droplan_boot.firewall import nflog
 from tests.bed import account
 from tests.bed.hosts import Host
 from tests.bed.program import PROGRAM, Program
@@ -45,7 +44,8 @@ class Watcher:
             ]
             python = ["/usr/bin/python3", "-I", "-S"]
             files = ["/var/lib/droplan", "/run/droplan.lock", "/etc/droplan/droplan.env"]
-            command = [*python, f"{found}/droplan_boot/watch/__main__.py", *files, str(interval), *python, PROGRAM]
+            command = [*python, f"{found}/droplan_boot/watch/__main__.py", *files, str(interval), "alone"]
+            command += [*python, PROGRAM]
         self.process = program.droplet.popen(command, stderr=subprocess.STDOUT)
         eventually(lambda: self._exists("watch.json"))
         self.settle()
@@ -100,32 +100,6 @@ def watching(program: Program, interval: int | None = None) -> Iterator[Watcher]
     finally:
         if watcher.process.poll() is None:
             watcher.stop()
-
-
-def copy_what_is_shut_out(program: Program) -> None:
-    """Have the rules send copies to the watcher, where the guard does not do so itself."""
-    peers = [each.private or "" for each in program.lab.peer_droplets]
-    prefix = nflog.prefix(public=False)
-    if program.lab.iptables == "nft":
-        rules = f"""
-        table inet copies {{
-            set peers {{ type ipv4_addr; elements = {{ {", ".join(peers)} }}; }}
-            set seen {{ type ipv4_addr; size 65535; flags dynamic,timeout; timeout 60s; }}
-            chain shut {{
-                type filter hook prerouting priority -171;
-                iifname "eth1" ct state new ip saddr != @peers update @seen {{ ip saddr limit rate 1/second burst 1 packets }} limit rate 200/second log prefix "{prefix}" snaplen {nflog.COPY_BYTES} group {nflog.GROUP}
-            }}
-        }}
-        """  # noqa: E501
-        program.droplet.run(["nft", "-f", "-"], input=rules)
-        return
-    for peer in peers:
-        program.edit(f"-t mangle -A PREROUTING -i eth1 -s {peer} -j RETURN")
-    limit = "--hashlimit-mode srcip --hashlimit-upto 2/sec --hashlimit-burst 1 --hashlimit-name copies"
-    program.edit(
-        f"-t mangle -A PREROUTING -i eth1 -m conntrack --ctstate NEW -m hashlimit {limit} -m limit --limit 200/sec "
-        f"-j NFLOG --nflog-prefix {prefix} --nflog-group {nflog.GROUP}"
-    )
 
 
 def newcomer(host: Host, number: int = 50) -> account.ListedDroplet:

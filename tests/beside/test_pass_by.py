@@ -43,6 +43,28 @@ def nft_lab() -> Iterator[Lab]:
         yield made
 
 
+def test_status_names_the_bridges_port_that_a_guest_is_at(nft_lab: Lab) -> None:
+    program = Program(nft_lab)
+    program.install()
+    own = nft_lab.droplet.private.addresses[0]
+    nft_lab.droplet.ip(
+        "link add br0 type bridge forward_delay 0\nlink set br0 up\nlink set eth1 master br0\n"
+        "link add port0 type veth peer name guest0\nlink set port0 master br0 up\n"
+        f"address delete {own} dev eth1\naddress add {own} dev br0\n"
+    )
+    program.refresh()
+    said = program.run("status")
+    assert "port0: what is behind is in the private network by itself" in " ".join(said.stdout.split())
+    assert said.returncode == 0
+
+
+def test_status_names_a_child_of_the_card(nft_lab: Lab) -> None:
+    program = Program(nft_lab)
+    program.install()
+    nft_lab.droplet.ip("link add mac0 link eth1 type macvlan mode bridge\n")
+    assert "mac0: what is behind" in " ".join(program.run("status").stdout.split())
+
+
 def test_strangers_reach_guests_that_are_machines_of_their_own_and_not_the_droplet(guest: Host, nft_lab: Lab) -> None:
     assert answers_to(nft_lab.stranger, (GUEST.ipv4, ECHO_PORT), "tcp", 3)
     assert not connects(nft_lab.stranger, nft_lab.droplet, ECHO_PORT, patience=0.7)

@@ -26,10 +26,7 @@ def _cases() -> Iterator[object]:
                     first,
                     event,
                     id=f"{program.name}: {event.name if event else 'installation'}, {order}",
-                    marks=[
-                        *([pytest.mark.nightly] if nightly else []),
-                        *([pytest.mark.xfail(reason=program.missing)] if program.missing else []),
-                    ],
+                    marks=[pytest.mark.nightly] if nightly else [],
                 )
         seen.add(kind)
 
@@ -84,7 +81,10 @@ def test_where_peers_are_kept_out_for_a_time_the_program_does_that_by_itself(pro
         pytest.skip(f"this kernel has no {program.needs}")
     with BesideBed(program, droplan_first=False, without_droplan=True) as bed:
         _bring_about(bed, program, event)
-        assert bed.play(event).peers_out, "without droplan no peer is out: say nothing of a pause"
+        # A pause of some milliseconds is not met each time.
+        assert any(bed.play(event).peers_out for _ in range(5 if event.repeats else 1)), (
+            "without droplan no peer is out: say nothing of a pause"
+        )
 
 
 def _bring_about(bed: BesideBed, program: Program, event: Event) -> None:

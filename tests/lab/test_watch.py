@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from droplan_boot.host import lock
 from tests.bed import Flows, Lab, connects, probe
 from tests.bed.program import CRON, SNAPSHOT, Program
 from tests.bed.reach import ECHO_PORT
-from tests.bed.watching import Watcher, blocked, copy_what_is_shut_out, eventually, flood, newcomer, watching
+from tests.bed.watching import Watcher, blocked, eventually, flood, newcomer, watching
 
 
 @pytest.fixture(scope="module", params=["nft", "legacy"])
@@ -27,13 +28,10 @@ def installed(request: pytest.FixtureRequest) -> Iterator[Program]:
 @pytest.fixture
 def watcher(installed: Program) -> Iterator[Watcher]:
     installed.reset()
-    copy_what_is_shut_out(installed)
     installed.droplet.path("/var/lib/droplan/blocked.json").unlink(missing_ok=True)
     with watching(installed) as running:
         installed.lab.do.forget_requests()
         yield running
-    if installed.lab.iptables == "nft":
-        installed.droplet.run(["nft", "delete table inet copies"], check=False)
 
 
 @pytest.fixture
@@ -88,13 +86,14 @@ class TestNewPeer:
     def test_a_peer_that_is_shut_out_is_not_looked_up(self, watcher: Watcher) -> None:
         program = watcher.program
         peer = program.lab.peers[0]
-        if program.lab.iptables == "nft":
-            program.droplet.run(["nft", "flush set inet copies peers"])
-        else:
-            program.edit("-t mangle -D PREROUTING 1")
-        connects(peer, program.droplet, 5432, patience=0.3)
+        # The watcher is about to put that right; it waits for the lock.
+        with lock.held(program.droplet.path("/run/droplan.lock"), wait=5.0):
+            refuse = f"ip saddr {peer.address} goto droplan-refuse"
+            program.droplet.run(["nft", f"insert rule inet droplan droplan-private {refuse}"])
+            assert not connects(peer, program.droplet, 5432, patience=0.3)
         eventually(lambda: blocked(program)["sources"], 15)
-        assert blocked(program)["sources"][0]["source"] == peer.address
+        assert [each["source"] for each in blocked(program)["sources"]] == [peer.address]
+        watcher.settle()
         assert program.lab.do.requests("api") == []
 
 

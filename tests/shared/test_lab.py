@@ -6,11 +6,14 @@ No token is on it. What goes wrong is data: each fault keeps the rules, byte for
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import signal
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -271,9 +274,10 @@ def test_a_slow_store_is_waited_for(member: Member) -> None:
     member.proxy.fault()
 
 
-def test_the_polling_child_refreshes_when_the_head_changed_and_else_asks_little(member: Member) -> None:
+@pytest.mark.parametrize("verb", ["poll", "watch"])
+def test_the_polling_child_refreshes_when_the_head_changed_and_else_asks_little(member: Member, verb: str) -> None:
     lab = member.program.lab
-    child = lab.droplet.popen(["/opt/droplan/droplan", "poll"])
+    child = lab.droplet.popen(["/opt/droplan/droplan", verb])
     try:
         member.proxy.passed.clear()
         stranger = dataclasses.replace(lab.peer_droplets[0], id=778, name="new", private=lab.stranger.address)
@@ -287,8 +291,10 @@ def test_the_polling_child_refreshes_when_the_head_changed_and_else_asks_little(
         unchanged = [each for each in member.proxy.passed if each.status == 304]
         assert max(each.sent + each.received for each in unchanged) <= 1024
     finally:
-        child.kill()
-        child.wait()
+        inside = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        os.kill(int(inside[0]) if inside else child.pid, signal.SIGTERM)
+        child.communicate()
+    lab.droplet.run(["sh", "-c", "! pgrep -f '[d]roplan poll'"])  # the watcher takes its child with it
 
 
 def _until(true: Callable[[], bool], patience: int = 60) -> None:

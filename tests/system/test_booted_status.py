@@ -186,10 +186,10 @@ def tell_of_firewalld(region: Region, droplet: BootedDroplet, peer: Host) -> Sto
 
 @pytest.fixture(scope="module")
 def stories(roots: None, pyz: bytes) -> Iterator[dict[str, Story]]:
-    """Both stories, told at once. Cron comes too rarely to repair what the tests look at."""
+    """Both stories, told at once. Neither cron nor a watcher repairs what the tests look at."""
     with Region() as region, ThreadPoolExecutor(2) as pool:
         url = region.publish("droplan.pyz", pyz)
-        pasted = user_data(pyz, url=url, token=region.token, settings="DROPLAN_INTERVAL=60")
+        pasted = user_data(pyz, url=url, token=region.token, settings="DROPLAN_INTERVAL=60 DROPLAN_WATCH=false")
         peer = region.host("peer")
         region.do.add(region.listing(peer))
         plain = region.droplet("bookworm", "plain", user_data=pasted)

@@ -54,6 +54,7 @@ class Story:
     status_when_wiped: int
     repaired: Look
     status_when_repaired: int
+    agent: dict[str, bool]
     uninstalled: Look
 
 
@@ -87,6 +88,7 @@ def tell(region: Region, backend: str, pasted: str) -> Story:
     droplet.run([PROGRAM, "refresh"])
     repaired, status_when_repaired = seen(), status(droplet)
     datasource = droplet.run(["cloud-id"]).stdout.strip()
+    agent = meet_the_agent(region, droplet)
     droplet.run([PROGRAM, "uninstall"])
     return Story(
         cloud_init=first,
@@ -99,8 +101,29 @@ def tell(region: Region, backend: str, pasted: str) -> Story:
         status_when_wiped=status_when_wiped,
         repaired=repaired,
         status_when_repaired=status_when_repaired,
+        agent=agent,
         uninstalled=seen(),
     )
+
+
+def meet_the_agent(region: Region, droplet: BootedDroplet) -> dict[str, bool]:
+    """Install do-agent as far as the lock sees it, a unit and its user, and see who is answered before and after."""
+    droplet.run(["useradd", "--system", "do-agent"])
+    unit = "[Service]\nUser=do-agent\nExecStart=/bin/true\n"
+    droplet.run(["tee", "/usr/lib/systemd/system/do-agent.service"], input=unit)
+    ask = ["setpriv", "--reuid=do-agent", "--regid=do-agent", "--clear-groups", *ASK]
+
+    def answered() -> bool:
+        return region.token in droplet.run(ask, check=False).stdout
+
+    before = answered()
+    droplet.run([PROGRAM, "refresh"])
+    return {
+        "before the next refresh": before,
+        "after it": answered(),
+        "nobody": look(region, droplet).nobody,
+        "sound": status(droplet) == 0,
+    }
 
 
 def cloud_init_requests(region: Region, droplet: BootedDroplet) -> list[str]:
@@ -120,12 +143,12 @@ def status(droplet: BootedDroplet) -> int:
 
 @pytest.fixture(scope="module")
 def stories(roots: None, pyz: bytes) -> Iterator[dict[str, Story]]:
-    """Every backend's story, told at once. Cron comes too rarely to repair what the test looks at."""
+    """Every backend's story, told at once. Neither cron nor a watcher repairs what the test looks at."""
     with Region() as region, ThreadPoolExecutor(len(RELEASES)) as pool:
         url = region.publish("droplan.pyz", pyz)
         told = {}
         for backend in RELEASES:
-            settings = f"DROPLAN_LOCK_METADATA=true DROPLAN_BACKEND={backend} DROPLAN_INTERVAL=60"
+            settings = f"DROPLAN_LOCK_METADATA=true DROPLAN_BACKEND={backend} DROPLAN_INTERVAL=60 DROPLAN_WATCH=false"
             pasted = user_data(pyz, url=url, token=region.token, settings=settings)
             told[backend] = pool.submit(tell, region, backend, pasted)
         yield {backend: story.result() for backend, story in told.items()}
@@ -156,6 +179,10 @@ def test_cloud_init_goes_on_reading_the_metadata_service_after_a_reboot(story: S
 def test_status_reports_that_the_rule_is_gone_and_a_refresh_puts_it_back(story: Story) -> None:
     assert (story.wiped, story.status_when_wiped) == (UNLOCKED, 3)
     assert (story.repaired, story.status_when_repaired) == (LOCKED, 0)
+
+
+def test_digitaloceans_agent_is_let_through_from_the_refresh_after_its_installation_on(story: Story) -> None:
+    assert story.agent == {"before the next refresh": False, "after it": True, "nobody": False, "sound": True}
 
 
 def test_uninstalling_unlocks_it(story: Story) -> None:

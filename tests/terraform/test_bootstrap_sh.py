@@ -19,8 +19,11 @@ from tests.bed.cache import CHECKOUT
 from tests.bed.terraform import sandbox
 
 STAGE0 = """
-import sys
+import subprocess, sys
 open("/arguments", "w").write(" ".join(sys.argv[1:]))
+rules = subprocess.run(["sh", "-c", "nft list ruleset; iptables -S; tc filter show dev ens4 ingress"],
+                       env={"PATH": "/usr/sbin:/usr/bin"}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+open("/rules-when-fetching", "wb").write(rules.stdout)
 if open("/ends-with").read() != "0":
     sys.stderr.write("trying\\nThe SHA-256 is wrong: use the one that was published.\\n\\n")
 sys.exit(int(open("/ends-with").read()))
@@ -98,7 +101,13 @@ class TestWhenStage0Succeeds:
         return droplet.boot(RUN, RULES)
 
     def test_the_status_is_its_own(self, done: list[tuple[int, str]]) -> None:
-        assert done[0] == (0, "")
+        assert done[0] == (0, "The private interface ens4 is closed.\n")
+
+    def test_the_interface_is_closed_before_anything_is_fetched_and_open_to_the_rest_afterwards(
+        self, droplet: SandboxDroplet, done: list[tuple[int, str]]
+    ) -> None:
+        assert 'iifname "ens4" drop' in droplet.read("/rules-when-fetching")
+        assert done[1] == (0, "")
 
     def test_it_was_told_where_and_what_to_fetch(self, droplet: SandboxDroplet, done: list[tuple[int, str]]) -> None:
         assert droplet.read("/arguments") == f"--url {URL} --sha256 {HASH} --unattended"
@@ -224,7 +233,20 @@ def test_without_fail_closed_the_interface_stays_open_and_that_is_said(droplet: 
     _, rules = droplet.boot(RUN, RULES)
 
     assert rules == (0, "")
+    assert droplet.read("/rules-when-fetching").count("ens4") == 0
     assert "The private interface is OPEN" in droplet.read("/dev/console")
+
+
+def test_who_only_observes_is_not_closed_whatever_fail_closed_says(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(10)
+    text = droplet.read("/user-data.sh").replace("DROPLAN_LOCK_METADATA=true", "DROPLAN_MODE=observe")
+    (droplet.root / "user-data.sh").write_text(text)
+
+    _, rules = droplet.boot(RUN, RULES)
+
+    assert rules == (0, "")
+    assert droplet.read("/rules-when-fetching").count("ens4") == 0
+    assert "OPEN, as DROPLAN_MODE is observe" in droplet.read("/dev/console")
 
 
 def test_without_systemd_the_line_says_how_to_try_again(droplet: SandboxDroplet) -> None:
@@ -288,13 +310,15 @@ def test_rules_that_droplan_has_already_are_left_alone(droplet: SandboxDroplet) 
     assert "guarded by the rules that droplan has" in droplet.read("/dev/console")
 
 
-def test_a_refusal_for_safety_closes_nothing(droplet: SandboxDroplet) -> None:
+def test_a_refusal_for_safety_leaves_it_closed_to_what_is_new_and_cuts_nothing(droplet: SandboxDroplet) -> None:
     droplet.stage0_ends_with(4)
 
     _, rules = droplet.boot(RUN, RULES)
 
-    assert rules == (0, "")
-    assert "left as it is" in droplet.read("/dev/console")
+    lines = [line.strip() for line in rules[1].splitlines()]
+    established, drop = 'iifname "ens4" ct state established,related accept', 'iifname "ens4" drop'
+    assert lines.index(established) < lines.index(drop)
+    assert "The private interface ens4 is closed." in droplet.read("/dev/console")
 
 
 def test_the_next_boot_closes_again_before_there_is_a_network(droplet: SandboxDroplet) -> None:
@@ -382,6 +406,7 @@ class TestWithoutNftAndIptables:
         _, filters = minimal.boot(RUN, FILTERS)
 
         assert "direct-action" in filters[1]
+        assert "direct-action" in minimal.read("/rules-when-fetching")
         assert "The private interface ens4 is closed." in minimal.read("/dev/console")
 
     def test_a_second_failure_does_not_double_it(self, minimal: SandboxDroplet) -> None:

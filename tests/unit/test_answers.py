@@ -93,6 +93,24 @@ class TestExplain:
         assert "to change it  DROPLAN_ALLOW=tcp/5432@10.132.0.66 lets it in\n" in text
         assert max(map(len, text.splitlines())) <= 80
 
+    @pytest.mark.parametrize(
+        ("backend", "rule"),
+        [
+            ("auto", "guard droplan-private (table inet droplan) and door droplan-peers (INPUT)"),
+            ("iptables", "guard droplan-private (table mangle) and door droplan-peers (INPUT)"),
+            ("nftables", "guard droplan-private (table inet droplan)"),
+        ],
+    )
+    def test_the_rule_names_the_guard_and_the_door_that_there_are(
+        self, backend: str, rule: str, droplet: MemoryDroplet, shown: Shown
+    ) -> None:
+        refresh.run(droplet.host(DROPLAN_BACKEND=backend))
+        droplet.refusal = OSError("Connection refused")
+        with pytest.raises(DroplanError):
+            refresh.run(droplet.host(DROPLAN_BACKEND=backend))  # what failed since used none
+        assert self.ask(droplet, shown, "10.132.0.2")["rule"] == f"{rule}: accept 10.132.0.2"
+        assert self.ask(droplet, shown, "10.132.0.66")["rule"] == f"{rule}: drop on eth1 what is not accepted"
+
     def test_a_droplet_without_the_tag_is_told_which_it_has(self, droplet: MemoryDroplet, shown: Shown) -> None:
         droplet.peers = (*droplet.peers, "10.132.0.4")
         found = self.ask(droplet, shown, "droplet-3", DO_TAG="db")

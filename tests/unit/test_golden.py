@@ -229,6 +229,17 @@ def test_what_is_shut_out_is_told_to_the_watcher_and_nothing_else_is(public: boo
     assert kernel.receive(Packet("203.0.113.7" if public else PEER, interface)).logged == ()
 
 
+@everywhere
+@pytest.mark.parametrize("public", [False, True])
+@pytest.mark.parametrize("kind", [131, 132, 133, 143])
+def test_what_every_host_tells_its_link_is_told_to_nobody(kind: int, public: bool, backend: str) -> None:
+    found = machine("public", backend).receive(
+        Packet("fe80::9", "eth0" if public else "eth1", protocol="ipv6-icmp", kind=kind)
+    )
+    assert found.logged == ()
+    assert (found.verdict == "ACCEPT") is (public and kind == 133)  # a router hears who looks for it
+
+
 def closed(*, nft: bool) -> Kernel:
     """Return a machine where cloud-init/close.py has closed eth1.
 

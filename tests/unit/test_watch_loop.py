@@ -56,7 +56,8 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
 def watcher(state: State, runs: Runs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Watcher:
     """Return a watcher that is deaf: tests tell it what was heard."""
     monkeypatch.setattr(Watcher, "_open", lambda *_arguments: None)
-    return Watcher(["/usr/bin/python3", str(tmp_path / "droplan")], state, 300.0, str(tmp_path / "droplan.env"))
+    program = ["/usr/bin/python3", str(tmp_path / "droplan")]
+    return Watcher(program, state, 300.0, str(tmp_path / "droplan.env"), shared=False)
 
 
 def knock(source: str, *, public: bool = False, observed: bool = False) -> ShutOut:

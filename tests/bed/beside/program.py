@@ -17,6 +17,7 @@ class Event:
         opens_ipv6: the same for IPv6 alone, where IPv4 stays closed.
         pauses: why the program itself keeps peers out meanwhile; "" where no peer is out for a moment. A run of the
             same event without droplan shows that it is so.
+        repeats: whether it may happen twice in a row, with nothing between.
         was_open: whether strangers got in, or peers were cut, with 1.0.0.
         nightly: whether it takes too long for every commit.
         status: the exit code of ``droplan status`` after the next run.
@@ -27,6 +28,7 @@ class Event:
     opens: str = ""
     opens_ipv6: str = ""
     pauses: str = ""
+    repeats: bool = False
     was_open: bool = False
     nightly: bool = False
     status: int = 0
@@ -53,7 +55,6 @@ class Program:
         install_pauses: as ``pauses``, for its installation and start beside droplan.
         peers_in: whether peers reach the Droplet beside it, once droplan is there.
         status: the exit code of ``droplan status`` beside it.
-        missing: what droplan does not do yet, for which the tests of this program fail; "" when there is nothing.
     """
 
     name: str
@@ -72,4 +73,3 @@ class Program:
     install_pauses: str = ""
     peers_in: bool = True
     status: int = 0
-    missing: str = ""

@@ -67,14 +67,14 @@ PROGRAMS: Final = (
             Event(
                 "the address moved to the second card",
                 "ip link set eth2 up\n"
-                f"ip address delete {_ADDRESS} dev eth1\nip address add {_ADDRESS} dev eth2\nsleep 0.2",
+                f"ip address delete {_ADDRESS} dev eth1\nsleep 0.2\nip address add {_ADDRESS} dev eth2\nsleep 0.2",
                 opens_ipv6=_BY_NAME,
                 pauses=_MOVED,
                 was_open=True,
             ),
             Event(
                 "the address moved back",
-                f"ip address delete {_ADDRESS} dev eth2\nip address add {_ADDRESS} dev eth1\nsleep 0.2",
+                f"ip address delete {_ADDRESS} dev eth2\nsleep 0.2\nip address add {_ADDRESS} dev eth1\nsleep 0.2",
                 opens_ipv6=_BY_NAME,
                 pauses=_MOVED,
             ),

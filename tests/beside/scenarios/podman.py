@@ -45,7 +45,12 @@ _EVENTS: Final = (
         "serve --name third --network other -p 8082:80\npodman rm -t 0 -f third >/dev/null\n"
         "podman network rm other >/dev/null",
     ),
-    Event("network reload", "podman network reload --all >/dev/null", pauses="it takes its rules out and in again"),
+    Event(
+        "network reload",
+        "podman network reload --all >/dev/null",
+        pauses="it takes its rules out and in again",
+        repeats=True,
+    ),
 )
 
 

@@ -1,0 +1,1 @@
+"""From clone to a changed, tested line, as CONTRIBUTING.md tells it."""
