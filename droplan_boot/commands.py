@@ -72,6 +72,7 @@ def _flag(name: str, text: str | None, dest: str | None = None) -> Argument:
 _JSON: Final = _flag("--json", "for programs: one JSON document", "as_json")
 _FORCE: Final = _flag("--force", "go on where droplan refuses for safety")
 _SCHEDULED: Final = _flag("--scheduled", None)  # what cron passes
+_ASKED: Final = _flag("--asked", None)  # what the watcher passes: now, however often the schedule may
 _UNATTENDED: Final = _flag("--unattended", None)  # what user data's stage-0 passes
 _TOKEN_FILE: Final = Argument(
     ("--token-file",), {"metavar": "FILE", "help": "read the API token from FILE; - reads it from stdin"}
@@ -84,7 +85,12 @@ COMMANDS: Final = (
         "sudo droplan refresh --dry-run",
         "What cron runs. A setting in the environment holds for this run only; settings that are to stay go into "
         "/etc/droplan/droplan.env.",
-        (_flag("--dry-run", "say who would come in and who would go, and change nothing"), _FORCE, _SCHEDULED),
+        (
+            _flag("--dry-run", "say who would come in and who would go, and change nothing"),
+            _FORCE,
+            _SCHEDULED,
+            _ASKED,
+        ),
         (0, 1, 2, 4),
         (_ENV, _SNAPSHOT, _REPORT, _METRICS, _LOG),
         logged=True,

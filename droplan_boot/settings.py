@@ -29,6 +29,7 @@ NAMES: Final = (
     "DROPLAN_PEER_PORTS",
     "DROPLAN_ALLOW",
     "DROPLAN_ALLOW_PUBLIC",
+    "DROPLAN_MODE",
     "DROPLAN_BACKEND",
     "DROPLAN_INTERVAL",
     "DROPLAN_FAIL_CLOSED",
@@ -41,6 +42,8 @@ NAMES: Final = (
     "DIGITALOCEAN_API_URL",
 )
 SCOPES: Final = ("region", "vpc", "account")
+LONGEST_INTERVAL: Final = 60
+MODES: Final = ("enforce", "observe")
 BACKENDS: Final = ("auto", "iptables", "nftables")
 
 
@@ -56,6 +59,7 @@ class Settings:
         peer_ports: what peers may reach; None for everything.
         allow: who else may come in.
         allow_public: who else may come in from the public network; None for the same.
+        mode: ``enforce``, or ``observe``: everybody passes, and who would be shut out is noted.
         backend: ``auto``, ``iptables`` or ``nftables``.
         interval: minutes between refreshes, 1 to 60.
         fail_closed: close the interface when the first answer cannot be had.
@@ -75,6 +79,7 @@ class Settings:
     peer_ports: tuple[Service, ...] | None = None
     allow: tuple[Allow, ...] = ()
     allow_public: tuple[Allow, ...] | None = None
+    mode: str = "enforce"
     backend: str = "auto"
     interval: int = 5
     fail_closed: bool = False
@@ -85,6 +90,11 @@ class Settings:
     shared_trust: tuple[str, ...] = ()
     api_url: str = "https://api.digitalocean.com"
     metadata_url: str = "http://169.254.169.254"
+
+    @property
+    def observe(self) -> bool:
+        """Whether nobody is to be shut out."""
+        return self.mode == "observe"
 
 
 def load(environ: Mapping[str, str], files: Files) -> Settings:
@@ -225,6 +235,7 @@ def parse(values: Mapping[str, str], optional: tuple[str, ...] = ()) -> Settings
         peer_ports=get("DROPLAN_PEER_PORTS", services.parse, default.peer_ports),
         allow=get("DROPLAN_ALLOW", allow.parse, default.allow),
         allow_public=get("DROPLAN_ALLOW_PUBLIC", allow.parse, default.allow_public),
+        mode=get("DROPLAN_MODE", _one_of(MODES), default.mode),
         backend=get("DROPLAN_BACKEND", _one_of(BACKENDS), default.backend),
         interval=get("DROPLAN_INTERVAL", _interval, default.interval),
         fail_closed=get("DROPLAN_FAIL_CLOSED", _flag, default.fail_closed),
@@ -289,7 +300,7 @@ def _one_of(choices: tuple[str, ...]) -> Callable[[str, str], str]:
 
 
 def _interval(name: str, value: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,2}", value) or not 1 <= int(value) <= 60:
+    if not re.fullmatch(r"[0-9]{1,2}", value) or not 1 <= int(value) <= LONGEST_INTERVAL:
         raise UsageError(f"{name}={value} is no number of minutes from 1 to 60: set one")
     return int(value)
 

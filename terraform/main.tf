@@ -13,6 +13,7 @@ locals {
     DROPLAN_ALLOW         = length(var.allow) > 0 ? join(",", var.allow) : null
     DROPLAN_ALLOW_PUBLIC  = var.allow_public == null ? null : length(var.allow_public) > 0 ? join(",", var.allow_public) : "none"
     PUBLIC                = var.public ? "true" : null
+    DROPLAN_MODE          = var.mode == "enforce" ? null : var.mode
     DROPLAN_INTERVAL      = tostring(var.interval)
     DROPLAN_FAIL_CLOSED   = tostring(var.fail_closed)
     DROPLAN_WATCH         = var.watch ? null : "false"

@@ -155,6 +155,18 @@ variable "public" {
   nullable    = false
 }
 
+variable "mode" {
+  description = "\"enforce\", or \"observe\": nobody is shut out, not by `fail_closed` either, and `droplan blocked` names who would be."
+  type        = string
+  default     = "enforce"
+  nullable    = false
+
+  validation {
+    condition     = contains(["enforce", "observe"], var.mode)
+    error_message = "mode must be \"enforce\" or \"observe\"."
+  }
+}
+
 variable "interval" {
   description = "Minutes between two refreshes, 1 to 60: how long a new peer waits at most, and a removed one still gets in."
   type        = number

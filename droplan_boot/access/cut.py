@@ -43,17 +43,19 @@ def connections(
         policy: what is to be enforced.
         here: this Droplet; its addresses tell which network a connection comes in by.
         found: what others opened.
-        former: what is enforced now, if anything: what that shuts out is cut already, and only still remembered.
+        former: what is in force now, if anything: what that shuts out is cut already, and only still remembered.
 
     Returns:
         Those that end, most connections first.
     """
+    if policy.observe:
+        return ()
     homes: dict[Address, Segment] = {}
     for segment in policy.segments:
         for interface in here.metadata.public if segment.public else here.metadata.private:
             homes.update(dict.fromkeys(interface.addresses, segment))
     own = set(homes)
-    before = {segment.chain: segment for segment in former.segments} if former else {}
+    before = {segment.chain: segment for segment in former.segments} if former and not former.observe else {}
     ended: Counter[tuple[Address, str]] = Counter()
     for one in found:
         home = homes.get(one.local)

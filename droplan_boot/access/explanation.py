@@ -129,7 +129,13 @@ def explain(asked: Asked, known: Known) -> Explanation:
     if found.accept or not known.observing:
         return found
     step = f"enforced, it would be shut out: {REASONS[found.reason]}"
-    return Explanation(True, "observing", found.rule, (*found.steps, step), "DROPLAN_MODE=enforce shuts it out")
+    return Explanation(
+        True,
+        "observing",
+        found.rule,
+        (*found.steps, step),
+        "`sudo DROPLAN_MODE=enforce droplan install` shuts it out",
+    )
 
 
 def segment_of(policy: Policy, address: Address) -> Segment | None:

@@ -88,17 +88,19 @@ class Segment:
 
 @dataclass(frozen=True)
 class Policy:
-    """All that droplan enforces on this Droplet.
+    """All that droplan enforces on this Droplet, or observes.
 
     Args:
         segments: the private network, and the public one when asked for.
         metadata: address of the metadata service that only some may reach; "" to leave it open.
         metadata_users: who may besides root, by user number: DigitalOcean's own agents.
+        observe: whether nobody is shut out and nobody let in by it: who would be is only noted.
     """
 
     segments: tuple[Segment, ...]
     metadata: str = ""
     metadata_users: tuple[int, ...] = ()
+    observe: bool = False
 
     @property
     def metadata_readers(self) -> tuple[int, ...]:
@@ -124,6 +126,7 @@ def to_json(policy: Policy) -> dict[str, Any]:
         ],
         "metadata": policy.metadata,
         "metadata_users": list(policy.metadata_users),
+        "observe": policy.observe,
     }
 
 
@@ -142,6 +145,7 @@ def from_json(value: Mapping[str, Any]) -> Policy:
             tuple(_segment(segment) for segment in segments),
             str(value["metadata"]),
             tuple(int(uid) for uid in value.get("metadata_users", ())),
+            value.get("observe") is True,
         )
     except (UsageError, AttributeError) as error:
         raise ValueError(str(error)) from None

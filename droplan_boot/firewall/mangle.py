@@ -41,7 +41,9 @@ def build(policy: Policy, version: int, *, notes: bool = True) -> Ruleset:
         refuse = _refuse(segment)
         services, trees = opened.rules(segment, version, (opened.NOW,), "-j RETURN", segment.sources(version))
         rules, below = sources(segment, version, "RETURN", f"-g {refuse}")
-        chains[refuse] = (*((*_chatter(version), _note(segment)) if notes else ()), "-j DROP")
+        verdict = "RETURN" if policy.observe else "DROP"
+        told = (*_chatter(version, verdict), _note(segment, observe=policy.observe)) if notes else ()
+        chains[refuse] = (*told, f"-j {verdict}")
         chains[_chain(segment)] = (
             f"{REPLIES} -j RETURN",
             *admitted(segment, version, "RETURN"),
@@ -79,15 +81,15 @@ def _judged(policy: Policy, version: int) -> Iterator[str]:
             yield f"-s {network} -g {_chain(segment)}"
 
 
-def _chatter(version: int) -> Iterator[str]:
-    """Drop without a copy what no host can help sending."""
-    return (f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j DROP" for kind in _CHATTER[version])
+def _chatter(version: int, verdict: str) -> Iterator[str]:
+    """Refuse without a copy what no host can help sending."""
+    return (f"-p ipv6-icmp -m icmp6 --icmpv6-type {kind} -j {verdict}" for kind in _CHATTER[version])
 
 
-def _note(segment: Segment) -> str:
+def _note(segment: Segment, *, observe: bool) -> str:
     return _NOTE.format(
         name="droplan-public" if segment.public else "droplan",
-        prefix=nflog.prefix(public=segment.public),
+        prefix=nflog.prefix(public=segment.public, observe=observe),
         group=nflog.GROUP,
     )
 

@@ -40,9 +40,7 @@ _NEIGHBOURS: Final = {
 }
 # What every host tells the others of its link, unasked: which multicast groups it listens to (RFC 3810, RFC 2710) and
 # that it looks for a router (RFC 4861). Nobody was shut out who wanted something, so nobody hears of it.
-_CHATTER: Final = (
-    "icmpv6 type { mld-listener-report, mld-listener-done, nd-router-solicit, mld2-listener-report } drop"
-)
+_CHATTER: Final = "icmpv6 type { mld-listener-report, mld-listener-done, nd-router-solicit, mld2-listener-report }"
 _NOTE: Final = (
     "update @{heard} {{ {family} saddr limit rate 1/second burst 1 packets }} "
     'limit rate 200/second burst 200 packets log prefix "{prefix}" group {group} snaplen {bytes}'
@@ -65,7 +63,10 @@ def build(policy: Policy, *, notes: bool = True) -> Table | None:
             )
             if notes:
                 sets[_set(HEARD, segment, version)] = ()
-        chains[_refuse(segment)] = (*((_CHATTER, *_notes(segment)) if notes else ()), "drop")
+        # Where droplan only observes, this is all that differs: the same packets come here, are told, and go on.
+        verdict = "accept" if policy.observe else "drop"
+        told = (f"{_CHATTER} {verdict}", *_notes(segment, observe=policy.observe)) if notes else ()
+        chains[_refuse(segment)] = (*told, verdict)
         services, lists = opened.nft(segment, (ADDRESSES, NETWORKS))
         for name, (sources, version) in lists.items():
             sets[name] = tuple(intervals(sources, version)) if name.startswith(NETWORKS) else _single(sources)
@@ -135,13 +136,13 @@ def _single(sources: Iterable[Address | Network]) -> tuple[Interval, ...]:
     return tuple(sorted({ends(one) for one in sources}))
 
 
-def _notes(segment: Segment) -> Iterator[str]:
-    """Have a copy of what is shut out sent to the watcher: one a second of a source, 200 of all."""
+def _notes(segment: Segment, *, observe: bool) -> Iterator[str]:
+    """Have a copy of what is shut out (or would be) sent to the watcher: one a second of a source, 200 of all."""
     for version in (4, 6):
         yield _NOTE.format(
             heard=_set(HEARD, segment, version),
             family=_IP[version],
-            prefix=nflog.prefix(public=segment.public),
+            prefix=nflog.prefix(public=segment.public, observe=observe),
             group=nflog.GROUP,
             bytes=nflog.COPY_BYTES,
         )

@@ -61,13 +61,15 @@ class Ruleset:
 
 
 def build(policy: Policy, version: int, *, alone: bool = False) -> Ruleset:
-    """Spell the door: what the filter table holds for a policy.
+    """Spell the door: what the filter table holds for a policy; nothing where droplan only observes.
 
     Args:
         policy: who may come in.
         version: 4 or 6.
         alone: whether no table of nftables stands beside it, which otherwise keeps the metadata service.
     """
+    if policy.observe:  # it would let peers in past what the host refuses
+        return Ruleset(version, {}, {})
     heads: dict[str, list[str]] = {hook: [] for hook in TABLES["filter"]}
     chains: dict[str, tuple[str, ...]] = {}
     for segment in policy.segments:

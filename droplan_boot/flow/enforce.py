@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from droplan_boot import paths, settings
 from droplan_boot.access import change
@@ -22,9 +22,11 @@ from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
 from droplan_boot.setup import bootstrap, nft_include, persistence
 from droplan_boot.sources.listing import Droplet
-from droplan_boot.state import backends, blocked, metrics, report, snapshot
+from droplan_boot.state import backends, blocked, budget, metrics, report, snapshot
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
+
+_OBSERVING: Final = "Observing (DROPLAN_MODE=observe): nobody is shut out, and `droplan blocked` names who would be"
 
 
 class Enforced(NamedTuple):
@@ -114,6 +116,8 @@ def policy(
         if stray.remove(former):
             host.log.say(f"Removed our rules from {stray.name}, where they stood before {how.name} was in use")
     _remember(host, how.names)
+    if asked.observe != (former.observe if former else False):
+        host.log.say(_OBSERVING if asked.observe else "Enforcing: whoever may not come in is shut out")
     # Where nobody knows what was enforced, and nothing had to be written, it was this.
     changes = change.between(former if former or changed else asked, asked, *known)
     for one in changes:
@@ -159,6 +163,9 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
     for warning in answer.warnings:
         if not host.scheduled or last is None or warning not in last.warnings:  # not every five minutes
             host.log.say(f"Note: {warning}")
+    pace = _pace(wanted, answer)
+    for line in _paced(wanted, answer, pace, last):
+        host.log.say(line)
     somebody = any(one.added or one.removed for one in done.changes)
     _store(
         host,
@@ -172,7 +179,13 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
             guard=done.guard,
             warnings=answer.warnings,
             succeeded=now,
-            interval=wanted.interval,
+            interval=pace,
+            set_interval=wanted.interval,
+            not_before=budget.not_before(now, pace, wanted.interval, answer.here.metadata.droplet_id)
+            if pace > wanted.interval
+            else None,
+            droplets=answer.droplets,
+            mode=wanted.mode,
             repaired=done.changed and not somebody and last is not None,
             by_network=_by_network(answer.policy),
             change=_last_change(now, done.changes) if somebody else last.change if last else None,
@@ -180,6 +193,35 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
             api_remaining=answer.allowance[0] if answer.allowance else None,
         ),
     )
+
+
+def _limit(answer: Learned) -> int:
+    return answer.allowance[1] if answer.allowance else budget.HOURLY
+
+
+def _pace(wanted: Settings, answer: Learned) -> int:
+    """Decide the minutes between two refreshes: as set, unless the API's limits call for more."""
+    if answer.droplets is None:
+        return wanted.interval
+    return budget.interval(answer.droplets, wanted.interval, _limit(answer), peered=wanted.scope == "vpc")
+
+
+def _paced(wanted: Settings, answer: Learned, pace: int, last: Report | None) -> Iterator[str]:
+    """Say that the interval is stretched, or no longer; nothing where it is as it was."""
+    if pace > wanted.interval and answer.droplets is not None:
+        if last and last.interval == pace:
+            return
+        each = budget.requests(answer.droplets, peered=wanted.scope == "vpc")
+        hourly = answer.droplets * each * 60 // wanted.interval
+        fits = f" or DROPLAN_INTERVAL={pace}" if pace <= settings.LONGEST_INTERVAL else ""
+        yield (
+            f"Refreshing every {pace} min instead of every {wanted.interval}: {answer.droplets} Droplets that list "
+            f"each other would take {hourly} requests an hour, and the token has {_limit(answer)} (and "
+            f"{budget.BY_THE_MINUTE} a minute), a fifth of which is kept free. What would fit: DROPLAN_SHARED, "
+            f"another token for a part of them{fits}"
+        )
+    elif last and last.stretched:
+        yield f"Refreshing every {pace} min again, as DROPLAN_INTERVAL says"
 
 
 def failed(host: Host, error: DroplanError, duration: float = 0.0) -> None:

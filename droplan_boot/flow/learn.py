@@ -44,6 +44,7 @@ class Learned:
         allowance: what the API said is left: requests, of how many, and until when; None when it did not.
         named: the Droplets that names in DROPLAN_ALLOW stand for, peers among them.
         warnings: what a person should know, a sentence each.
+        droplets: how many Droplets the API listed; None where a fleet's store was read.
     """
 
     here: Here
@@ -54,6 +55,7 @@ class Learned:
     allowance: tuple[int, int, int] | None = None
     named: tuple[Droplet, ...] = ()
     warnings: tuple[str, ...] = ()
+    droplets: int | None = None
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -157,6 +159,7 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
         http.allowance,
         known.droplets,
         known.warnings,
+        None if settings.shared else len(listing.droplets),
     )
 
 
@@ -232,6 +235,6 @@ def _policy(settings: Settings, here: Here, found: peers.Peers, known: naming.Kn
     if here.public:
         entries = settings.allow if settings.allow_public is None else settings.allow_public
         segments.append(Segment(True, here.public, found.public, entries, ports=ports, known=known.public))
-    if not settings.lock_metadata:
-        return Policy(tuple(segments))
+    if settings.observe or not settings.lock_metadata:
+        return Policy(tuple(segments), observe=settings.observe)
     return Policy(tuple(segments), urlsplit(settings.metadata_url).hostname or "", here.agents)

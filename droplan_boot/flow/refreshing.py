@@ -36,12 +36,15 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
     try:
         answer = known or ask(host, wanted)
         if known is None:
+            warn(host, answer)
             spare(host, wanted, answer)
         done = enforce.learned(host, wanted, answer)
     except DroplanError as error:
         enforce.failed(host, error, host.clock.monotonic() - started)
         raise
     enforce.succeeded(host, wanted, started, answer, done)
+    if known is not None:
+        _keep_budget(host, known.allowance)
     _note(host, lambda: blocked.identify(host.files, answer.others))
 
 
@@ -55,9 +58,17 @@ def ask(host: Host, wanted: Settings) -> Learned:
     try:
         return learn.who(host, http, wanted, learn.where(host, http, wanted))
     finally:
-        if http.allowance:
-            left = Budget(*http.allowance, at=host.clock.time())
-            _note(host, lambda: budget.store(host.files, left))
+        _keep_budget(host, http.allowance)
+
+
+def warn(host: Host, answer: Learned) -> None:
+    """Say whom it will cut that droplan enforces from now on, where it only observed until now."""
+    former = snapshot.enforced(host.files)
+    if former and former.observe and not answer.policy.observe:
+        from droplan_boot.flow import foretell  # the day that it happens
+
+        for line in foretell.enforcing(host, answer):
+            host.log.say(line)
 
 
 def spare(host: Host, wanted: Settings, answer: Learned) -> None:
@@ -86,6 +97,8 @@ def spare_sessions(host: Host, answer: Learned) -> None:
 
 def objections(host: Host, wanted: Settings, answer: Learned) -> Iterator[str]:
     """Say what a person would be refused, a sentence each; user data is refused only what cuts a live session."""
+    if answer.policy.observe:
+        return
     yield from _sessions(host, answer)
     if host.unattended:
         return
@@ -93,9 +106,15 @@ def objections(host: Host, wanted: Settings, answer: Learned) -> Iterator[str]:
 
     before = snapshot.load(host.files)
     former = before.policy if before and before.answered else None
-    yield from lockout.nobody(answer.policy, former, wanted.tags)
+    yield from lockout.nobody(answer.policy, former if former and not former.observe else None, wanted.tags)
     if before and former and before.droplet_id == answer.here.metadata.droplet_id:
         yield from lockout.losses(change.between(former, answer.policy, before.peers, answer.peers))
+
+
+def _keep_budget(host: Host, allowance: tuple[int, int, int] | None) -> None:
+    if allowance is not None:
+        left = Budget(*allowance, at=host.clock.time())
+        _note(host, lambda: budget.store(host.files, left))
 
 
 def _note(host: Host, write: Callable[[], None]) -> None:

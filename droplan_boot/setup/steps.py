@@ -124,12 +124,13 @@ def _package_step(packages: Packages, wanted: Sequence[str]) -> Step:
 def _debian(installation: Installation, packages: Packages) -> Sequence[str]:
     """Name the packages; the one that loads saved rules at boot only where installing it takes nothing away."""
     # nft writes the guard. Its service stays as it is: it would load rules of its own, and flush everybody's first.
+    # Where droplan only observes nothing is to be loaded at boot, and firewalld is to stay.
     nft = [] if installation.settings.backend == "iptables" else ["nftables"]
-    ufw = installation.host.runner.which("ufw")
+    bare = installation.host.runner.which("ufw") or installation.settings.observe
     if installation.settings.backend == "nftables":
         wanted = ["nftables", "cron"]
     else:
-        wanted = ["iptables" if ufw else "iptables-persistent", *nft, "cron"]
+        wanted = ["iptables" if bare else "iptables-persistent", *nft, "cron"]
     # A dry run fetches no lists, without which nothing is on offer; every Debian and Ubuntu has these packages.
     if installation.dry_run or not packages.missing(wanted):
         return wanted
@@ -144,10 +145,11 @@ def _el(installation: Installation, packages: Packages) -> Sequence[str]:
     if installation.settings.backend == "nftables":
         return ["nftables", "cronie"]
     nft = ["nftables"] if installation.settings.backend != "iptables" and _available(packages, "nftables") else []
-    for loader in ("iptables-services", "iptables-nft-services"):
+    loaders = () if installation.settings.observe else ("iptables-services", "iptables-nft-services")
+    for loader in loaders:
         if _available(packages, loader):
             return [loader, *nft, "cronie"]
-    return [*(["iptables"] if _available(packages, "iptables") else []), *(nft or ["nftables"]), "cronie"]
+    return [*(["iptables", *nft] if _available(packages, "iptables") else ["nftables"]), "cronie"]
 
 
 def _available(packages: Packages, name: str) -> bool:
@@ -193,7 +195,7 @@ def _service_steps(installation: Installation, enforcement: Enforcement, package
     host = installation.host
     services = Services(host)
     saved = persistence.loader(host, enforcement.door, packages)
-    if saved:
+    if saved and not installation.settings.observe:
         if installation.family == "el" and host.has_systemd():
             yield Step(
                 "firewalld out of the way", lambda: firewalld.problem(services), lambda: firewalld.mask(services)

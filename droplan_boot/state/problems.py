@@ -58,7 +58,7 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         "observing",
         "OBSERVING",
         "DROPLAN_MODE=observe: nobody is shut out",
-        "set DROPLAN_MODE=enforce in /etc/droplan/droplan.env, then run `droplan refresh`",
+        "see `droplan blocked`; `sudo DROPLAN_MODE=enforce droplan install` says whom it cuts, and enforces",
         EXIT_ATTENTION,
     ),
     Kind(

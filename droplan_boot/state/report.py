@@ -42,7 +42,7 @@ class Report:
         backend: how they were written; None when it failed before it knew.
         error: the sentence that said why it failed; None when it did not.
         succeeded: when a refresh last succeeded, seconds since the epoch; None when none did.
-        interval: minutes between two refreshes; None when not known.
+        interval: minutes between two refreshes as they come; None when not known.
         mode: ``enforce`` or ``observe``.
         repaired: whether the rules had drifted, and were written again.
         by_network: how many addresses of peers may come in, by ``private`` or ``public`` and IP version, such as
@@ -52,6 +52,9 @@ class Report:
         api_remaining: how many of them are left.
         guard: where the guard is, ``nftables`` or ``mangle``; None when it failed before it knew.
         warnings: what is no error and yet a person should know, a sentence each.
+        droplets: how many Droplets the API listed; None where a fleet's store was read.
+        set_interval: the setting DROPLAN_INTERVAL; ``interval`` is longer where the API's limits call for it.
+        not_before: where it is, when the schedule's next refresh is due, seconds since the epoch; else None.
     """
 
     time: float
@@ -71,6 +74,14 @@ class Report:
     api_remaining: int | None = None
     guard: str | None = None
     warnings: tuple[str, ...] = ()
+    droplets: int | None = None
+    set_interval: int | None = None
+    not_before: float | None = None
+
+    @property
+    def stretched(self) -> bool:
+        """Whether refreshes come less often than is set, because of the API's limits."""
+        return self.interval is not None and self.set_interval is not None and self.interval > self.set_interval
 
 
 def store(files: Files, report: Report) -> None:
@@ -107,6 +118,9 @@ def load(files: Files) -> Report | None:
             api_remaining=_maybe(int, value.get("api_remaining")),
             guard=_maybe(str, value.get("guard")),
             warnings=tuple(str(one) for one in value.get("warnings", ())),
+            droplets=_maybe(int, value.get("droplets")),
+            set_interval=_maybe(int, value.get("set_interval")),
+            not_before=_maybe(float, value.get("not_before")),
         )
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError, AttributeError):
         return None

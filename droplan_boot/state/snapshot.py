@@ -82,16 +82,19 @@ def closed(files: Files) -> Policy:
     """Decide what to enforce in place of a snapshot that cannot be read: that nobody comes in.
 
     The interfaces are those that it names where every version so far names them, else the one that DigitalOcean's
-    images call the private one.
+    images call the private one. What only observed goes on observing.
     """
+    observe = False
     try:
+        value = _read(files)["policy"]
         segments = [
             Segment(bool(one["public"]), tuple(str(name) for name in one["interfaces"]), ())
-            for one in _read(files)["policy"]["segments"]
+            for one in value["segments"]
         ]
-    except (TypeError, KeyError):
+        observe = value.get("observe") is True
+    except (TypeError, KeyError, AttributeError):
         segments = []
-    return Policy(tuple(segments) or (Segment(False, ("eth1",), ()),))
+    return Policy(tuple(segments) or (Segment(False, ("eth1",), ()),), observe=observe)
 
 
 def store(files: Files, snapshot: Snapshot) -> None:

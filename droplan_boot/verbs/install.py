@@ -46,7 +46,7 @@ def run(host: Host, *, dry_run: bool = False, token_file: str | None = None) -> 
     try:
         answer: Learned | NoAnswerError = learn.who(host, http, wanted, here)
     except NoAnswerError as error:
-        if isinstance(error, TokenError) and not wanted.fail_closed:
+        if isinstance(error, TokenError) and (wanted.observe or not wanted.fail_closed):
             if host.scheduled:
                 enforce.failed(host, error)
             raise  # only a person can mend it, so there is nothing for the schedule to go on with
@@ -55,6 +55,7 @@ def run(host: Host, *, dry_run: bool = False, token_file: str | None = None) -> 
         _foretell(installation, answer)
         return
     if isinstance(answer, Learned):
+        refreshing.warn(host, answer)
         refreshing.spare(host, wanted, answer)
     elif _closes(installation):
         refreshing.spare_sessions(host, Learned(here, learn.nobody(wanted, here)))
@@ -103,7 +104,9 @@ def _install(installation: Installation, answer: Learned | NoAnswerError) -> Non
         problem = step.missing()
         if problem:
             step.put()
-        host.log.say(f"{step.what}: {_done(problem) if problem else 'unchanged'}")
+            host.log.say(f"{step.what}: {_done(problem)}")
+        else:
+            host.log.show(f"{step.what}: unchanged")
     if isinstance(answer, NoAnswerError):
         if _closes(installation):
             enforce.closed(host, installation.settings, installation.here)
@@ -121,6 +124,8 @@ def _closes(installation: Installation) -> bool:
     An earlier answer of another Droplet, whose image we run, does not count.
     """
     found = snapshot.load(installation.host.files)
-    return installation.settings.fail_closed and (
-        found is None or found.droplet_id != installation.here.metadata.droplet_id
+    return (
+        installation.settings.fail_closed
+        and not installation.settings.observe
+        and (found is None or found.droplet_id != installation.here.metadata.droplet_id)
     )

@@ -12,18 +12,19 @@ from droplan_boot.host import deadline, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.setup import upkeep
-from droplan_boot.state import snapshot
+from droplan_boot.state import report, snapshot
 
 LONGEST_S: Final = 55.0
 """Whatever delays a refresh meets, it is over before a minute is."""
 
 
-def run(host: Host, *, dry_run: bool = False) -> None:
+def run(host: Host, *, dry_run: bool = False, asked: bool = False) -> None:
     """Refresh, once; of two at once, one waits. The schedule also ends what an install began.
 
     Args:
         host: this machine.
         dry_run: say what would change, and change nothing.
+        asked: refresh now, also where the schedule would let this turn pass.
 
     Raises:
         DroplanError: the rules are as they were.
@@ -37,6 +38,11 @@ def run(host: Host, *, dry_run: bool = False) -> None:
     wanted = _settings(host, dry_run=dry_run)
     if dry_run:
         _foretell(host, wanted)
+        return
+    if host.scheduled and not asked and not wanted.shared and _early(host):
+        from droplan_boot.verbs import restore
+
+        restore.run(host, repair=True)  # what others changed is put right at each turn, without the API
         return
     shown = host.files.restrict(paths.SETTINGS, 0o600)
     if shown:
@@ -56,11 +62,21 @@ def run(host: Host, *, dry_run: bool = False) -> None:
         refreshing.now(host, wanted)
 
 
+def _early(host: Host) -> bool:
+    """Whether the API's limits have the schedule let this turn pass."""
+    last = report.load(host.files)
+    if last is None or last.not_before is None:
+        return False
+    # A clock that was set back since says nothing about what is due.
+    return last.time <= host.clock.time() < last.not_before
+
+
 def _keep_up(host: Host, wanted: Settings) -> None:
     """Put back what would run the next refresh and bring the rules back at boot, whatever comes of this refresh."""
     found = snapshot.load(host.files)
     try:
-        door = choose.choose(wanted.backend, host).backend.door
+        # Where droplan only observes, nothing loads saved rules on its behalf.
+        door = None if wanted.observe else choose.choose(wanted.backend, host).backend.door
         droplet_id = found.droplet_id if found and found.answered else None
         for line in upkeep.put_back(host, door, wanted.interval, droplet_id):
             host.log.say(line)

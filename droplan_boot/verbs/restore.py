@@ -50,7 +50,9 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
         if repair:
             return REPAIRED if repairing.now(host, found, policy, links=links) else EXIT_DONE
         done = enforce.policy(host, found.backend, policy, known=((), found.peers))
-    if not found.answered:
+    if policy.observe:
+        host.log.say("Restored: droplan only observes (DROPLAN_MODE=observe), and nobody is shut out")
+    elif not found.answered:
         host.log.say("No answer has named the peers yet: closed to all but DROPLAN_ALLOW until the next refresh")
     elif policy != found.policy:
         host.log.say(f"The snapshot is Droplet {found.droplet_id}'s, not ours: closed to all until the next refresh")

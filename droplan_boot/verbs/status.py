@@ -24,7 +24,7 @@ from droplan_boot.state import backends, blocked, report, shared, snapshot, soun
 from droplan_boot.state.problems import Problem, exit_code, problem, worst
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.state.snapshot import Snapshot
-from droplan_boot.verbs import words
+from droplan_boot.verbs import budget, words
 
 SCHEMA: Final = 1
 _INTERVAL: Final = 5  # minutes, the setting's default
@@ -52,6 +52,7 @@ class Status:
         next_run: when cron refreshes next, seconds since the epoch; None when it is not scheduled.
         last: how the last refresh went; None when there was none.
         drift: how the kernel's rules differ from the last good answer's, a line each.
+        shared_from: from how many Droplets on the API's limits call for a longer interval; None where not known.
         blocked: how many strangers were noted in the last hour; None where no watcher runs.
         problems: what is wrong.
     """
@@ -72,6 +73,7 @@ class Status:
     next_run: float | None = None
     last: Report | None = None
     drift: tuple[str, ...] = ()
+    shared_from: int | None = None
     blocked: int | None = None
     problems: tuple[Problem, ...] = ()
 
@@ -106,12 +108,13 @@ def look(host: Host) -> Status:
     found = snapshot.load(host.files)
     last = report.load(host.files)
     cron = (host.files.read(paths.CRON) or b"").decode(errors="replace")
-    next_run = schedule.next_run(cron, now)
+    next_run = schedule.next_run(cron, max(now, (last.not_before if last else None) or 0.0))
     choice, unwritable = _choice(host, wanted)
     segments = found.policy.segments if found else ()
     differences = _differences(choice.backend, found) if choice else ()
     age = now - found.written if found and found.answered else None
-    saved = persistence.loader(host, choice.backend.door) if choice else None
+    observing = found is not None and found.policy.observe
+    saved = persistence.loader(host, choice.backend.door) if choice and not observing else None
     return Status(
         interfaces=tuple(name for segment in segments for name in segment.interfaces),
         peers={segment.chain: len(segment.peers) for segment in segments},
@@ -128,6 +131,7 @@ def look(host: Host) -> Status:
         snapshot_age=age,
         next_run=next_run,
         last=last,
+        shared_from=budget.shared_from(last, wanted.scope),
         blocked=_blocked(host, now),
         drift=differences,
         problems=(
@@ -275,9 +279,9 @@ def render(status: Status, now: float, environ: Mapping[str, str] | None = None)
         ("next refresh", f"in {words.ago(status.next_run - now)}" if status.next_run else "not scheduled"),
         ("last change", _change(status.last.change if status.last else None, now)),
         *([("guard", f"{status.guard} ({status.guard_why})")] if status.guard else []),
-        ("door", f"{status.backend} ({status.backend_why})" if status.backend else status.backend_why),
+        ("door", _door(status)),
         ("reboot", _reboot(status)),
-        *_budget(status.last),
+        *budget.rows(status.last, status.scope),
         *(
             [("blocked", f"{status.blocked} in the last hour (`droplan blocked` names who)")]
             if status.blocked is not None
@@ -314,18 +318,15 @@ def _change(last: LastChange | None, now: float) -> str:
     return f"{words.ago(now - last.time)} ago: {'; '.join(who)}{more}"
 
 
+def _door(status: Status) -> str:
+    if status.mode == "observe":
+        return "none while droplan only observes"
+    return f"{status.backend} ({status.backend_why})" if status.backend else status.backend_why
+
+
 def _reboot(status: Status) -> str:
     if not status.saved_by:
         return "nothing survives: no systemd and no loader of saved rules is here"
     if not status.saved:
         return f"{status.saved_by} restores the last answer"
     return f"{status.saved_by} loads {', '.join(status.saved)}"
-
-
-def _budget(last: Report | None) -> Iterator[tuple[str, str]]:
-    if last and last.api_limit is not None and last.api_remaining is not None:
-        used = last.api_limit - last.api_remaining
-        yield (
-            "API",
-            f"{last.api_remaining} of {last.api_limit} requests left; the token's users took {used} in an hour",
-        )

@@ -88,13 +88,15 @@ def _foretell(host: Host) -> None:
     """Say who could come in then, and what would go."""
     say = host.log.say
     found = snapshot.load(host.files)
-    for segment in found.policy.segments if found else ():
+    for segment in found.policy.segments if found and not found.policy.observe else ():
         let_in = f"now {change.peers(len(segment.peers))}"
         if segment.allow:
             let_in += f" and DROPLAN_ALLOW ({', '.join(str(entry) for entry in segment.allow)})"
         say(f"Would open {', '.join(segment.interfaces)} to everyone who reaches it; {let_in} may come in")
     if found is None:
         say("Would open nothing: no rules of ours are known")
+    elif found.policy.observe:
+        say("Would open nothing: droplan only observes, and everybody comes in already")
     say("Would cut no connection that exists now")
     for backend in choose.everywhere(host):
         if backend.plan(Policy(())):

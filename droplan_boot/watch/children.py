@@ -9,7 +9,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Final
 
-REFRESH: Final = ("refresh", "--scheduled")
+REFRESH: Final = ("refresh", "--scheduled", "--asked")
+"""A look-up, or what the schedule missed: due now, also where the schedule would let this turn pass."""
+
 REPAIR: Final = ("restore", "--repair")
 LINKS: Final = ("restore", "--repair", "--links")
 

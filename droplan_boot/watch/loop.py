@@ -57,7 +57,8 @@ class Watcher:
         self.register = shut_out.Register(state.path("blocked.json"))
         self.lookups = Lookups(lambda: state.enough(lookups.ENOUGH, time.time()), now)
         self.healing = Healing()
-        self.overdue = Overdue(interval, state.mark(), time.time(), now)
+        self.interval = interval
+        self.overdue = Overdue(state.stretched() or interval, state.mark(), time.time(), now)
         self.transactions = rulesets.Transactions()
         names, self.networks = state.covered()
         self.links = Links(names)
@@ -271,6 +272,7 @@ class Watcher:
 
     def _learn(self) -> None:
         """Take up what a run of droplan's wrote for us."""
+        self.overdue.every(self.state.stretched() or self.interval)
         names, self.networks = self.state.covered()
         if self.links.covered != frozenset(names):
             self.links.covered = frozenset(names)

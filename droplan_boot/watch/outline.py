@@ -62,6 +62,15 @@ class State:
         except OSError:
             return None
 
+    def stretched(self) -> float | None:
+        """Tell the seconds between two refreshes where the API's limits call for more than is set; else None."""
+        value = self._json("status.json")
+        try:
+            minutes = float(value["interval"])
+            return minutes * 60 if minutes > float(value["set_interval"]) else None
+        except (KeyError, TypeError, ValueError):
+            return None
+
     def installing(self) -> bool:
         """Whether an install has not ended: that is the schedule's to go on with, for it installs packages."""
         return os.path.lexists(self.path("unfinished"))

@@ -44,6 +44,10 @@ class Overdue:
             self.missed = False
         return True
 
+    def every(self, interval: float) -> None:
+        """Take up another interval, in seconds."""
+        self._interval = interval
+
     def next(self) -> float:
         """Tell when it is overdue, in monotonic seconds: an interval late."""
         return self._since + 2 * self._interval

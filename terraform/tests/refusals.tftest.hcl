@@ -477,6 +477,26 @@ run "peer_ports_with_a_protocol_too_high" {
   expect_failures = [var.peer_ports]
 }
 
+run "an_unknown_mode" {
+  command = plan
+
+  variables {
+    mode = "watch"
+  }
+
+  expect_failures = [var.mode]
+}
+
+run "a_mode_with_a_line_break" {
+  command = plan
+
+  variables {
+    mode = "observe\n"
+  }
+
+  expect_failures = [var.mode]
+}
+
 run "an_interval_of_nothing" {
   command = plan
 

@@ -120,6 +120,19 @@ run "every_setting_reaches_the_droplet" {
   }
 }
 
+run "to_observe_reaches_the_droplet" {
+  command = plan
+
+  variables {
+    mode = "observe"
+  }
+
+  assert {
+    condition     = strcontains(nonsensitive(yamldecode(output.user_data).write_files[0].content), "\nDROPLAN_MODE=observe\n")
+    error_message = "The mode must become its setting."
+  }
+}
+
 run "hash_and_size_describe_the_user_data" {
   command = plan
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,11 +21,9 @@ NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def clone() -> Iterator[Path]:
     """A clone that belongs to nobody, with what is not committed yet."""
-    home = tmp_path_factory.mktemp("newcomer")
-    for folder in (home, *list(home.parents)[:2]):
-        folder.chmod(0o755)
+    home = Path(tempfile.mkdtemp(prefix="newcomer-"))  # pytest's own folders let only root in
     place = home / "droplan"
     subprocess.run(["git", "clone", "--quiet", str(CHECKOUT), str(place)], check=True)
     changed = ["git", "ls-files", "--modified", "--others", "--exclude-standard"]

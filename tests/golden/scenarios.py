@@ -110,6 +110,10 @@ SCENARIOS: Final[dict[str, Scenario]] = {
             (replace(segment("10.132.0.2"), networks=(ipaddress.ip_network("10.132.0.0/16"),), outside=("eth0",)),)
         ),
     ),
+    "observe": Scenario(
+        "DROPLAN_MODE=observe. Who would be shut out is told to the watcher and goes on; there is no door.",
+        Policy((segment("10.132.0.2", "10.132.0.3"),), observe=True),
+    ),
     "lock-metadata": Scenario(
         "DROPLAN_LOCK_METADATA=true, where do-agent runs as user 998. Only root and DigitalOcean's agents reach the "
         "service that shows the token, and no container does.",

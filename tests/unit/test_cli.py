@@ -18,6 +18,7 @@ from droplan_boot.host.files import Files
 VERBS = tuple(command.name for command in COMMANDS)
 NEED_ROOT = tuple(verb for verb in VERBS if verb not in ("check", "metrics", "publish", "fleet", "poll"))
 ARGUMENTS = {"explain": ("10.132.0.7",)}
+REFRESH = {"dry_run": False, "asked": False}
 SAFE = {"dry_run": False}
 INSTALL = {"dry_run": False, "token_file": None}
 
@@ -83,9 +84,10 @@ def test_who_is_not_root_is_told_so(
 @pytest.mark.parametrize(
     ("arguments", "called"),
     [
-        ([], ("refresh", SAFE)),
-        (["refresh"], ("refresh", SAFE)),
-        (["refresh", "--dry-run"], ("refresh", {"dry_run": True})),
+        ([], ("refresh", REFRESH)),
+        (["refresh"], ("refresh", REFRESH)),
+        (["refresh", "--scheduled", "--asked"], ("refresh", {**REFRESH, "asked": True})),
+        (["refresh", "--dry-run"], ("refresh", {**REFRESH, "dry_run": True})),
         (["install"], ("install", INSTALL)),
         (["install", "--dry-run"], ("install", {**INSTALL, "dry_run": True})),
         (["install", "--token-file", "-"], ("install", {**INSTALL, "token_file": "-"})),

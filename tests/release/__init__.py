@@ -1,0 +1,1 @@
+"""What a tag releases, and what script/release refuses."""
