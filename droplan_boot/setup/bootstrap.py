@@ -1,4 +1,4 @@
-"""What user data did before there was a droplan: cloud-init/close.py closes the interface before anything is fetched."""
+"""What user data did before there was a droplan: cloud-init/close.py closes the interface before the first fetch."""
 
 from __future__ import annotations
 
