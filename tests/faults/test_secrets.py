@@ -266,10 +266,11 @@ class TestTricks:
         victim = program.droplet.path(VICTIM)
         victim.write_text(PRECIOUS)
         _plant(program, LOG, trick)
+        program.list_droplets(*fleet(2))  # so that there is something to log
         done = program.droplet.run([REFRESH])
         assert victim.read_text() == PRECIOUS
         assert LOG in done.stderr, "cron mails it"
-        assert "3 peers in droplan-peers, unchanged" in done.stderr
+        assert "Added 2 peers to droplan-peers: " in done.stderr
         program.droplet.run(["rm", "-rf", LOG])
 
     def test_another_user_cannot_plant_anything(self, program: Program) -> None:
