@@ -33,7 +33,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Turn a link of the repository into one of the site or, where that has no such page, into the repository."""
+    """Turn a link of the repository into one of the site or, where there is no such page, into the repository."""
     uri = page.file.src_uri
     source = ELSEWHERE.get(uri, f"docs/{uri}")
     pages = {text: place for place, text in ELSEWHERE.items()}
