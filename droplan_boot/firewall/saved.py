@@ -18,6 +18,32 @@ def holds(text: str, wanted: Iterable[ruleset.Ruleset]) -> bool:
     return not any(edits.needed(edits.parse(bare, one.table), one) for one in wanted)
 
 
+def mended(text: str) -> tuple[str, tuple[str, ...]]:
+    """Make a saved file one that can be loaded: a single line that iptables-restore cannot read keeps all others out.
+
+    Args:
+        text: the file, in iptables-save's format; cut short, perhaps, or with something else in it.
+
+    Returns:
+        The text, every table of it ended, and the lines that had to be left out.
+    """
+    lines: list[str] = []
+    left_out: list[str] = []
+    table = False
+    for line in text.removesuffix("\n").split("\n") if text else []:
+        if line.startswith("*"):
+            lines += ["COMMIT"] if table else []
+            table = True
+        elif line == "COMMIT" and table:
+            table = False
+        elif line.strip() and not line.startswith("#") and not (table and re.match(r":|\s*(-|\[\d+:\d+\] +-)", line)):
+            left_out.append(line)
+            continue
+        lines.append(line)
+    lines += ["COMMIT"] if table else []
+    return "".join(f"{line}\n" for line in lines), tuple(left_out)
+
+
 def splice(text: str, wanted: ruleset.Ruleset) -> str:
     """Put our rules into a saved file, and leave all else in it as it is.
 

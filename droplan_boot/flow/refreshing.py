@@ -43,6 +43,8 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
         enforce.failed(host, error, host.clock.monotonic() - started)
         raise
     enforce.succeeded(host, wanted, started, answer, done)
+    if known is not None:
+        _keep_budget(host, known.allowance)
     _note(host, lambda: blocked.identify(host.files, answer.others))
 
 
@@ -56,9 +58,7 @@ def ask(host: Host, wanted: Settings) -> Learned:
     try:
         return learn.who(host, http, wanted, learn.where(host, http, wanted))
     finally:
-        if http.allowance:
-            left = Budget(*http.allowance, at=host.clock.time())
-            _note(host, lambda: budget.store(host.files, left))
+        _keep_budget(host, http.allowance)
 
 
 def warn(host: Host, answer: Learned) -> None:
@@ -109,6 +109,12 @@ def objections(host: Host, wanted: Settings, answer: Learned) -> Iterator[str]:
     yield from lockout.nobody(answer.policy, former if former and not former.observe else None, wanted.tags)
     if before and former and before.droplet_id == answer.here.metadata.droplet_id:
         yield from lockout.losses(change.between(former, answer.policy, before.peers, answer.peers))
+
+
+def _keep_budget(host: Host, allowance: tuple[int, int, int] | None) -> None:
+    if allowance is not None:
+        left = Budget(*allowance, at=host.clock.time())
+        _note(host, lambda: budget.store(host.files, left))
 
 
 def _note(host: Host, write: Callable[[], None]) -> None:

@@ -26,6 +26,9 @@ class Log(Protocol):
     def say(self, text: str) -> None:
         """Tell what was done."""
 
+    def show(self, text: str) -> None:
+        """Tell who watches that nothing needed doing: no log keeps it."""
+
     def complain(self, text: str) -> None:
         """Tell what went wrong."""
 
@@ -39,6 +42,10 @@ class Terminal:
     def say(self, text: str) -> None:
         """Print a line."""
         _print(sys.stdout, line(text))
+
+    def show(self, text: str) -> None:
+        """Print a line."""
+        self.say(text)
 
     def complain(self, text: str) -> None:
         """Print a line on stderr."""
@@ -66,6 +73,9 @@ class LogFile:
     def say(self, text: str) -> None:
         """Append a line; where that cannot be done, print it, and cron sees to it."""
         self._append(text, _INFO)
+
+    def show(self, text: str) -> None:
+        """Keep nothing."""
 
     def complain(self, text: str) -> None:
         """Append a line."""
@@ -101,6 +111,10 @@ class Both:
         """Tell both."""
         self.shown.say(text)
         self.kept.say(text)
+
+    def show(self, text: str) -> None:
+        """Tell who watches."""
+        self.shown.show(text)
 
     def complain(self, text: str) -> None:
         """Tell both."""

@@ -1,4 +1,4 @@
-"""What user data did before there was a droplan: cloud-init/close.py closes the interface before the first fetch."""
+"""What user data did before there was a droplan: cloud-init/close.py closed the interface, to fetch it safely."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
         old = host.files.read(path)
         if policy.observe and b"droplan-" not in (old or b""):
             continue  # there is nothing of ours to take out, and nothing is to be loaded that was not before
-        text = (old or b"").decode(errors="surrogateescape")
+        text, left_out = saved_rules.mended((old or b"").decode(errors="surrogateescape"))
         for wanted in door.wanted(policy, version, door.last(version)):
             text = saved_rules.splice(text, wanted)
         data = text.encode(errors="surrogateescape")
@@ -123,6 +123,10 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
         if old and b"droplan-" not in old and not host.files.exists(backup):
             host.files.write(backup, old, host.files.mode(path))
         problem = host.files.ensure(path, data, saved.mode)
+        if left_out:
+            shown = "; ".join(ascii(line[:60]) for line in left_out[:3])
+            lines = "1 line" if len(left_out) == 1 else f"{len(left_out)} lines"
+            yield f"Left {lines} out of {path} that iptables-restore cannot read: {shown}"
         if problem:
             selinux.restore(host, (path, backup))
             yield f"Saved the IPv{version} rules to {path} (was {problem})"

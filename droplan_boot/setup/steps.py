@@ -149,7 +149,7 @@ def _el(installation: Installation, packages: Packages) -> Sequence[str]:
     for loader in loaders:
         if _available(packages, loader):
             return [loader, *nft, "cronie"]
-    return [*(["iptables"] if _available(packages, "iptables") else []), *(nft or ["nftables"]), "cronie"]
+    return [*(["iptables", *nft] if _available(packages, "iptables") else ["nftables"]), "cronie"]
 
 
 def _available(packages: Packages, name: str) -> bool:

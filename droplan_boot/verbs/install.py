@@ -104,7 +104,9 @@ def _install(installation: Installation, answer: Learned | NoAnswerError) -> Non
         problem = step.missing()
         if problem:
             step.put()
-        host.log.say(f"{step.what}: {_done(problem) if problem else 'unchanged'}")
+            host.log.say(f"{step.what}: {_done(problem)}")
+        else:
+            host.log.show(f"{step.what}: unchanged")
     if isinstance(answer, NoAnswerError):
         if _closes(installation):
             enforce.closed(host, installation.settings, installation.here)

@@ -70,6 +70,9 @@ class Aftermath:
     learned: bool
 
 
+_LINE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d (?P<text>.*) \[\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}\]")
+
+
 class Patient(Program):
     """A Droplet that refreshes by the zipapp, with three peers known."""
 
@@ -105,8 +108,14 @@ class Patient(Program):
         )
 
     def log(self) -> list[str]:
-        """Return the log's lines without their time."""
-        return [line[20:] for line in self.read(LOG).splitlines()]
+        """Return the log's lines without their time, which each has in front and, with its zone, at the end.
+
+        Raises:
+            AssertionError: a line has another form.
+        """
+        found = [_LINE.fullmatch(line) for line in self.read(LOG).splitlines()]
+        assert all(found), self.read(LOG)
+        return [line["text"] for line in found if line]
 
     def meet(self, case: Case) -> Aftermath:
         """Let a refresh meet a fault, take the fault away, and refresh once more."""

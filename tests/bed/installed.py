@@ -5,17 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-import time
 from collections import Counter
 
 from tests.bed import Lab
 from tests.bed.picture import Picture, difference, picture
 from tests.bed.program import CRON, DOWNLOADED, LOG, REFRESH, Done, Program, succeeded
-
-# Where cron's clock would refresh in the middle of a comparison: runs as cron does, under its name, and does nothing.
-CRON_IN_NAME = """#!/bin/sh
-while :; do sleep 3600; done </dev/null >/dev/null 2>&1 &
-"""
 
 # The system calls that change the machine, or start what does; "?" because not every architecture has them all.
 _CHANGES = "?rename,?renameat,?renameat2,?mkdir,?mkdirat,?unlink,?rmdir,?vfork,?clone,?setsockopt"
@@ -23,7 +17,8 @@ _TRACE = "/tmp/trace"  # memory only, and no part of a picture
 
 _CLEAN = """
 rm -rf /opt/droplan /etc/droplan /etc/cron.d/droplan* /etc/iptables/* /var/lib/droplan/[!z]* /var/log/droplan.log
-for tool in iptables ip6tables; do $tool -F; $tool -X; done
+for tool in iptables ip6tables; do for table in filter mangle; do $tool -t $table -F; $tool -t $table -X; done; done
+nft add table inet droplan; nft delete table inet droplan
 """
 
 Step = tuple[str, int]
@@ -46,8 +41,7 @@ class InstalledLab:
         self.droplet = self.lab.droplet
         self.program = Program(self.lab)
         self.install()
-        self.edit_file("/usr/sbin/cron", CRON_IN_NAME, 0o755)
-        self.stop_cron()
+        self.program.still_cron()
         self.install()
         self.right = self.state()
 
@@ -97,21 +91,6 @@ class InstalledLab:
         target.unlink(missing_ok=True)
         target.write_text(text)
         target.chmod(mode)
-
-    def cron_runs(self) -> bool:
-        """Whether a process is called cron."""
-        return bool(self._crons())
-
-    def stop_cron(self) -> None:
-        """End cron, by process number, and see that it has ended: a signal is not carried out at once."""
-        deadline = time.monotonic() + 30
-        while crons := self._crons():
-            assert time.monotonic() < deadline, crons
-            self.droplet.run(["kill", "-9", *crons], check=False)
-
-    def _crons(self) -> list[str]:
-        listed = self.droplet.run(["ps", "-e", "-o", "pid=,comm="]).stdout
-        return re.findall(r"^ *(\d+) cron$", listed, re.MULTILINE)
 
     def steps(self, *words: str) -> list[Step]:
         """See :func:`steps`."""

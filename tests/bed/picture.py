@@ -17,9 +17,12 @@ Picture = dict[str, str]
 """By path: type, permissions, owner and content in a line; ``gone`` for what a fresh Droplet has. And the rules."""
 
 _IN_MEMORY = ("/run", "/tmp")
-_OF_THE_MOMENT = (SNAPSHOT, STATUS, "/var/lib/droplan/budget.json", METRICS, LOG, "/var/lib/droplan")
+_BUDGET = "/var/lib/droplan/budget.json"
+_OF_THE_MOMENT = (SNAPSHOT, STATUS, _BUDGET, METRICS, LOG, "/var/lib/droplan")
 # Shown by iptables-save; that ruleset is printed with them, and without when they hold nothing.
 _IPTABLES = re.compile(r"^table ip6? (?:filter|nat|mangle|raw) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
+# Whom the kernel heard of in the last seconds.
+_HEARD = re.compile(r"(\tset droplan-heard\S+ \{.*\n(?:\t\t(?!elements).*\n)*)\t\telements = \{[^}]*\}\n")
 _NOTHING = re.compile(r"^\*\w+\n(?::\w+ ACCEPT \[0:0\]\n)*COMMIT\n", re.MULTILINE)
 
 
@@ -45,6 +48,7 @@ def picture(lab: Lab, *, exact: bool = False) -> Picture:
         text = re.sub(r"\[\d+:\d+\]$", "[0:0]", re.sub(r"^#.*\n", "", saved, flags=re.MULTILINE), flags=re.MULTILINE)
         found[tool] = _NOTHING.sub("", text)
     listed = droplet.run(["nft", "--stateless", *(["--handle"] if exact else []), "list", "ruleset"]).stdout
+    listed = _HEARD.sub(r"\1", listed)
     found["nft"] = listed if exact else _IPTABLES.sub("", listed)
     return found
 
@@ -106,7 +110,7 @@ def _timeless(shown: str) -> Callable[[bytes], bytes]:
     if shown == STATUS:
         moment = ("time", "epoch", "duration", "changed", "succeeded", "repaired", "change", "api_remaining")
         return lambda data: _without(data, *moment)
-    if shown in (METRICS, LOG):
+    if shown in (METRICS, LOG, _BUDGET):
         return lambda data: b""  # the last run's numbers, and what everybody did so far
     if shown.endswith(".pyc"):
         return lambda data: data[:8] + data[12:]  # the source's time of change, PEP 552

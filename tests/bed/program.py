@@ -10,6 +10,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ STATUS = "/var/lib/droplan/status.json"
 METRICS = "/var/lib/droplan/metrics.prom"
 SAVED = {4: "/etc/iptables/rules.v4", 6: "/etc/iptables/rules.v6"}
 
+ERRORS = "-A droplan-peers -p icmp -m conntrack --ctstate RELATED -j ACCEPT"
 PROTECTED_INPUT = (
     "-A INPUT -i eth1 -m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j ACCEPT",
     "-A INPUT -i eth1 -j droplan-peers",
@@ -41,6 +43,11 @@ PROTECTED_INPUT = (
 )
 
 Done = subprocess.CompletedProcess[str]
+
+# Where cron's clock would refresh in the middle of a comparison: runs as cron does, under its name, and does nothing.
+CRON_IN_NAME = """#!/bin/sh
+while :; do sleep 3600; done </dev/null >/dev/null 2>&1 &
+"""
 
 _MESSAGE = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d \w+: (?P<sentence>[^\n]+)\n")
 
@@ -117,6 +124,26 @@ class Program:
         """Run iptables commands, such as ``-D INPUT 1``."""
         for command in commands:
             self.droplet.run([tool, "-w", *command.split()])
+
+    def still_cron(self) -> None:
+        """Stop cron, and have it run in name only from its next start on."""
+        cron = self.droplet.path("/usr/sbin/cron")
+        cron.unlink(missing_ok=True)
+        cron.write_text(CRON_IN_NAME)
+        cron.chmod(0o755)
+        self.stop_cron()
+
+    def stop_cron(self) -> None:
+        """End cron, by process number, and see that it has ended: a signal is not carried out at once."""
+        deadline = time.monotonic() + 30
+        while crons := self.crons():
+            assert time.monotonic() < deadline, crons
+            self.droplet.run(["kill", "-9", *crons], check=False)
+
+    def crons(self) -> list[str]:
+        """List the processes that are called cron, by number."""
+        listed = self.droplet.run(["ps", "-e", "-o", "pid=,comm="]).stdout
+        return re.findall(r"^ *(\d+) cron$", listed, re.MULTILINE)
 
     def reset(self) -> None:
         """Go back to how the installation left things: same rules, same Droplets, nothing failing."""

@@ -253,3 +253,36 @@ def test_a_connection_of_before_goes_on_while_close_py_keeps_the_interface_close
         assert theirs.echoes()
         assert ours.echoes()
         assert probe(nft_lab.peers[0], nft_lab.droplet, patience=0.7).nothing
+
+
+def test_a_tcp_connection_of_before_goes_on_where_only_traffic_control_can_close(nft_lab: Lab) -> None:
+    close = nft_lab.droplet.path("/srv/close.py")
+    close.write_bytes((CHECKOUT / "cloud-init/close.py").read_bytes())
+    by_tc = "import runpy; print(runpy.run_path('/srv/close.py')['close_with_tc'](['eth1']))"
+    with (
+        Connection(nft_lab.stranger, nft_lab.droplet) as theirs,
+        Connection(nft_lab.droplet, nft_lab.stranger) as ours,
+    ):
+        assert theirs.echoes()
+        assert ours.echoes()
+        assert nft_lab.droplet.run(["/usr/bin/python3", "-c", by_tc]).stdout == "None\n"
+        assert theirs.echoes()
+        assert ours.echoes()
+        assert probe(nft_lab.peers[0], nft_lab.droplet, patience=0.7).nothing
+
+
+def test_the_first_refresh_opens_to_peers_alone_what_close_py_has_closed(nft_lab: Lab) -> None:
+    program = Program(nft_lab)
+    folder = nft_lab.droplet.path("/opt/droplan")
+    folder.mkdir()
+    (folder / "close.py").write_bytes((CHECKOUT / "cloud-init/close.py").read_bytes())
+    nft_lab.droplet.path("/var/lib/droplan").mkdir()
+    nft_lab.droplet.run(["/usr/bin/python3", "/opt/droplan/close.py"], env={"DROPLAN_FAIL_CLOSED": "true"})
+    assert probe(nft_lab.peers[0], nft_lab.droplet, patience=0.7).nothing
+
+    program.install()
+
+    assert probe(nft_lab.peers[0], nft_lab.droplet).tcp
+    assert probe(nft_lab.stranger, nft_lab.droplet, patience=0.7).nothing
+    assert "droplan-bootstrap" not in nft_lab.droplet.run(["nft", "list", "tables"]).stdout
+    assert not nft_lab.droplet.path("/var/lib/droplan/bootstrap.closed").exists()

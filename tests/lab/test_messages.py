@@ -92,7 +92,7 @@ MISTAKES = {
     "no address": Mistake(("10.0.0/8", "10.0.0.0/24"), 2, {"DROPLAN_ALLOW": "10.0.0/8"}),
     "a host for a network": Mistake(("10.1.2.3/8", "write 10.0.0.0/8"), 2, {"DROPLAN_ALLOW": "10.1.2.3/8"}),
     "everyone allowed": Mistake(("would let everyone in",), 2, {"DROPLAN_ALLOW": "0.0.0.0/0"}),
-    "no port": Mistake(("tcp/99999", "tcp/22"), 2, {"DROPLAN_ALLOW": "tcp/99999"}),
+    "no port": Mistake(("tcp/99999", "from 1 to 65535"), 2, {"DROPLAN_ALLOW": "tcp/99999"}),
     "an API without TLS": Mistake(
         ("DIGITALOCEAN_API_URL", "https"), 2, {"DIGITALOCEAN_API_URL": "http://api.digitalocean.com"}
     ),
@@ -113,6 +113,8 @@ def on_a_fresh_droplet() -> Iterator[ParameterSet]:
 def installed(request: pytest.FixtureRequest) -> Iterator[Program]:
     with Lab(request.param) as lab:
         program = Program(lab)
+        program.install()
+        program.still_cron()
         program.install()
         program.reset()
         yield program
@@ -203,12 +205,15 @@ def test_a_refresh_that_fails_is_told_by_status(program: Program) -> None:
     assert report["result"] == "failed"
     assert "403" in report["error"]
     status = program.run("status")
-    assert status.returncode == 0, "the rules are those of the last good answer"
-    assert "failed" in status.stdout
+    assert status.returncode == 5
+    assert status.stdout.startswith("FAILED  the last refresh failed: ")
     assert "403" in status.stdout
+    assert program.status()["drift"] == [], "the rules are those of the last good answer"
     program.lab.do.clear_faults()
     program.refresh()
-    assert "403" not in program.run("status").stdout
+    status = program.run("status")
+    assert status.returncode == 0
+    assert "403" not in status.stdout
 
 
 def test_a_session_that_would_be_cut_is_refused_with_what_keeps_it(program: Program) -> None:

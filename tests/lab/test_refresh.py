@@ -8,8 +8,10 @@ import pytest
 
 from tests.bed import Lab, fleet, probe
 from tests.bed.program import (
+    ERRORS,
     PROGRAM,
     PROTECTED_INPUT,
+    SETTINGS,
     Program,
     commits,
     scattered,
@@ -74,8 +76,7 @@ class TestPlace:
 
     def test_up_to_64_peers_are_listed_one_by_one(self, program: Program) -> None:
         accepts = [f"-A droplan-peers -s {each.private}/32 -j ACCEPT" for each in program.lab.peer_droplets]
-        errors = "-A droplan-peers -p icmp -m conntrack --ctstate RELATED -j ACCEPT"
-        assert program.chain("droplan-peers") == [errors, *accepts]
+        assert program.chain("droplan-peers") == [ERRORS, *accepts]
 
     def test_the_rules_come_before_those_that_are_there_already(self, program: Program) -> None:
         program.edit("-F INPUT", "-I INPUT -j ACCEPT", "-A INPUT -i eth1 -s 192.0.2.0/24 -j REJECT")
@@ -281,6 +282,23 @@ def test_the_restore_verb_needs_no_network(program: Program) -> None:
         program.droplet.run(["ip", "link", "set", "eth0", "up"])
         program.droplet.ip("route add default via 104.236.32.1\n")
     assert program.rules() == before
+
+
+def test_the_restore_verb_needs_no_settings_that_can_be_read(program: Program) -> None:
+    before, file = program.rules(), program.droplet.path(SETTINGS)
+    settings = file.read_text()
+    file.write_text("DROPLAN_SCOP=vpc\nnonsense\n")
+    file.chmod(0o666)
+    program.edit("-F", "-X")
+    program.droplet.run(["nft", "delete table inet droplan"])
+    try:
+        succeeded(program.run("restore", DROPLAN_MODE="nonsense"))
+    finally:
+        file.write_text(settings)
+        file.chmod(0o600)
+    assert program.rules() == before
+    assert probe(program.lab.stranger, program.droplet, patience=0.7).nothing
+    assert probe(program.lab.peers[0], program.droplet).tcp
 
 
 def test_a_refresh_says_how_it_went(program: Program) -> None:

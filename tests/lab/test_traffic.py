@@ -150,7 +150,7 @@ class TestWhileItRefreshes:
 class TestSettings:
     def test_public_closes_the_public_interface_too(self, program: Program, lab: Lab) -> None:
         done = program.refresh(PUBLIC="true")
-        assert "to droplan-peers-public\n" in done.stdout
+        assert "to droplan-peers-public: " in done.stdout
         assert probe(lab.peers[0], lab.droplet, link="eth0").everything
         assert closed(lab.stranger, lab.droplet, link="eth0")
         assert probe(lab.droplet, lab.stranger, link="eth0").everything

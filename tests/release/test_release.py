@@ -20,14 +20,29 @@ VERSION = "7.8.9"
 
 
 def git(place: Path, *words: str) -> None:
-    names = ["-c", "user.name=T", "-c", "user.email=t@example.com", "-c", "tag.gpgSign=false", "-c", "core.hooksPath=/dev/null"]
+    names = [
+        "-c",
+        "user.name=T",
+        "-c",
+        "user.email=t@example.com",
+        "-c",
+        "tag.gpgSign=false",
+        "-c",
+        "core.hooksPath=/dev/null",
+    ]
     subprocess.run(["git", *names, *words], cwd=place, check=True, capture_output=True)
 
 
 def release(place: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DROPLAN_CACHE": CACHE, **variables}
     return subprocess.run(
-        ["script/release", *words], cwd=place, env=environment, capture_output=True, text=True, check=False, timeout=500
+        ["script/release", *words],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
     )
 
 
@@ -41,7 +56,9 @@ def clone(tmp_path: Path) -> Path:
     code = place / "droplan_boot" / "__init__.py"
     code.write_text(re.sub(r'__version__ = ".*"', f'__version__ = "{VERSION}"', code.read_text()))
     log = place / "CHANGELOG.md"
-    log.write_text(log.read_text().replace("# Changelog\n", f"# Changelog\n\n## {VERSION} (2030-01-02)\n- Peers: new.\n", 1))
+    log.write_text(
+        log.read_text().replace("# Changelog\n", f"# Changelog\n\n## {VERSION} (2030-01-02)\n- Peers: new.\n", 1)
+    )
     git(place, "add", "--all")
     git(place, "commit", "--quiet", "--message", "Release")
     git(place, "tag", f"v{VERSION}")
@@ -95,12 +112,22 @@ def test_a_tag_makes_all_that_a_release_consists_of(clone: Path) -> None:
     module, role = f"terraform-digitalocean-droplan-{VERSION}", f"droplan-ansible-{VERSION}"
     sums = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text().splitlines())
     assert sorted(sums) == sorted(
-        ["bootstrap.py", f"{role}.tar.gz", "droplan.cdx.json", "droplan.pyz", "droplan.pyz.sha256", f"{module}.tar.gz"]
+        [
+            "bootstrap.py",
+            f"{role}.tar.gz",
+            "droplan.cdx.json",
+            "droplan.pyz",
+            "droplan.pyz.sha256",
+            f"{module}.tar.gz",
+        ]
     )
     assert sums == {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in sums}
-    assert VERSION in subprocess.run(
-        ["python3", str(out / "droplan.pyz"), "--version"], capture_output=True, text=True, check=True
-    ).stdout
+    assert (
+        VERSION
+        in subprocess.run(
+            ["python3", str(out / "droplan.pyz"), "--version"], capture_output=True, text=True, check=True
+        ).stdout
+    )
     assert json.loads((out / "droplan.cdx.json").read_text())["bomFormat"] == "CycloneDX"
 
     notes = (out / "NOTES.md").read_text()
@@ -114,7 +141,9 @@ def test_a_tag_makes_all_that_a_release_consists_of(clone: Path) -> None:
         main = tar.extractfile(f"{module}/main.tf")
         assert main
         assert "path.module}/.." not in main.read().decode()
-    assert {f"{module}/{name}" for name in ("main.tf", "variables.tf", "outputs.tf", "README.md", "user-data.yaml")} <= set(inside)
+    assert {
+        f"{module}/{name}" for name in ("main.tf", "variables.tf", "outputs.tf", "README.md", "user-data.yaml")
+    } <= set(inside)
     assert {(member.uid, member.gid, member.uname) for member in inside.values()} == {(0, 0, "")}
     with tarfile.open(out / f"{role}.tar.gz") as tar:
         assert f"{role}/roles/droplan/tasks/main.yml" in tar.getnames()
@@ -132,5 +161,7 @@ def test_the_modules_archive_passes_its_own_tests(clone: Path, tmp_path: Path) -
         tar.extractall(tmp_path / "alone")
     place = tmp_path / "alone" / name
     for words in (["init", "-input=false"], ["test"]):
-        done = subprocess.run(["terraform", *words, "-no-color"], cwd=place, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["terraform", *words, "-no-color"], cwd=place, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout[-2000:]

@@ -8,7 +8,7 @@ import json
 from tests.bed import Lab, probe
 from tests.bed.hosts import Link
 from tests.bed.picture import difference, picture
-from tests.bed.program import CRON, SNAPSHOT, Program
+from tests.bed.program import CRON, ERRORS, SNAPSHOT, Program
 
 LINKS = (
     Link("eth0", "0a:00:68:ec:20:4d", ("104.236.32.77/20", "2604:a880:0:1010::4d/64")),
@@ -36,11 +36,14 @@ def test_an_install_makes_it_the_new_droplets_as_if_it_were_the_first() -> None:
         assert program.read(CRON) != old_cron
         assert json.loads(program.read(SNAPSHOT))["droplet_id"] == 3_164_450
         assert program.chain("droplan-peers") == [
-            f"-A droplan-peers -s {address}/32 -j ACCEPT"
-            for address in sorted(
-                (old_droplet.private or "", *(each.private or "" for each in lab.peer_droplets[1:])),
-                key=lambda text: int(text.rpartition(".")[2]),
-            )
+            ERRORS,
+            *(
+                f"-A droplan-peers -s {address}/32 -j ACCEPT"
+                for address in sorted(
+                    (old_droplet.private or "", *(each.private or "" for each in lab.peer_droplets[1:])),
+                    key=lambda text: int(text.rpartition(".")[2]),
+                )
+            ),
         ]
         assert probe(lab.peers[1], lab.droplet).tcp
         assert probe(lab.peers[0], lab.droplet, patience=0.7).nothing, "it is in the account's list no more"

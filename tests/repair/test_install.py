@@ -36,14 +36,12 @@ NOT_SETTINGS = ("altered", "cut short", "writable by all", "somebody else's", "a
 RULES = {
     "flushed": ["-F"],
     "our chain flushed": ["-F droplan-peers"],
-    "our chains deleted": [
-        *("-D INPUT -i eth1 -j droplan-peers", "-F droplan-peers", "-X droplan-peers"),
-        *("-D FORWARD -i eth1 -j droplan-forward", "-F droplan-forward", "-X droplan-forward"),
-    ],
+    "our chain deleted": ["-D INPUT -i eth1 -j droplan-peers", "-F droplan-peers", "-X droplan-peers"],
     "everything deleted": ["-F", "-X"],
     "without the last rule": ["-D INPUT -i eth1 -j DROP"],
     "in another order": ["-D INPUT 1", "-A INPUT -i eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"],
     "behind somebody else's": ["-I INPUT -i eth1 -j ACCEPT", "-I FORWARD -j ACCEPT"],
+    "behind what shuts everybody out": ["-I INPUT -j REJECT"],
     "doubled": ["-A INPUT -i eth1 -j droplan-peers", "-A INPUT -i eth1 -j DROP", "-A droplan-peers -j ACCEPT"],
     "open to a stranger": ["-I droplan-peers -j ACCEPT"],
     "with a chain of an older version": ["-N droplan-old", "-A droplan-old -j ACCEPT", "-I INPUT -j droplan-old"],
@@ -51,6 +49,18 @@ RULES = {
 NOT_OURS = {
     "in another order": ["-D INPUT -i eth1 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"],
     "behind somebody else's": ["-D INPUT -i eth1 -j ACCEPT", "-D FORWARD -j ACCEPT"],
+    "behind what shuts everybody out": ["-D INPUT -j REJECT"],
+}
+
+# What may have happened to the guard, as commands of nft.
+GUARD = {
+    "deleted": "delete table inet droplan",
+    "emptied": "flush table inet droplan",
+    "without its peers": "flush set inet droplan droplan-addresses4",
+    "with a stranger among the peers": "add element inet droplan droplan-addresses4 { 10.132.0.66 }",
+    "open to all": "insert rule inet droplan droplan-private accept",
+    "asked by nobody": "flush chain inet droplan prerouting",
+    "with something of somebody else's": "add chain inet droplan mine",
 }
 
 # Other things that may be wrong.
@@ -133,6 +143,13 @@ class TestRules:
         installed.program.refresh()  # saves them without what was not ours
         assert installed.wrong() == {}
 
+    @pytest.mark.parametrize("harm", GUARD)
+    def test_the_guard_is_mended(self, installed: InstalledLab, harm: str) -> None:
+        installed.droplet.run(["nft", GUARD[harm]])
+        assert "nft" in installed.wrong(), "it is broken"
+        installed.install()
+        assert installed.wrong() == {}
+
     def test_a_policy_that_somebody_else_set_stays(self, installed: InstalledLab) -> None:
         installed.program.edit("-P FORWARD DROP", "-F INPUT")
         installed.install()
@@ -151,10 +168,9 @@ class TestMachine:
         assert {path: what for path, what in nft.wrong().items() if not is_aptitude(path)} == {}
 
     def test_cron_that_was_stopped_runs_again(self, nft: InstalledLab) -> None:
-        nft.stop_cron()
-        assert not nft.cron_runs()
+        nft.program.stop_cron()
         assert "service cron: fixed (was stopped)" in nft.install().stdout
-        assert nft.cron_runs()
+        assert nft.program.crons()
         assert nft.wrong() == {}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bed import Lab
-from tests.bed.installed import CRON_IN_NAME, killed, steps
+from tests.bed.installed import killed, steps
 from tests.bed.picture import Picture, difference, picture
 from tests.bed.program import SAVED, Program, succeeded
 
@@ -56,10 +56,7 @@ class Owned:
         self.droplet.run(["apt-get", "update"])
         self.droplet.run(["apt-get", "install", "-y", "iptables-persistent", "cron"])
         self.droplet.run(["sh", "-c", "rm -f /etc/iptables/rules.v?"])
-        cron = self.droplet.path("/usr/sbin/cron")
-        cron.unlink()
-        cron.write_text(CRON_IN_NAME)
-        cron.chmod(0o755)
+        self.program.still_cron()
         self.droplet.run(["/usr/sbin/cron"])
         self.droplet.run(["iptables-restore"], input=OWN_RULES)
         saved = self.droplet.path(SAVED[4])

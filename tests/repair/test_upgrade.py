@@ -25,7 +25,7 @@ def older() -> bytes:
         for entry in source.infolist():
             data = source.read(entry)
             if entry.filename == VERSION:
-                before, data = data, data.replace(b'__version__ = "1', b'__version__ = "0.9.0"  # 1')
+                before, data = data, data.replace(b'__version__ = "', b'__version__ = "0.9.0"  # "')
                 assert data != before
             if entry.filename in ("__main__.py", "environment.json"):
                 data = data.replace(build.encode(), build[::-1].encode())

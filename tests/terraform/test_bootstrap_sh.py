@@ -19,8 +19,11 @@ from tests.bed.cache import CHECKOUT
 from tests.bed.terraform import sandbox
 
 STAGE0 = """
-import sys
+import subprocess, sys
 open("/arguments", "w").write(" ".join(sys.argv[1:]))
+rules = subprocess.run(["sh", "-c", "nft list ruleset; iptables -S; tc filter show dev ens4 ingress"],
+                       env={"PATH": "/usr/sbin:/usr/bin"}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+open("/rules-when-fetching", "wb").write(rules.stdout)
 if open("/ends-with").read() != "0":
     sys.stderr.write("trying\\nThe SHA-256 is wrong: use the one that was published.\\n\\n")
 sys.exit(int(open("/ends-with").read()))
@@ -98,7 +101,13 @@ class TestWhenStage0Succeeds:
         return droplet.boot(RUN, RULES)
 
     def test_the_status_is_its_own(self, done: list[tuple[int, str]]) -> None:
-        assert done[0] == (0, "")
+        assert done[0] == (0, "The private interface ens4 is closed.\n")
+
+    def test_the_interface_is_closed_before_anything_is_fetched_and_open_to_the_rest_afterwards(
+        self, droplet: SandboxDroplet, done: list[tuple[int, str]]
+    ) -> None:
+        assert 'iifname "ens4" drop' in droplet.read("/rules-when-fetching")
+        assert done[1] == (0, "")
 
     def test_it_was_told_where_and_what_to_fetch(self, droplet: SandboxDroplet, done: list[tuple[int, str]]) -> None:
         assert droplet.read("/arguments") == f"--url {URL} --sha256 {HASH} --unattended"
@@ -174,14 +183,19 @@ class TestWhenStage0Fails:
 
         assert [line for line in checked.stdout.splitlines() if "droplan" in line] == []
 
-    def test_only_replies_and_neighbour_discovery_get_in(self, done: list[tuple[int, str]]) -> None:
-        replies = 'iifname "ens4" ct state established,related ct direction reply accept'
-        neighbours = 'iifname "ens4" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept'
-        drop = 'iifname "ens4" drop'
-        lines = [line.strip() for line in done[1][1].splitlines()]
-        assert [line for line in lines if line.startswith(("chain", "iifname"))] == [
-            *("chain input {", replies, neighbours, drop),
-            *("chain forward {", replies, drop),
+    def test_only_what_goes_on_and_what_keeps_ipv6_alive_get_in(self, done: list[tuple[int, str]]) -> None:
+        """In one chain of prerouting, so that INPUT and FORWARD need none and no order of others' rules opens it."""
+        # In the words of either age of nft.
+        newer, older = "tcp flags & (fin | syn | rst | ack) != syn", "tcp flags != syn / fin,syn,rst,ack"
+
+        lines = [line.strip() for line in done[1][1].replace(newer, older).splitlines()]
+        assert [line for line in lines if line.startswith(("chain", "type", "iifname"))] == [
+            "chain prerouting {",
+            "type filter hook prerouting priority -170; policy accept;",
+            'iifname "ens4" ct state established,related accept',
+            'iifname "ens4" tcp flags != syn / fin,syn,rst,ack accept',
+            'iifname "ens4" icmpv6 type { mld-listener-query, nd-neighbor-solicit, nd-neighbor-advert } accept',
+            'iifname "ens4" drop',
         ]
 
     def test_what_it_left_is_roots_alone(self, droplet: SandboxDroplet, done: list[tuple[int, str]]) -> None:
@@ -219,7 +233,20 @@ def test_without_fail_closed_the_interface_stays_open_and_that_is_said(droplet: 
     _, rules = droplet.boot(RUN, RULES)
 
     assert rules == (0, "")
+    assert droplet.read("/rules-when-fetching").count("ens4") == 0
     assert "The private interface is OPEN" in droplet.read("/dev/console")
+
+
+def test_who_only_observes_is_not_closed_whatever_fail_closed_says(droplet: SandboxDroplet) -> None:
+    droplet.stage0_ends_with(10)
+    text = droplet.read("/user-data.sh").replace("DROPLAN_LOCK_METADATA=true", "DROPLAN_MODE=observe")
+    (droplet.root / "user-data.sh").write_text(text)
+
+    _, rules = droplet.boot(RUN, RULES)
+
+    assert rules == (0, "")
+    assert droplet.read("/rules-when-fetching").count("ens4") == 0
+    assert "OPEN, as DROPLAN_MODE is observe" in droplet.read("/dev/console")
 
 
 def test_without_systemd_the_line_says_how_to_try_again(droplet: SandboxDroplet) -> None:
@@ -283,13 +310,15 @@ def test_rules_that_droplan_has_already_are_left_alone(droplet: SandboxDroplet) 
     assert "guarded by the rules that droplan has" in droplet.read("/dev/console")
 
 
-def test_a_refusal_for_safety_closes_nothing(droplet: SandboxDroplet) -> None:
+def test_a_refusal_for_safety_leaves_it_closed_to_what_is_new_and_cuts_nothing(droplet: SandboxDroplet) -> None:
     droplet.stage0_ends_with(4)
 
     _, rules = droplet.boot(RUN, RULES)
 
-    assert rules == (0, "")
-    assert "left as it is" in droplet.read("/dev/console")
+    lines = [line.strip() for line in rules[1].splitlines()]
+    established, drop = 'iifname "ens4" ct state established,related accept', 'iifname "ens4" drop'
+    assert lines.index(established) < lines.index(drop)
+    assert "The private interface ens4 is closed." in droplet.read("/dev/console")
 
 
 def test_the_next_boot_closes_again_before_there_is_a_network(droplet: SandboxDroplet) -> None:
@@ -334,15 +363,21 @@ class TestWithoutNft:
             "-A INPUT -i ens4 -j droplan-peers",
             "-A INPUT -i ens4 -j DROP",
             "-A FORWARD -i ens4 -j droplan-forward",
-            "-A droplan-forward -m conntrack --ctstate RELATED,ESTABLISHED --ctdir REPLY -j RETURN",
+            "-A droplan-forward -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN",
+            "-A droplan-forward -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j RETURN",
             "-A droplan-forward -j DROP",
+            "-A droplan-peers -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "-A droplan-peers -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT",
         ]
 
-    def test_ipv6_keeps_neighbour_discovery(self, bare: SandboxDroplet) -> None:
+    def test_ipv6_keeps_listener_queries_and_neighbour_discovery(self, bare: SandboxDroplet) -> None:
         _, ipv6 = bare.boot(RUN, "/usr/sbin/ip6tables -S droplan-peers; /usr/sbin/ip6tables -S INPUT")
 
         assert ipv6[1].splitlines() == [
             "-N droplan-peers",
+            "-A droplan-peers -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "-A droplan-peers -p tcp -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN -j ACCEPT",
+            "-A droplan-peers -p ipv6-icmp -m icmp6 --icmpv6-type 130 -j ACCEPT",
             "-A droplan-peers -p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT",
             "-A droplan-peers -p ipv6-icmp -m icmp6 --icmpv6-type 136 -j ACCEPT",
             "-P INPUT ACCEPT",
@@ -371,6 +406,7 @@ class TestWithoutNftAndIptables:
         _, filters = minimal.boot(RUN, FILTERS)
 
         assert "direct-action" in filters[1]
+        assert "direct-action" in minimal.read("/rules-when-fetching")
         assert "The private interface ens4 is closed." in minimal.read("/dev/console")
 
     def test_a_second_failure_does_not_double_it(self, minimal: SandboxDroplet) -> None:

@@ -50,6 +50,32 @@ def loaded(text: str) -> Table:
     return table
 
 
+class TestMended:
+    """One line that iptables-restore cannot read, and at the next boot it loads none of the file's."""
+
+    def test_what_can_be_loaded_stays_byte_for_byte(self) -> None:
+        hand_made = (
+            OTHERS + "\n \n# \udcff\n*mangle\n  -A PREROUTING -j ACCEPT\n[1:60] -A PREROUTING -j ACCEPT\nCOMMIT\n"
+        )
+        assert saved.mended(hand_made) == (hand_made, ())
+        assert saved.mended("") == ("", ())
+
+    @pytest.mark.parametrize(
+        ("damage", "left_out"),
+        [("x\n", ("x",)), ("COMMIT\n", ("COMMIT",)), ("-A INPUT -j ACCEPT\n", ("-A INPUT -j ACCEPT",))],
+    )
+    def test_what_stands_outside_of_tables_is_left_out(self, damage: str, left_out: tuple[str, ...]) -> None:
+        assert saved.mended(OTHERS + damage) == (OTHERS, left_out)
+
+    def test_a_table_that_was_cut_short_is_ended(self) -> None:
+        whole = OTHERS.removesuffix("\n")
+        assert saved.mended(whole[:-2]) == (OTHERS, ("COMM",))
+        assert saved.mended(OTHERS.replace("COMMIT\n*raw", "*raw")) == (OTHERS, ())
+
+    def test_a_line_within_a_table_that_is_no_rule_is_left_out(self) -> None:
+        assert saved.mended(OTHERS.replace("*raw\n", "*raw\nA PREROUTING\n")) == (OTHERS, ("A PREROUTING",))
+
+
 class TestSplice:
     @pytest.mark.parametrize("text", ["", OTHERS, OTHERS.replace("\n*filter", "\n# comment\n*filter")])
     @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -145,6 +171,21 @@ class TestSave:
         assert loaded((host.files.read(V4) or b"").decode()) == empty.tables[4]
         assert host.files.real(V4).stat().st_mode & 0o777 == 0o640
         assert list(persistence.save(host, backend, TWO)) == []
+
+    def test_a_file_that_could_not_be_loaded_is_mended_and_what_was_left_out_is_told(
+        self, kept: tuple[Host, Kernel]
+    ) -> None:
+        host, machine = kept
+        backend = machine.backend()
+        backend.apply(TWO)
+        list(persistence.save(host, backend, TWO))
+        whole = host.files.read(V4) or b""
+        host.files.write(V4, whole + b"x\x1b\n", 0o640)
+        assert list(persistence.save(host, backend, TWO)) == [
+            f"Left 1 line out of {V4} that iptables-restore cannot read: 'x\\x1b'",
+            f"Saved the IPv4 rules to {V4} (was altered)",
+        ]
+        assert host.files.read(V4) == whole
 
     def test_the_guard_is_saved_too_where_it_is_in_mangle(self, kept: tuple[Host, Kernel]) -> None:
         host, machine = kept

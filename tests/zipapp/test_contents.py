@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import re
 import subprocess
@@ -39,6 +40,15 @@ class TestArchive:
         versions = {**locked_versions(), "droplan-boot": __version__}
         metadata = {f"{name.replace('-', '_')}-{version}.dist-info" for name, version in versions.items()}
         assert inside == IMPORTABLE | metadata | {"libxtwrapper.so"}
+
+    def test_holds_what_setup_cfg_requires_and_the_lock_is_made_from_the_same(self, names: list[str]) -> None:
+        setup = configparser.ConfigParser()
+        setup.read(CHECKOUT / "setup.cfg")
+        required = set(setup["options"]["install_requires"].split())
+        asked = (CHECKOUT / "requirements/runtime.in").read_text()
+        inside = {n.split("/")[1].rpartition("-")[0] for n in names if n.endswith(".dist-info/METADATA")}
+        assert set(re.findall(r"^[a-z].*", asked, re.MULTILINE)) == required
+        assert {name.replace("-", "_") for name in required} <= inside
 
     def test_holds_every_source_file_of_droplan_unaltered(self, pyz: Path, dist: Path) -> None:
         checkout = dist.parent

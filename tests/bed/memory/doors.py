@@ -78,9 +78,13 @@ class Lines:
     said: list[str] = field(default_factory=list)
     complained: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
         self.said.append(text)
+
+    def show(self, text: str) -> None:
+        self.shown.append(text)
 
     def complain(self, text: str) -> None:
         self.complained.append(text)

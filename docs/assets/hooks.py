@@ -1,0 +1,79 @@
+"""What MkDocs does for us beside: pages from files that live elsewhere, links out of docs/, llms.txt."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+ELSEWHERE = {
+    "how-to/cloud-init.md": "cloud-init/README.md",
+    "how-to/terraform.md": "terraform/README.md",
+    "how-to/ansible.md": "ansible/README.md",
+    "reference/changes.md": "CHANGELOG.md",
+    "contributing.md": "CONTRIBUTING.md",
+    "security-policy.md": "SECURITY.md",
+}
+"""Pages whose text is where people look for it in the repository, by their place on the site."""
+
+_LINK = re.compile(r"(\]\()([^)#\s:]+)(#[^)\s]*)?\)")
+_FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages from elsewhere."""
+    from mkdocs.structure.files import File
+
+    for page, source in ELSEWHERE.items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
+    """Turn a link as it is in the repository into one of the site, or into the repository where the site has no page."""
+    uri = page.file.src_uri
+    source = ELSEWHERE.get(uri, f"docs/{uri}")
+    pages = {text: place for place, text in ELSEWHERE.items()}
+
+    def rewrite(found: re.Match[str]) -> str:
+        target, anchor = found[2], found[3] or ""
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
+        place = pages.get(path)
+        if place is None and path == "README.md":
+            place = "index.md"
+        if place is None and path.startswith("docs/") and files.get_file_from_path(path[5:]):
+            place = path[5:]
+        if place:
+            return f"{found[1]}{posixpath.relpath(place, posixpath.dirname(uri) or '.')}{anchor})"
+        if not (ROOT / path).exists():
+            return found[0]  # MkDocs says so, strictly
+        return f"{found[1]}{config.repo_url.rstrip('/')}/{'tree' if (ROOT / path).is_dir() else 'blob'}/main/{path}{anchor})"
+
+    kept: list[str] = []
+
+    def keep(found: re.Match[str]) -> str:
+        kept.append(found[0])
+        return f"\0{len(kept) - 1}\0"
+
+    text = _LINK.sub(rewrite, _FENCE.sub(keep, markdown))
+    return re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text)
+
+
+def on_post_build(config: Any) -> None:
+    """Write llms.txt: what there is to read, a line a page, for programs that read pages (llmstxt.org)."""
+    lines = [f"# {config.site_name}", "", f"> {config.site_description}", ""]
+
+    def walk(entries: list[Any]) -> None:
+        for entry in entries:
+            for title, value in entry.items():
+                if isinstance(value, list):
+                    lines.extend(["", f"## {title}", ""])
+                    walk(value)
+                else:
+                    lines.append(f"- [{title}]({value.removesuffix('.md').replace('README', 'index')}.html)")
+
+    walk(config.nav)
+    Path(config.site_dir, "llms.txt").write_text("\n".join([*lines, ""]))

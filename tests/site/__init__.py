@@ -1,0 +1,1 @@
+"""The pages, as script/site builds them."""

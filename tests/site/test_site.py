@@ -1,0 +1,119 @@
+"""The site builds strictly, and every link and picture of what was built leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from tests.bed.cache import CHECKOUT
+
+PARTS = ("docs", "script", "requirements", "mkdocs.yml", "ansible", "terraform", "cloud-init", "droplan_boot", "tests/system")
+LOOSE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "README.md", "CODE_OF_CONDUCT.md", "LICENSE")
+
+
+def copied(target: Path) -> Path:
+    """Lay what the site is made from at ``target``."""
+    for name in (*PARTS, *LOOSE):
+        source, place = CHECKOUT / name, target / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, place) if source.is_dir() else shutil.copy(source, place)
+    for folder in ("tests/el", ".github"):
+        shutil.copytree(CHECKOUT / folder, target / folder)
+    return target
+
+
+def build(checkout: Path) -> subprocess.CompletedProcess[str]:
+    kept = os.environ.get("DROPLAN_CACHE") or str(CHECKOUT / ".cache")
+    return subprocess.run(
+        ["script/site"], cwd=checkout, env={**os.environ, "DROPLAN_CACHE": kept}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    checkout = copied(tmp_path_factory.mktemp("checkout"))
+    done = build(checkout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return checkout / "dist" / "site"
+
+
+class Page(HTMLParser):
+    """What a page points at, what it holds to be pointed at, and its words."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.targets: list[str] = []
+        self.anchors: set[str] = set()
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if value is None:
+                continue
+            if name == "id":
+                self.anchors.add(value)
+            elif name == "src" or (name == "href" and tag in ("a", "link")):
+                self.targets.append(value)
+
+
+def dead(site: Path) -> Iterator[str]:
+    """Find what leads nowhere. Addresses of other hosts are not asked: there is no network where this is tested."""
+    pages = {path.resolve(): Page(path) for path in site.rglob("*.html") if path.name != "404.html"}
+    for path, page in pages.items():
+        for target in page.targets:
+            where = urlsplit(target)
+            if where.scheme or where.netloc:
+                continue
+            place = (path.parent / unquote(where.path)).resolve() if where.path else path
+            place = place / "index.html" if place.is_dir() else place
+            if not place.exists():
+                yield f"{path.relative_to(site.resolve())}: {target}"
+            elif where.fragment and place in pages and unquote(where.fragment) not in pages[place].anchors | {"__"}:
+                yield f"{path.relative_to(site.resolve())}: {target}"
+
+
+def test_no_link_and_no_picture_leads_nowhere(site: Path) -> None:
+    assert list(dead(site)) == []
+
+
+def test_a_link_that_leads_nowhere_would_be_found(site: Path) -> None:
+    page = site / "zz.html"
+    page.write_text('<a href="nowhere.html">a</a><img src="none.svg"><a href="index.html#no-such-place">b</a>')
+    found = list(dead(site))
+    page.unlink()
+    assert found == ["zz.html: nowhere.html", "zz.html: none.svg", "zz.html: index.html#no-such-place"]
+
+
+def test_nothing_is_fetched_from_elsewhere_to_show_a_page(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="(https?:[^"]+)|<link[^>]* rel="stylesheet"[^>]* href="(https?:[^"]+)', path.read_text())
+        assert loaded == [], path
+
+
+def test_the_index_for_programs_names_every_page_once(site: Path) -> None:
+    named = re.findall(r"\((\S+\.html)\)", (site / "llms.txt").read_text())
+    assert len(named) > 35
+    assert len(set(named)) == len(named)
+    assert [name for name in named if not (site / name).is_file()] == []
+
+
+def test_the_search_knows_the_settings(site: Path) -> None:
+    assert "DROPLAN_ALLOW_PUBLIC" in (site / "search" / "search_index.json").read_text()
+
+
+@pytest.mark.parametrize("wrong", ["[x](nowhere.md)", "[x](index.md#no-such-place)", "[x](/absolute.md)"])
+def test_a_page_that_points_nowhere_does_not_build(wrong: str, tmp_path: Path) -> None:
+    checkout = copied(tmp_path)
+    page = checkout / "docs" / "tutorial.md"
+    page.write_text(page.read_text() + f"\n{wrong}\n")
+    done = build(checkout)
+    assert done.returncode != 0
+    assert "tutorial.md" in done.stdout + done.stderr

@@ -1,0 +1,235 @@
+"""Boots that others have spoilt: whatever became of loaders, saved files and settings, no boot is open.
+
+A stranger knocks from before each boot on, and a peer until he is in; each scenario is lived through two reboots.
+What is seen is written down; the tests then ask.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+
+from tests.bed.booted.container import poll
+from tests.bed.booted.droplet import BootedDroplet
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock
+from tests.bed.booted.region import Region
+from tests.bed.hosts import Host
+from tests.system.conftest import user_data
+
+PROGRAM = "/opt/droplan/droplan"
+QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
+# Neither cron nor the watcher is to repair what the test looks at.
+QUIETLY = "DROPLAN_INTERVAL=60 DROPLAN_WATCH=false"
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What was seen of one boot, from before it was switched on to after cloud-init had finished."""
+
+    stranger_knocked: int
+    stranger_answered: int
+    peer: Answered
+    restored: str
+
+
+@dataclass
+class Story:
+    """What was seen of one scenario."""
+
+    boots: list[Boot] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Teller:
+    """What a scenario has at hand."""
+
+    region: Region
+    peer: Host
+    pyz: bytes
+    url: str
+    story: Story
+
+    def droplet(self, release: str, name: str, settings: str = QUIETLY) -> BootedDroplet:
+        """Install on a new Droplet."""
+        pasted = user_data(self.pyz, url=self.url, token=self.region.token, settings=settings)
+        droplet = self.region.droplet(release, name, user_data=pasted)
+        droplet.boot()
+        droplet.wait_cloud_init()
+        assert knock(self.peer, droplet) == PEERS_ONLY
+        return droplet
+
+    def reboot(self, droplet: BootedDroplet, *, peer_comes: bool = True) -> None:
+        """Reboot while both knock."""
+        with Knocking(self.region.stranger, droplet) as stranger:
+            droplet.reboot()
+            droplet.wait_cloud_init()
+            if peer_comes:
+                poll(lambda: knock(self.peer, droplet) == PEERS_ONLY, 60, lambda: rules(droplet))
+        self.story.boots.append(
+            Boot(
+                stranger.sent,
+                stranger.answered + stranger.answered6,
+                knock(self.peer, droplet),
+                droplet.journal("--unit=droplan-restore.service"),
+            )
+        )
+
+
+def rules(droplet: BootedDroplet) -> str:
+    return droplet.run(["sh", "-c", "nft list ruleset; systemctl --failed; tail -n5 /var/log/droplan.log"]).stdout
+
+
+def spoilt(harm: str, teller: Teller, release: str) -> None:
+    """Do harm, and boot twice."""
+    droplet = teller.droplet(release, "spoilt")
+    droplet.run(["sh", "-ec", harm], env=QUIET)
+    teller.reboot(droplet)
+    teller.reboot(droplet)
+
+
+HARMS = {
+    "ufw is installed after us": (
+        "apt-get -qq update; apt-get -qq install ufw; ufw allow 22/tcp; ufw --force enable"
+    ),
+    "iptables-persistent is purged": "apt-get -qq purge iptables-persistent netfilter-persistent",
+    "the loader is masked and the saved files are somebody else's": (
+        "systemctl mask netfilter-persistent; rm /etc/iptables/rules.v6; "
+        "printf '*filter\\n:INPUT ACCEPT [0:0]\\n-A INPUT -j ACCEPT\\nCOMMIT\\n' >/etc/iptables/rules.v4"
+    ),
+    "the loader loads somebody else's rules": (
+        "rm /etc/iptables/rules.v6; "
+        "printf '*filter\\n:INPUT ACCEPT [0:0]\\n-A INPUT -j ACCEPT\\nCOMMIT\\n' >/etc/iptables/rules.v4"
+    ),
+    "the loader is disabled, cron too, and the saved files are gone": (
+        "systemctl disable netfilter-persistent cron; rm /etc/iptables/rules.v4 /etc/iptables/rules.v6"
+    ),
+    "a typo is in droplan.env, which all may read": (
+        "echo DROPLAN_SCOPE=regoin >>/etc/droplan/droplan.env; chmod 0644 /etc/droplan/droplan.env"
+    ),
+    "nftables.service flushes the ruleset": (
+        "printf '#!/usr/sbin/nft -f\\nflush ruleset\\ntable inet theirs { }\\n' >/etc/nftables.conf; "
+        f"systemctl -q enable nftables; {PROGRAM} install; grep -q droplan /etc/nftables.conf"
+    ),
+}
+
+
+def firewalld(teller: Teller, release: str) -> None:
+    """Enable firewalld beside us."""
+    droplet = teller.droplet("furnished", "beside-firewalld")
+    droplet.run(["sh", "-ec", "apt-get -qq update; apt-get -qq install firewalld"], env=QUIET)
+    droplet.run(["systemctl", "enable", "firewalld"])
+    teller.reboot(droplet)
+    teller.reboot(droplet)
+    teller.story.notes["firewalld"] = droplet.run(["systemctl", "is-active", "firewalld"], check=False).stdout.strip()
+
+
+def image(teller: Teller, release: str) -> None:
+    """Boot a Droplet's disk as another Droplet, with DigitalOcean's API away."""
+    droplet = teller.droplet(release, "image")
+    number = str(droplet.droplet.id)
+    saved = droplet.path("/etc/iptables/rules.v4").read_text()
+    teller.story.notes["saved"] = saved
+    other = droplet.path("/usr/sbin/dmidecode").read_text().replace(number, "999888777")
+    droplet.path("/usr/sbin/dmidecode").write_text(other)
+    teller.story.notes["told"] = droplet.run(["dmidecode", "-s", "system-serial-number"]).stdout.strip()
+    settings = droplet.path("/etc/droplan/droplan.env")
+    settings.write_text(settings.read_text().replace(teller.region.token, "dop_v1_" + "0" * 64))
+    teller.reboot(droplet, peer_comes=False)
+    teller.reboot(droplet, peer_comes=False)
+
+
+def at_reboot(teller: Teller, release: str) -> None:
+    """A peer comes while the Droplet is down: the refresh at boot lets it in, although cron's turn is far away."""
+    droplet = teller.droplet(release, "late")
+    late = teller.region.host("late-peer")
+    droplet.reboot(while_off=lambda: teller.region.do.add(teller.region.listing(late)))
+    droplet.wait_cloud_init()
+    poll(lambda: knock(late, droplet) == PEERS_ONLY, 120, lambda: rules(droplet))
+    report = json.loads(droplet.run(["cat", "/var/lib/droplan/status.json"]).stdout)
+    teller.story.notes["result"] = report["result"]
+    teller.story.notes["log"] = droplet.run(["cat", "/var/log/droplan.log"]).stdout
+
+
+SCENARIOS: dict[str, Callable[[Teller, str], None]] = {
+    **{name: partial(spoilt, harm) for name, harm in HARMS.items()},
+    "firewalld is enabled": firewalld,
+    "its image is another Droplet": image,
+    "a peer comes while it is down": at_reboot,
+}
+SPOILT = (*HARMS, "firewalld is enabled")
+PAIRS = [
+    (name, release) for name in SCENARIOS for release in (("bookworm", "trixie") if name in HARMS else ("bookworm",))
+]
+
+
+def tell(name: str, release: str, pyz: bytes) -> Story:
+    """Live through a scenario, in a region of its own."""
+    story = Story()
+    try:
+        with Region() as region:
+            peer = region.host("peer")
+            region.do.add(region.listing(peer))
+            SCENARIOS[name](Teller(region, peer, pyz, region.publish("droplan.pyz", pyz), story), release)
+    except Exception:
+        story.trouble = traceback.format_exc()
+    return story
+
+
+@pytest.fixture(scope="module")
+def stories(request: pytest.FixtureRequest, roots: None, pyz: bytes) -> Iterator[dict[tuple[str, str], Story]]:
+    """The stories that somebody asks about, four at a time."""
+    asked = {
+        item.callspec.params["which"]
+        for item in request.session.items
+        if hasattr(item, "callspec") and "which" in item.callspec.params and item.path == request.path
+    }
+    with ThreadPoolExecutor(4) as pool:
+        told = {pair: pool.submit(tell, *pair, pyz) for pair in PAIRS if pair in asked}
+        yield {pair: story.result() for pair, story in told.items()}
+
+
+@pytest.fixture
+def story(which: tuple[str, str], stories: dict[tuple[str, str], Story]) -> Story:
+    """One of them."""
+    assert not stories[which].trouble, stories[which].trouble
+    return stories[which]
+
+
+def pairs(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("which", [pair for pair in PAIRS if pair[0] in names], ids=" on ".join)
+
+
+@pairs(*SPOILT)
+def test_no_packet_of_a_strangers_is_answered_in_two_boots_and_the_peer_is_in(story: Story) -> None:
+    assert len(story.boots) == 2
+    for boot in story.boots:
+        assert boot.stranger_knocked > 100
+        assert (boot.stranger_answered, boot.peer) == (0, PEERS_ONLY), boot.restored
+
+
+@pairs("firewalld is enabled")
+def test_firewalld_runs_beside_us(story: Story) -> None:
+    assert story.notes["firewalld"] == "active"
+
+
+@pairs("its image is another Droplet")
+def test_an_image_that_boots_elsewhere_is_closed_to_all_whatever_the_saved_files_load(story: Story) -> None:
+    assert "droplan-peers -s" in story.notes["saved"], "they name the peer"
+    assert story.notes["told"] == "999888777"
+    for boot in story.boots:
+        assert boot.stranger_knocked > 100
+        assert (boot.stranger_answered, boot.peer) == (0, CLOSED), boot.restored
+
+
+@pairs("a peer comes while it is down")
+def test_the_refresh_at_boot_waits_for_the_network_and_lets_him_in(story: Story) -> None:
+    assert story.notes["result"] == "ok"
+    assert "refresh: " not in story.notes["log"], story.notes["log"]
