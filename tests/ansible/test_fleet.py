@@ -21,7 +21,8 @@ from tests.bed.cache import CHECKOUT
 
 ROLE = CHECKOUT / "ansible"
 PROGRAM = "/opt/droplan/droplan"
-SSHD = "apt-get -qq update && apt-get -qq install -y --no-install-recommends openssh-server >/dev/null && systemctl start ssh"
+INSTALL = "apt-get -qq install -y --no-install-recommends openssh-server"
+SSHD = f"apt-get -qq update && {INSTALL} >/dev/null && systemctl start ssh"
 RECAP = re.compile(r"^(\S+) +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
 
 
