@@ -21,11 +21,6 @@ from tests.bed.cache import CHECKOUT
 
 ROLE = CHECKOUT / "ansible"
 PROGRAM = "/opt/droplan/droplan"
-<<<<<<< HEAD
-=======
-INSTALL = "apt-get -qq install -y --no-install-recommends openssh-server"
-SSHD = f"apt-get -qq update && {INSTALL} >/dev/null && systemctl start ssh"
->>>>>>> main
 RECAP = re.compile(r"^(\S+) +: ok=(\d+) +changed=(\d+) +unreachable=(\d+) +failed=(\d+)", re.MULTILINE)
 
 
