@@ -28,6 +28,23 @@ QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 QUIETLY = "DROPLAN_INTERVAL=60 DROPLAN_WATCH=false"
 
 
+# The kernel's word on the firmware, which a container does not have: droplan reads it before there is a network.
+FIRMWARE = """\
+[Unit]
+DefaultDependencies=no
+Before=droplan-restore.service systemd-udevd.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -ec 'rm -rf /run/class; cp -a /sys/class /run/class; mkdir -p /run/class/dmi; \\
+  rm -rf /run/class/dmi/id; \\
+  mkdir /run/class/dmi/id; echo DigitalOcean >/run/class/dmi/id/sys_vendor; \\
+  echo 999888777 >/run/class/dmi/id/product_serial; mount --bind /run/class /sys/class'
+[Install]
+WantedBy=sysinit.target
+"""
+
+
 @dataclass(frozen=True)
 class Boot:
     """What was seen of one boot, from before it was switched on to after cloud-init had finished."""
@@ -139,11 +156,13 @@ def image(teller: Teller, release: str) -> None:
     teller.story.notes["saved"] = saved
     other = droplet.path("/usr/sbin/dmidecode").read_text().replace(number, "999888777")
     droplet.path("/usr/sbin/dmidecode").write_text(other)
-    teller.story.notes["told"] = droplet.run(["dmidecode", "-s", "system-serial-number"]).stdout.strip()
+    droplet.path("/etc/systemd/system/firmware.service").write_text(FIRMWARE)
+    droplet.run(["systemctl", "enable", "firmware"])
     settings = droplet.path("/etc/droplan/droplan.env")
     settings.write_text(settings.read_text().replace(teller.region.token, "dop_v1_" + "0" * 64))
     teller.reboot(droplet, peer_comes=False)
     teller.reboot(droplet, peer_comes=False)
+    teller.story.notes["told"] = droplet.run(["cat", "/sys/class/dmi/id/product_serial"]).stdout.strip()
 
 
 def at_reboot(teller: Teller, release: str) -> None:
