@@ -1,4 +1,4 @@
-"""Where droplan keeps things: a contract (README, "Files")."""
+"""Where droplan keeps things: a contract (docs/reference/files.md)."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
     python3 -m tests.soak [ROUNDS [SEED]]
 
-The model is a set of addresses. Who may come in is read off the kernel's own listing by following its chains packet
-by packet, not with droplan's code. Every so often all that could pile up is counted: memory, files, processes,
-chains, the log.
+The model is a set of addresses. Who may come in is read off the kernel's own listings, not with droplan's code: of
+the door by following its chains packet by packet, of the guard by its set; both must say the same. Every so often all
+that could pile up is counted: memory, files, processes, chains, the log.
 """
 
 from __future__ import annotations
@@ -47,6 +47,16 @@ DAMAGE = (
     ("-A droplan-peers -s 192.0.2.9/32 -j ACCEPT",),
     ("-I FORWARD 1 -j ACCEPT",),
 )
+# What the damage may leave above the door: it stays where it is, for it is the guard that shuts out.
+ABOVE = {"-A INPUT -s 192.0.2.1/32 -j ACCEPT"}
+GUARD_DAMAGE = (
+    "flush ruleset",
+    "flush set inet droplan droplan-addresses4",
+    "add element inet droplan droplan-addresses4 { 192.0.2.9 }",
+    "insert rule inet droplan droplan-private accept",
+    "flush chain inet droplan droplan-private",
+    "delete table inet droplan",
+)
 # Where droplan or what it calls might leave something behind.
 PLACES = "/etc /opt/droplan /run /tmp /var/lib/droplan /var/log /var/tmp"
 
@@ -69,6 +79,7 @@ class Soak:
     listed: list[ListedDroplet] = field(default_factory=list)
     known: frozenset[str] = frozenset()
     ended: dict[str, int] = field(default_factory=dict)
+    chains: list[str] = field(default_factory=list)
 
     def once(self) -> None:
         """Let something change, perhaps something go wrong, refresh, and compare.
@@ -82,19 +93,29 @@ class Soak:
         if kind == "fault":
             self.program.lab.do.fault(fault)
         elif kind == "damage":
-            self.program.edit(*self.chance.choice(DAMAGE))
+            self._damage()
         self.ended[kind] = self.ended.get(kind, 0) + 1
         wanted = frozenset(str(droplet.private) for droplet in self.listed)
-        after = self._refresh(killed=kind == "killed")
+        guard, door = self._refresh(killed=kind == "killed")
+        after = guard & door
         allowed = {wanted}
         if kind == "fault":
             self.program.lab.do.clear_faults()
             allowed = {wanted} if fault.times else {self.known}
         elif kind == "killed":
-            allowed = {wanted, self.known}
+            # Between the guard's transaction and the door's, only who passes both comes in.
+            allowed = {wanted, self.known, wanted & self.known}
+        elif guard != door:
+            raise WrongError(f"{len(guard)} pass the guard and {len(door)} the door: {sorted(guard ^ door)[:9]}")
         if after not in allowed:
             raise WrongError(f"{kind} ({fault if kind == 'fault' else ''}): {len(after)} come in, not {len(wanted)}")
         self.known = after
+
+    def _damage(self) -> None:
+        if self.chance.random() < 0.5:
+            self.program.edit(*self.chance.choice(DAMAGE))
+        else:
+            self.program.droplet.run(["nft", self.chance.choice(GUARD_DAMAGE)])
 
     def _churn(self) -> None:
         spread = self.chance.choice((3, 3, 3, 3, 3, 60, 300))
@@ -105,15 +126,31 @@ class Soak:
         self.listed += self.chance.sample(free, min(len(free), self.chance.randrange(spread)))
         self.program.list_droplets(*self.listed)
 
-    def _refresh(self, *, killed: bool) -> frozenset[str]:
+    def _refresh(self, *, killed: bool) -> tuple[frozenset[str], frozenset[str]]:
         limit = ["timeout", "-s", "KILL", f"{self.chance.uniform(0.05, 0.6):.3f}"] if killed else []
         self.program.droplet.run([*limit, REFRESH], check=False)
         saved = self.program.droplet.run(["iptables-save", "-t", "filter"]).stdout
         chains = parse(saved)
-        if not killed and [f"-A INPUT {rule}" for rule in chains["INPUT"][:3]] != list(PROTECTED_INPUT):
-            raise WrongError(f"our rules are not first in INPUT:\n{saved[:2000]}")
+        rules = [f"-A INPUT {rule}" for rule in chains["INPUT"]]
+        if not killed and [rule for rule in rules if rule not in ABOVE] != list(PROTECTED_INPUT):
+            raise WrongError(f"our rules are not in INPUT, each once and in order:\n{saved[:2000]}")
         candidates = [*(str(droplet.private) for droplet in POOL), "10.132.0.5", "192.0.2.9", "10.133.0.1"]
-        return frozenset(each for each in candidates if admits(chains, "droplan-peers", each) == "ACCEPT")
+        door = frozenset(each for each in candidates if admits(chains, "droplan-peers", each) == "ACCEPT")
+        return self._guard(whole=not killed), door
+
+    def _guard(self, *, whole: bool) -> frozenset[str]:
+        """Read off nft's own listing who passes the guard.
+
+        Args:
+            whole: whether its chains must be those that the installation made; droplan says what they are for.
+        """
+        listed = self.program.droplet.run(["nft", "list", "table", "inet", "droplan"], check=False).stdout
+        chains = re.findall(r"chain \S+ {[^{}]*(?:{[^{}]*}[^{}]*)*}", listed)
+        self.chains = self.chains or chains
+        if whole and (chains != self.chains or not chains):
+            raise WrongError(f"the guard is not what it was:\n{listed[-4000:]}")
+        found = re.search(r"set droplan-addresses4 {[^}]*?elements = {([^}]*)}", listed)
+        return frozenset(re.findall(r"[0-9.]+", found[1]) if found else ())
 
     def count(self) -> dict[str, int]:
         """Count what could pile up."""
@@ -125,7 +162,8 @@ class Soak:
             "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
         )
         memory = droplet.run(["/usr/bin/python3", "-c", measure, REFRESH]).stdout
-        self.known = self._refresh(killed=False)
+        guard, door = self._refresh(killed=False)
+        self.known = guard & door
         return {
             "KiB of memory": int(memory),
             "files": len(droplet.run(["sh", "-c", f"find {PLACES} -xdev"]).stdout.splitlines()),

@@ -33,7 +33,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Turn a link as it is in the repository into one of the site, or into the repository where the site has no page."""
+    """Turn a link of the repository into one of the site or, where there is no such page, into the repository."""
     uri = page.file.src_uri
     source = ELSEWHERE.get(uri, f"docs/{uri}")
     pages = {text: place for place, text in ELSEWHERE.items()}
@@ -50,7 +50,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
             return f"{found[1]}{posixpath.relpath(place, posixpath.dirname(uri) or '.')}{anchor})"
         if not (ROOT / path).exists():
             return found[0]  # MkDocs says so, strictly
-        return f"{found[1]}{config.repo_url.rstrip('/')}/{'tree' if (ROOT / path).is_dir() else 'blob'}/main/{path}{anchor})"
+        kind = "tree" if (ROOT / path).is_dir() else "blob"
+        return f"{found[1]}{config.repo_url.rstrip('/')}/{kind}/main/{path}{anchor})"
 
     kept: list[str] = []
 

@@ -21,6 +21,7 @@ from droplan_boot.firewall import saved as saved_rules
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host import selinux
 from droplan_boot.host.doors import Host
+from droplan_boot.host.services import Services
 
 UNIT_NAME: Final = "droplan-restore.service"
 UNIT: Final = Path("/etc/systemd/system") / UNIT_NAME
@@ -99,7 +100,7 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
     It is never a dump of all rules in force. Those that fail2ban, Docker, Tailscale or a person wrote as they went
     would be stale when they are loaded again, and with some programs doubled. droplan 1.0.0 dumped them where it knew
     of no such program. A file that holds its dump loses only the rules that are ours: whose the others are, nobody
-    can tell by now.
+    can tell by now. What stood in a file that nothing loaded before us stays out of it (its copy keeps it).
 
     Yields:
         A line for each file that was written.
@@ -115,12 +116,16 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
         old = host.files.read(path)
         if policy.observe and b"droplan-" not in (old or b""):
             continue  # there is nothing of ours to take out, and nothing is to be loaded that was not before
+        backup = path.with_name(path.name + _BACKUP)
+        kept = host.files.read(backup)
+        first = old is not None and b"droplan-" not in old and kept in (None, old)
         text, left_out = saved_rules.mended((old or b"").decode(errors="surrogateescape"))
+        if first and saved is _EL and _dormant(host, saved.loaders[0 if version == 4 else -1]):
+            text, left_out = "", ()
         for wanted in door.wanted(policy, version, door.last(version)):
             text = saved_rules.splice(text, wanted)
         data = text.encode(errors="surrogateescape")
-        backup = path.with_name(path.name + _BACKUP)
-        if old and b"droplan-" not in old and not host.files.exists(backup):
+        if old and first and kept is None:
             host.files.write(backup, old, host.files.mode(path))
         problem = host.files.ensure(path, data, saved.mode)
         if left_out:
@@ -130,6 +135,16 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
         if problem:
             selinux.restore(host, (path, backup))
             yield f"Saved the IPv{version} rules to {path} (was {problem})"
+
+
+def _dormant(host: Host, loader: str) -> bool:
+    """Whether nothing loaded what is saved before we enabled its loader, which nobody started since.
+
+    So it is with the rules that come with iptables-services: loaded at the next boot, they would let in SSH only, by
+    the public interface too.
+    """
+    services = Services(host)
+    return loader in services.remembered() and not services.active(loader)
 
 
 def forget(host: Host, former: Policy | None, enabled: Collection[str]) -> Iterator[str]:

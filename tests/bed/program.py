@@ -125,6 +125,12 @@ class Program:
         for command in commands:
             self.droplet.run([tool, "-w", *command.split()])
 
+    def flush(self) -> None:
+        """Take all rules away, the guard too."""
+        for tool in ("iptables", "ip6tables"):
+            self.edit("-F", "-X", "-t mangle -F", "-t mangle -X", tool=tool)
+        self.droplet.run(["nft", "add table inet droplan; delete table inet droplan"])
+
     def still_cron(self) -> None:
         """Stop cron, and have it run in name only from its next start on."""
         cron = self.droplet.path("/usr/sbin/cron")

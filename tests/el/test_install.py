@@ -10,7 +10,7 @@ import pytest
 from tests.bed import Reach, probe, probe_all
 from tests.bed.el import rpms
 from tests.bed.el.droplet import RELEASES, UNPACKED, ElDroplet, changed, in_force
-from tests.bed.program import PROTECTED_INPUT, succeeded
+from tests.bed.program import LOG, PROTECTED_INPUT, succeeded
 from tests.el.conftest import Make
 
 SAVED = ("/etc/sysconfig/iptables", "/etc/sysconfig/ip6tables")
@@ -93,10 +93,13 @@ def test_install_protects_the_droplet_now_and_at_the_next_boot(make: Make, relea
     assert reach == {"peer-1": ipv4, "peer-2": ipv4, "stranger": Reach()}
 
     # Again
-    tree, rules, calls = el.tree(), el.rules(), len(el.calls())
+    tree, rules, calls, log = el.tree(), el.rules(), len(el.calls()), el.read(LOG)
     again = succeeded(el.download("install", DO_KEY=el.lab.token))
     assert not re.search(": (created|fixed|installed)", again.stdout)
-    assert changed(tree, el.tree()) == []
+    assert changed(tree, el.tree()) == [LOG]
+    # That somebody ran it is noted; the steps that had nothing to do are not.
+    (noted,) = el.read(LOG).removeprefix(log).splitlines()
+    assert "3 peers in droplan-peers, unchanged" in noted
     assert el.rules() == rules
     assert {call.split()[0] for call in el.calls()[calls:]} <= {"is-enabled", "is-active"}
 
@@ -181,7 +184,7 @@ def test_a_dry_run_says_the_steps_and_changes_nothing(make: Make) -> None:
 
     done = succeeded(el.download("install", "--dry-run", DO_KEY=el.lab.token))
 
-    assert "packages iptables-nft-services, cronie: missing iptables-nft-services, cronie, would be" in done.stdout
+    assert "packages iptables-nft-services, nftables, cronie: would be installed" in done.stdout
     assert changed(tree, el.tree()) == [UNPACKED]
     assert (el.rules(), el.units("crond", "iptables", "firewalld")) == others
 

@@ -1,4 +1,4 @@
-"""Write docs/reference: commands, settings, exit codes, keys of the JSON, the API budget, from what the program itself goes by.
+"""Write docs/reference from what the program itself goes by: commands, settings, exit codes, JSON, the API budget.
 
     .cache/quick-venv/bin/python -m tests.golden.reference
 
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from droplan_boot import settings
 from droplan_boot.commands import COMMANDS, EXITS, Command
+from droplan_boot.state import budget
 
 CHECKOUT: Final = Path(__file__).parents[2]
 FOLDER: Final = CHECKOUT / "docs" / "reference"
@@ -38,19 +39,43 @@ MEANINGS: Final = {
         "nobody",
     ),
     "DROPLAN_ALLOW_PUBLIC": ("the same for the public network; `none` for nobody", "as `DROPLAN_ALLOW`"),
-    "DROPLAN_MODE": ("`enforce`, or `observe`: nobody is shut out, and `droplan blocked` tells who would be", "`enforce`"),
+    "DROPLAN_MODE": (
+        (
+            "`enforce`; `observe`: nobody is shut out or let in by droplan, and `droplan blocked` names "
+            "who would be shut out"
+        ),
+        "`enforce`",
+    ),
     "DROPLAN_BACKEND": ("`auto`, `iptables` or `nftables` ([which, and why](../guard.md#where-it-stands))", "`auto`"),
-    "DROPLAN_INTERVAL": ("minutes between refreshes, 1 to 60", "`5`"),
-    "DROPLAN_FAIL_CLOSED": ("`true`: close the interface even if the very first answer cannot be had", "`false`"),
+    "DROPLAN_INTERVAL": (
+        (
+            "minutes between refreshes, 1 to 60; more where the fleet would use up its token "
+            "([when](../access.md#what-it-costs-at-digitalocean))"
+        ),
+        "`5`",
+    ),
+    "DROPLAN_FAIL_CLOSED": (
+        (
+            "`true`: user data closes the interface before it fetches anything, and install's first "
+            "refresh opens it to peers; without an answer it stays closed"
+        ),
+        "`false`",
+    ),
     "DROPLAN_WATCH": (
-        "`true`: where systemd runs, let a new peer in at its second try and put back within seconds what others change",
+        (
+            "`true`: where systemd runs, let a new peer in at its second try and put back within seconds "
+            "what others change"
+        ),
         "`true`",
     ),
     "DROPLAN_LOCK_METADATA": (
         "`true`: only root and DigitalOcean's own agents may reach the metadata service, which shows user data",
         "`false`",
     ),
-    "DROPLAN_SHARED": ("https address of the bucket where a fleet's publisher writes; no token then ([fleets](../scale.md))", ""),
+    "DROPLAN_SHARED": (
+        "https address of the bucket where a fleet's publisher writes; no token then ([fleets](../scale.md))",
+        "",
+    ),
     "DROPLAN_SHARED_KEY": ("`ID:SECRET` that may read there", ""),
     "DROPLAN_SHARED_TRUST": ("the publisher's public keys, one or two", ""),
     "DROPLAN_METADATA_URL": ("another metadata service, for tests", "DigitalOcean's"),
@@ -65,8 +90,10 @@ def settings_page() -> str:
         [
             "# Settings",
             "",
-            "From the environment, else from `/etc/droplan/droplan.env`, where `install` stores them; `NAME=value`, a line each.",
-            "An empty value takes a setting back to its default. In the environment of `refresh` a setting holds for that run",
+            "From the environment, else from `/etc/droplan/droplan.env`, where `install` stores",
+            "them; `NAME=value`, a line each.",
+            "An empty value takes a setting back to its default. In the environment of `refresh` a",
+            "setting holds for that run",
             "only, and it says so. After a change in the file: `sudo droplan refresh`; `sudo droplan install` for",
             "`DROPLAN_INTERVAL` and `DROPLAN_WATCH`. " + _MADE,
             "",
@@ -87,7 +114,8 @@ def commands_page() -> str:
         [
             "# Commands",
             "",
-            "`droplan` alone is `droplan refresh`. `droplan help VERB` and `man droplan` say the same on the Droplet. All but",
+            "`droplan` alone is `droplan refresh`. `droplan help VERB` and `man droplan` say the",
+            "same on the Droplet. All but",
             "`check`, `metrics` and `help` want root. " + _MADE,
             *(line for command in shown for line in _command(command)),
             "",
@@ -108,7 +136,10 @@ def _command(command: Command) -> Iterator[str]:
             name = argument.names[0] if argument.names[0].startswith("-") else ""
             yield f"| `{f'{name} {value}'.strip()}` | {argument.settings['help']} |"
     own = dict(command.own)
-    yield from ("", "Ends with " + ", ".join(f"{code} ({own.get(code, EXITS[code])})" for code in command.exits) + ".")
+    yield from (
+        "",
+        "Ends with " + ", ".join(f"{code} ({own.get(code, EXITS[code])})" for code in command.exits) + ".",
+    )
     if command.files:
         yield from ("", "Files: " + ", ".join(f"`{file}`" for file in command.files) + ".")
 
@@ -125,13 +156,17 @@ def exits_page() -> str:
             "|---|---|---|",
             *(
                 f"| {code} | {meaning} | "
-                + ", ".join(f"`{one.name}`" for one in COMMANDS if code in one.exits and not one.own and not one.hidden)
+                + ", ".join(
+                    f"`{one.name}`" for one in COMMANDS if code in one.exits and not one.own and not one.hidden
+                )
                 + " |"
                 for code, meaning in EXITS.items()
             ),
             "",
-            "Drift (3) goes before 5; [what 5 can mean](../problems.md). `status`, `restore` and `uninstall` never fail for a",
-            "mistake in the settings. `explain` ends with 0 whichever the verdict. `check` speaks the monitoring plugins' language:",
+            "Drift (3) goes before 5; [what 5 can mean](../problems.md). `status`, `restore` and",
+            "`uninstall` never fail for a",
+            "mistake in the settings. `explain` ends with 0 whichever the verdict. `check` speaks",
+            "the monitoring plugins' language:",
             "0 OK, 1 warning, 2 critical, 3 unknown.",
             "",
         ]
@@ -169,25 +204,31 @@ def _kind(schema: dict[str, Any]) -> str:
 
 def budget_page() -> str:
     """What fleets of a size ask for, where every Droplet lists all of them itself."""
+    wanted = settings.Settings().interval
     rows = []
-    for droplets in (1, 10, 40, 100, 200, 201, 1000):
-        each = -(-droplets // 200) + 1
-        hour = droplets * each * 12
-        fits = "yes" if hour <= 5000 else "no: [share a source](../scale.md), or refresh less often"
-        rows.append(f"| {droplets:,} | {each} | {hour:,} | {fits} |")
+    for droplets in (1, 10, 40, 100, budget.largest(wanted), 200, 201, 1000):
+        each, every = budget.requests(droplets), budget.interval(droplets, wanted)
+        rows.append(f"| {droplets:,} | {each} | {droplets * each * 60 // wanted:,} | {every} min |")
     return "\n".join(
         [
             "# API budget",
             "",
-            "DigitalOcean grants a token 5,000 requests an hour and 250 a minute, to all who use it together. A refresh asks one",
-            "request for each 200 Droplets and one for GPU Droplets; with `DROPLAN_SCOPE=vpc` one more, for the peerings. At the",
-            "default interval of 5 minutes, each Droplet on its own:",
+            f"DigitalOcean grants a token {budget.HOURLY:,} requests an hour and",
+            f"{budget.BY_THE_MINUTE} a minute, to all who use it together. A refresh",
+            "asks one request for each 200 Droplets and one for GPU Droplets; with",
+            "`DROPLAN_SCOPE=vpc` one more, for the peerings.",
+            "Where each Droplet lists all of them itself:",
             "",
-            "| Droplets | requests a refresh | requests an hour | within 5,000 |",
+            f"| Droplets | requests a refresh | requests an hour, every {wanted} minutes | it refreshes every |",
             "|---|---|---|---|",
             *rows,
             "",
-            "A tag that is all that matters costs less: [access](../access.md#what-it-costs-at-digitalocean). Minutes and seconds are",
+            f"droplan plans with {budget.PERCENT} % of both limits, and stretches the interval where",
+            "that would not do",
+            "([details](../access.md#what-it-costs-at-digitalocean)); from 201 on, 5 minutes would",
+            "be more than a token has at all. A",
+            "[shared source](../scale.md) needs neither. A tag that is all that matters costs less.",
+            "Minutes and seconds are",
             f"spread over a fleet by the Droplet's number, so that not all ask at once. {_MADE}",
             "",
         ]

@@ -12,11 +12,13 @@ import pytest
 
 from tests.bed import Lab
 from tests.bed.program import ARCHIVE
-from tests.bed.reach import connects
+from tests.bed.reach import ECHO_PORT, connects
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text()
 CHAPTERS = {
-    int(number): re.findall(r"^# (.+)$", "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)), re.MULTILINE)
+    int(number): re.findall(
+        r"^# (.+)$", "\n".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL)), re.MULTILINE
+    )
     for number, text in re.findall(r"^## (\d)\. .*?\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
 }
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,16 +37,12 @@ def lab() -> Iterator[Lab]:
 def typed(lab: Lab, chapter: int) -> list[subprocess.CompletedProcess[str]]:
     """Type a chapter's lines."""
     assert CHAPTERS[chapter]
-    return [
-        lab.droplet.run(["env", PATH, "sh", "-c", line], check=False, timeout=300, stdin=subprocess.DEVNULL)
-        for line in CHAPTERS[chapter]
-    ]
+    return [lab.droplet.run(["env", PATH, "sh", "-c", line], check=False, timeout=300) for line in CHAPTERS[chapter]]
 
 
 def reached(lab: Lab) -> tuple[bool, bool]:
     """Tell whether a peer and a stranger reach the Droplet."""
-    address = lab.droplet.address
-    return connects(lab.peers[0], address), connects(lab.stranger, address)
+    return connects(lab.peers[0], lab.droplet, ECHO_PORT), connects(lab.stranger, lab.droplet, ECHO_PORT)
 
 
 def test_it_goes_as_the_page_says(lab: Lab) -> None:

@@ -110,7 +110,8 @@ def test_a_tag_makes_all_that_a_release_consists_of(clone: Path) -> None:
     assert done.returncode == 0, done.stderr
     out = clone / "dist" / "release"
     module, role = f"terraform-digitalocean-droplan-{VERSION}", f"droplan-ansible-{VERSION}"
-    sums = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text().splitlines())
+    lines = [line.split("  ") for line in (out / "SHA256SUMS").read_text().splitlines()]
+    sums = {name: digest for digest, name in lines}
     assert sorted(sums) == sorted(
         [
             "bootstrap.py",

@@ -35,7 +35,7 @@ def test_all_are_kept_one_is_replaced_and_empty_ones_go_back_to_their_defaults(n
     nft.install()
     assert nft.state() == given
 
-    nft.install(DO_TAG="db")
+    nft.install("--force", DO_TAG="db")  # which nobody carries
     assert stored(nft) == {**GIVEN, "DO_TAG": "db"}
 
     nft.install(**dict.fromkeys(GIVEN, ""))

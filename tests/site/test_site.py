@@ -15,7 +15,17 @@ import pytest
 
 from tests.bed.cache import CHECKOUT
 
-PARTS = ("docs", "script", "requirements", "mkdocs.yml", "ansible", "terraform", "cloud-init", "droplan_boot", "tests/system")
+PARTS = (
+    "docs",
+    "script",
+    "requirements",
+    "mkdocs.yml",
+    "ansible",
+    "terraform",
+    "cloud-init",
+    "droplan_boot",
+    "tests/system",
+)
 LOOSE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "README.md", "CODE_OF_CONDUCT.md", "LICENSE")
 
 
@@ -33,7 +43,12 @@ def copied(target: Path) -> Path:
 def build(checkout: Path) -> subprocess.CompletedProcess[str]:
     kept = os.environ.get("DROPLAN_CACHE") or str(CHECKOUT / ".cache")
     return subprocess.run(
-        ["script/site"], cwd=checkout, env={**os.environ, "DROPLAN_CACHE": kept}, capture_output=True, text=True, check=False
+        ["script/site"],
+        cwd=checkout,
+        env={**os.environ, "DROPLAN_CACHE": kept},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -74,9 +89,8 @@ def dead(site: Path) -> Iterator[str]:
                 continue
             place = (path.parent / unquote(where.path)).resolve() if where.path else path
             place = place / "index.html" if place.is_dir() else place
-            if not place.exists():
-                yield f"{path.relative_to(site.resolve())}: {target}"
-            elif where.fragment and place in pages and unquote(where.fragment) not in pages[place].anchors | {"__"}:
+            anchors = pages[place].anchors | {"__"} if place in pages else {unquote(where.fragment)}
+            if not place.exists() or (where.fragment and unquote(where.fragment) not in anchors):
                 yield f"{path.relative_to(site.resolve())}: {target}"
 
 
@@ -94,7 +108,10 @@ def test_a_link_that_leads_nowhere_would_be_found(site: Path) -> None:
 
 def test_nothing_is_fetched_from_elsewhere_to_show_a_page(site: Path) -> None:
     for path in site.rglob("*.html"):
-        loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="(https?:[^"]+)|<link[^>]* rel="stylesheet"[^>]* href="(https?:[^"]+)', path.read_text())
+        loaded = re.findall(
+            r'<(?:script|img|iframe)[^>]* src="(https?:[^"]+)|<link[^>]* rel="stylesheet"[^>]* href="(https?:[^"]+)',
+            path.read_text(),
+        )
         assert loaded == [], path
 
 

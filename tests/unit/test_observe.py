@@ -19,7 +19,7 @@ from droplan_boot.host.files import Files
 from droplan_boot.state import report, snapshot
 from droplan_boot.verbs import check, install, refresh, restore, status, uninstall
 from tests.bed.memory.doors import Answer
-from tests.bed.memory.droplet import MemoryDroplet, made
+from tests.bed.memory.droplet import PLUGIN, MemoryDroplet, made
 from tests.bed.memory.netfilter import Kernel, Packet
 from tests.golden import page
 from tests.golden.scenarios import SCENARIOS
@@ -161,6 +161,16 @@ class TestInstall:
         assert "iptables-persistent" not in observing.packages
         assert "netfilter-persistent" not in observing.enabled
         assert not observing.files.exists(V4)
+
+    def test_a_loaders_file_of_the_hosts_stays_byte_for_byte(self, droplet: MemoryDroplet) -> None:
+        for path in (PLUGIN, V4):
+            droplet.files.real(path).parent.mkdir(parents=True, exist_ok=True)
+        droplet.files.real(PLUGIN).touch()
+        theirs = b"*nat\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"
+        droplet.files.real(V4).write_bytes(theirs)
+        install.run(droplet.host(DROPLAN_MODE="observe"))
+        assert droplet.files.read(V4) == theirs
+        assert sorted(droplet.files.real(V4).parent.iterdir()) == [droplet.files.real(V4)]
 
     def test_saved_rules_of_ours_are_taken_out_of_the_loaders_file(self, droplet: MemoryDroplet) -> None:
         install.run(droplet.host())

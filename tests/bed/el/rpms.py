@@ -39,6 +39,7 @@ _IPTABLES_SERVICES = StandIn("iptables-services-1.8.5-11", "iptables-services")
 _NFT_SERVICES = StandIn("iptables-nft-services-1.8.10-11", "iptables-services", "iptables-services = 1.8.10-11")
 _CRONIE = StandIn("cronie-1.5.7-1", "cronie")
 _FIREWALLD = StandIn("firewalld-1.3.4-1", "firewalld")
+_NFTABLES = StandIn("nftables-1.0.9-3")  # its program is Debian's own, which is there
 _PYTHON = StandIn("python3.12-3.12.9-1", "python3.12")
 _EXTRA = tuple(
     StandIn(f"kernel-modules-extra-{kernel}", f"kernel-modules-extra/{kernel}", noarch=False) for kernel in KERNELS
@@ -50,13 +51,13 @@ REPOSITORIES: dict[str, tuple[StandIn, ...]] = {
         _CRONIE,
         StandIn("firewalld-0.6.3-13", "firewalld-iptables"),
     ),
-    "almalinux-8": (_IPTABLES_SERVICES, _CRONIE, _FIREWALLD, _PYTHON),
-    "almalinux-9": (_NFT_SERVICES, _CRONIE, _FIREWALLD, _PYTHON),
-    "almalinux-10": (_NFT_SERVICES, _CRONIE, _FIREWALLD),
-    "fedora-42": (StandIn("iptables-services-1.8.11-4", "iptables-services"), _CRONIE, _FIREWALLD),
-    "no-loader": (StandIn("iptables-1.8.11-4"), _CRONIE, _FIREWALLD),
-    "kernel-that-runs": (_NFT_SERVICES, _CRONIE, *_EXTRA),
-    "next-kernel-only": (_NFT_SERVICES, _CRONIE, _EXTRA[1]),
+    "almalinux-8": (_IPTABLES_SERVICES, _CRONIE, _NFTABLES, _FIREWALLD, _PYTHON),
+    "almalinux-9": (_NFT_SERVICES, _CRONIE, _NFTABLES, _FIREWALLD, _PYTHON),
+    "almalinux-10": (_NFT_SERVICES, _CRONIE, _NFTABLES, _FIREWALLD),
+    "fedora-42": (StandIn("iptables-services-1.8.11-4", "iptables-services"), _CRONIE, _NFTABLES, _FIREWALLD),
+    "no-loader": (StandIn("iptables-1.8.11-4"), _CRONIE, _NFTABLES, _FIREWALLD),
+    "kernel-that-runs": (_NFT_SERVICES, _CRONIE, _NFTABLES, *_EXTRA),
+    "next-kernel-only": (_NFT_SERVICES, _CRONIE, _NFTABLES, _EXTRA[1]),
 }
 
 
