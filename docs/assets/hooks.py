@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +65,23 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     return re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text)
 
 
+def on_config(config: Any) -> Any:
+    """Have pages load what draws the diagrams from the site itself, where script/site found it."""
+    if _mermaid():
+        config.extra_javascript.append("assets/mermaid.min.js")
+    return config
+
+
+def _mermaid() -> Path | None:
+    place = Path(os.environ.get("DROPLAN_MERMAID", ""))
+    return place if place.is_file() else None
+
+
 def on_post_build(config: Any) -> None:
     """Write llms.txt: what there is to read, a line a page, for programs that read pages (llmstxt.org)."""
+    renderer = _mermaid()
+    if renderer:
+        shutil.copyfile(renderer, Path(config.site_dir, "assets", "mermaid.min.js"))
     lines = [f"# {config.site_name}", "", f"> {config.site_description}", ""]
 
     def walk(entries: list[Any]) -> None:

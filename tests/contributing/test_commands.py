@@ -41,7 +41,9 @@ def typed(clone: Path, command: str) -> subprocess.CompletedProcess[str]:
     rest = {name: value for name, value in os.environ.items() if name not in ("DROPLAN_CACHE", "VIRTUAL_ENV")}
     environment = {**rest, "HOME": str(clone.parent), "PATH": f"{Path(_python()).parent}:/usr/bin:/bin"}
     words = ["setpriv", f"--reuid={NOBODY}", "--clear-groups", "sh", "-c", command]
-    return subprocess.run(words, cwd=clone, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    return subprocess.run(
+        words, cwd=clone, env=environment, capture_output=True, text=True, timeout=1500, check=False
+    )
 
 
 def _python() -> str:

@@ -192,7 +192,7 @@ class TestVerb:
         said = capsys.readouterr().out
         assert "10.132.0.6 ?[2J?10.0.0.1 fine?: a Droplet" in said
 
-    def test_nobody_is_a_sentence(self, host: Host, root: None, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_nobody_is_a_sentence(self, root: None, host: Host, capsys: pytest.CaptureFixture[str]) -> None:
         verb.run(host)
         assert capsys.readouterr().out == "Nobody was shut out.\n"
 

@@ -154,6 +154,6 @@ class TestRepair:
         assert installed.lines.said[0] == "Another program had changed our rules"
         assert restore.run(installed.host(), repair=True) == 0
 
-    def test_before_the_first_answer_there_is_nothing_to_repair(self, host: Host, root: None) -> None:
+    def test_before_the_first_answer_there_is_nothing_to_repair(self, root: None, host: Host) -> None:
         host.files.directory(paths.STATE)
         assert restore.run(host, repair=True) == 0
