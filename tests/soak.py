@@ -210,7 +210,8 @@ def main() -> int:
     started = time.monotonic()
     with Lab("nft") as lab:
         program = Program(lab)
-        program.install()
+        # At five minutes so many Droplets would use up the token, and runs would be left out.
+        program.install(DROPLAN_INTERVAL="60")
         soak = Soak(program, random.Random(seed))
         first = last = soak.count()
         for number in range(1, rounds + 1):

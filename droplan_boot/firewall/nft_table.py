@@ -27,8 +27,8 @@ ADDRESSES: Final = "droplan-addresses"
 NETWORKS: Final = "droplan-networks"
 HEARD: Final = "droplan-heard"
 
-# By the last letter of a set's name: its type, the address family, and the bytes of an address.
-_SETS: Final = {"4": ("ipv4_addr", socket.AF_INET, 4), "6": ("ipv6_addr", socket.AF_INET6, 16)}
+# By IP version: the type of a set's elements, the address family, and the bytes of an address.
+_ADDRESSES: Final = {4: ("ipv4_addr", socket.AF_INET, 4), 6: ("ipv6_addr", socket.AF_INET6, 16)}
 _KINDS: Final = {
     ADDRESSES: (),
     NETWORKS: ("flags interval",),
@@ -36,7 +36,11 @@ _KINDS: Final = {
     # droplan 1.0.0 kept addresses and networks together.
     "droplan-peers": ("flags interval",),
 }
-_NAMED: Final = re.compile(rf"({'|'.join(_KINDS)})(?:-public)?(?:-(?:tcp|udp|icmp|\d+)(?:-\d+){{0,2}}-)?[46]")
+_NAMED: Final = re.compile(
+    rf"(?P<kind>{'|'.join(_KINDS)})(?:-public)?(?:-(?:tcp|udp|icmp|\d+)(?:-\d+){{0,2}}-)?(?P<version>[46])"
+)
+"""How our sets are named: what kind, on which network, for which service, of which IP version."""
+
 _BLOCK: Final = re.compile(r"^\t(\w+) (\S+) \{\n((?:\t\t.*\n)*)\t\}\n", re.MULTILINE)
 
 
@@ -195,18 +199,26 @@ def _is_of_intervals(name: str) -> bool:
 
 def _kind(name: str) -> tuple[str, ...]:
     found = _NAMED.fullmatch(name)
-    return _KINDS[found[1]] if found else ()
+    return _KINDS[found["kind"]] if found else ()
+
+
+def _address(name: str) -> tuple[str, socket.AddressFamily, int]:
+    """Tell what the elements of one of our sets are: their type, the address family, the bytes of an address."""
+    found = _NAMED.fullmatch(name)
+    if not found:
+        raise ValueError(f"{name} is no set of ours")
+    return _ADDRESSES[int(found["version"])]
 
 
 def _declaration(name: str) -> tuple[str, ...]:
-    return (f"type {_SETS[name[-1]][0]}", *_kind(name))
+    return (f"type {_address(name)[0]}", *_kind(name))
 
 
 def _parse_set(name: str, body: str) -> tuple[Interval, ...] | None:
     """Read a set's intervals; None when it is of another kind than ours."""
     if not _NAMED.fullmatch(name):
         return None
-    _, family, size = _SETS[name[-1]]
+    _, family, size = _address(name)
     header, _, elements = body.partition("elements = {")
     if sorted(line.strip() for line in header.splitlines() if line.strip()) != sorted(_declaration(name)):
         return None
@@ -235,7 +247,7 @@ def _render_set(name: str, held: tuple[Interval, ...]) -> str:
 
 
 def _elements(name: str, held: Iterable[Interval]) -> str:
-    _, family, size = _SETS[name[-1]]
+    _, family, size = _address(name)
 
     def text(address: int) -> str:
         return socket.inet_ntop(family, address.to_bytes(size, "big"))

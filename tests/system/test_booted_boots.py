@@ -36,8 +36,8 @@ Before=droplan-restore.service systemd-udevd.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/sh -ec 'rm -rf /run/class; cp -a /sys/class /run/class; mkdir -p /run/class/dmi; \\
-  rm -rf /run/class/dmi/id; \\
+ExecStart=/bin/sh -ec 'rm -rf /run/class; cp -a /sys/class /run/class || :; \\
+  mkdir -p /run/class/dmi; rm -rf /run/class/dmi/id; \\
   mkdir /run/class/dmi/id; echo DigitalOcean >/run/class/dmi/id/sys_vendor; \\
   echo 999888777 >/run/class/dmi/id/product_serial; mount --bind /run/class /sys/class'
 [Install]
