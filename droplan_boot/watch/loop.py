@@ -33,6 +33,8 @@ FLOOD_PAUSE_S: Final = 0.1
 _LINKS_SETTLE_S: Final = 0.2
 _LINKS_TRIES: Final = 5
 
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 class Watcher:
     """All that it knows, and its lines to the kernel.
@@ -282,12 +284,16 @@ class Watcher:
         """Give way to what was installed since we started, a new program or new settings, in this process."""
         self.origin = self._origin(self.program, self.settings)
         self._write(now)
-        if self.poller:
-            self.poller.end()
+        # A signal that came to us is not heard by what we become; one that is held back waits for it, signal(7).
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
-            os.execve(self.program[0], [*self.program, "watch"], children.ENVIRONMENT)  # noqa: S606 (ourselves)
+            if not self.stop:
+                if self.poller:
+                    self.poller.end()
+                os.execve(self.program[0], [*self.program, "watch"], children.ENVIRONMENT)  # noqa: S606 (ourselves)
         except OSError as error:
             say(f"{self.program[-1]} cannot be started: {error.strerror}")
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
     def _write(self, now: float) -> None:
         try:
@@ -336,8 +342,9 @@ def main(arguments: list[str]) -> int:
         watcher.stop = True
 
     signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
-    for number_ in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number_ in _ENDING:
         signal.signal(number_, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)  # who became us has held them back
     say("Watching")
     watcher.run(waker)
     return 0

@@ -74,7 +74,9 @@ def tree(program: Program) -> dict[str, str]:
     listed = program.droplet.run(["find", *FOLDERS, "-printf", "%p\\t%M %U:%G %s %i %T@\\n"]).stdout
     found = dict(line.split("\t") for line in listed.splitlines())
     return {
-        path: what for path, what in found.items() if path not in (SNAPSHOT, STATUS, METRICS, LOG, "/var/lib/droplan")
+        path: what
+        for path, what in found.items()
+        if path not in (SNAPSHOT, STATUS, METRICS, LOG, "/var/lib/droplan", "/var/lib/droplan/budget.json")
     }
 
 

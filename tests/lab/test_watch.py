@@ -173,8 +173,8 @@ class TestLinks:
         program.droplet.run(["sh", "-c", script])
         eventually(lambda: "-A INPUT -i vpc0 -j DROP" in program.chain("INPUT"), 10)
         assert not any("eth1" in rule for rule in program.chain("INPUT"))
-        assert not connects(program.lab.stranger, program.droplet, ECHO_PORT, patience=0.5)
         assert program.lab.do.requests("api") == []
+        assert not connects(program.lab.stranger, program.droplet, ECHO_PORT, patience=0.5)
         back = (
             "ip link set vpc0 down; ip link set vpc0 name eth1; ip link set eth1 up; "
             f"ip address replace {address}/16 dev eth1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -290,3 +291,17 @@ def test_what_it_tells_status_reads(watcher: Watcher, runs: Runs, tmp_path: Path
     (tmp_path / "var/lib/droplan").mkdir(parents=True)
     (tmp_path / "watch.json").rename(tmp_path / "var/lib/droplan/watch.json")
     assert watching.load(files) == watching.Watching("firewalld", missed=True)
+
+
+def test_what_is_told_to_end_becomes_no_other_program(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    became: list[str] = []
+    monkeypatch.setattr(os, "execve", lambda program, *_: became.append(program))
+    watcher.stop = True
+    watcher._become_new(time.monotonic())
+    assert became == []
+    watcher.stop = False
+    watcher._become_new(time.monotonic())
+    assert became == ["/usr/bin/python3"]
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
