@@ -95,6 +95,11 @@ class Program:
         """Return what the last refresh wrote about itself."""
         return dict(json.loads(self.read(STATUS)))
 
+    def come(self) -> None:
+        """Let the moment of the schedule's next refresh have come, which among many Droplets takes more turns."""
+        document = {**self.report(), "not_before": None}
+        self.droplet.path(STATUS).write_text(json.dumps(document))
+
     def read(self, path: str) -> str:
         """Read a file of the Droplet."""
         return self.droplet.path(path).read_text()

@@ -293,17 +293,19 @@ class TestOthers:
 
     def test_a_variant_that_an_upgrade_switched_is_told_of_and_left_clean(self) -> None:
         with Lab("legacy") as lab:
-            patient = Patient(lab)
+            program = Program(lab)
+            program.install()
+            succeeded(program.run("status"))
             lab.droplet.use_iptables("nft")
-            drifted = patient.droplet.run(["/usr/bin/python3", DOWNLOADED, "status"], check=False)
+            drifted = program.run("status")
             assert drifted.returncode == 3
             assert "rules of ours also stand in iptables-legacy" in " ".join(drifted.stdout.split())
-            patient.sound()
-            assert "Removed our rules from iptables-legacy" in "".join(patient.log())
+            succeeded(lab.droplet.run([REFRESH], check=False))
+            assert "Removed our rules from iptables-legacy" in program.read(LOG)
             assert "droplan" not in lab.droplet.run(["iptables-legacy-save"]).stdout
             assert "droplan" not in lab.droplet.run(["ip6tables-legacy-save"]).stdout
-            assert protected(patient)
-            assert patient.droplet.run(["/usr/bin/python3", DOWNLOADED, "status"]).returncode == 0
+            assert protected(program)
+            succeeded(program.run("status"))
 
 
 class TestKernel:

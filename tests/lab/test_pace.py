@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -38,13 +37,6 @@ def turn(program: Program) -> int:
     return len(program.lab.do.requests("api"))
 
 
-def come(program: Program) -> None:
-    """Let the moment of the next refresh have come."""
-    document = json.loads(program.read(STATUS))
-    document["not_before"] = document["epoch"]
-    program.droplet.path(STATUS).write_text(json.dumps(document))
-
-
 def test_an_early_turn_costs_no_request_and_no_line(program: Program) -> None:
     log, report = program.read(LOG), program.read(STATUS)
     assert turn(program) == 0
@@ -52,7 +44,7 @@ def test_an_early_turn_costs_no_request_and_no_line(program: Program) -> None:
 
 
 def test_the_turn_that_is_due_asks(program: Program) -> None:
-    come(program)
+    program.come()
     assert turn(program) == 3
     assert turn(program) == 0
 
@@ -83,5 +75,5 @@ def test_status_metrics_and_log_say_to_what_and_why(program: Program) -> None:
 
 def test_the_fleet_s_hour_stays_within_four_fifths_of_what_the_token_has(program: Program) -> None:
     report = program.report()
-    come(program)
+    program.come()
     assert report["droplets"] * turn(program) * 60 / report["interval"] <= 4000
