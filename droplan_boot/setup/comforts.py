@@ -87,7 +87,9 @@ def made_folders(host: Host) -> list[Path]:
 
 
 def _holds_only(host: Host, folder: Path, ours: set[Path]) -> bool:
-    """Whether there is something in a folder, and all of it is ours."""
+    """Whether there is something in a folder, and all of it is ours. By a link it is another folder's other name."""
+    if any(host.files.target(each) is not None for each in (folder, *folder.parents)):
+        return False
     place = host.files.real(folder)
     there = [folder / each.name for each in place.iterdir()] if place.is_dir() else []
     return bool(there) and ours.issuperset(there)

@@ -68,3 +68,23 @@ def test_where_the_record_was_lost_those_with_only_our_files_are_ours(droplet: M
     droplet.files.remove(theirs)
     uninstall.run(droplet.host())
     assert folders(droplet.files) == {"man", "bash-completion", "bash-completion/completions"}
+
+
+@pytest.mark.parametrize("link", ["man", "share/man"])
+def test_a_lost_record_is_written_again_as_it_was_whichever_name_of_the_manuals_is_a_link(
+    droplet: MemoryDroplet, link: str
+) -> None:
+    files, real = droplet.files, {"man": "share/man", "share/man": "man"}[link]
+    files.remove_directory(OWN)
+    files.remove_directory(OWN.parent)
+    files.remove_directory(LOCAL / "man")
+    files.directory(LOCAL.parent / real)
+    files.real(LOCAL.parent / link).symlink_to(files.real(LOCAL.parent / real))
+    install.run(droplet.host())
+    record = files.read(comforts._RECORD)
+    assert record
+    files.remove(comforts._RECORD)
+    install.run(droplet.host())
+    assert files.read(comforts._RECORD) == record
+    uninstall.run(droplet.host())
+    assert not any(files.real(LOCAL.parent / real).iterdir())
