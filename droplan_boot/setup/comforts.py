@@ -24,6 +24,12 @@ COMPLETIONS: Final = {
 MANUALS: Final = (_LOCAL / "man/man8/droplan.8", Path("/usr/local/man/man8/droplan.8"))
 """On some releases of Debian the former's directory is a link to the latter's, on others it is the other way."""
 
+_RECORD: Final = paths.STATE / "folders"
+"""A line for each folder above those files that was not there before us: an uninstall removes no other."""
+
+# The Filesystem Hierarchy Standard (3.0, 4.9.2 and 4.11) wants these on every system: they came with it.
+_STANDARD: Final = (_LOCAL, _LOCAL / "man", _LOCAL.parent, _LOCAL.parent / "man", Path("/usr"), Path("/"))
+
 
 def files(host: Host) -> Iterator[tuple[Path, bytes]]:
     """List the manual page and the completions, with where they belong; none from a checkout."""
@@ -47,6 +53,46 @@ def link_problem(host: Host) -> str | None:
 def everything() -> tuple[Path, ...]:
     """List all that may have been put."""
     return (*MANUALS, *COMPLETIONS.values())
+
+
+def folders_problem(host: Host) -> str | None:
+    """Say what is wrong with the folders of these files, and with our record of them; None when nothing is."""
+    if not all(host.files.exists(path.parent) for path, _ in files(host)):
+        return "missing"
+    return None if host.files.read(_RECORD) is not None else "not recorded"
+
+
+def make_folders(host: Host) -> None:
+    """Make the folders that are missing; which ones those are is written down first, whenever we may be killed."""
+    missing = {folder for path, _ in files(host) for folder in path.parents if not host.files.exists(folder)}
+    lines = (f"{folder}\n" for folder in sorted({*made_folders(host), *missing}))
+    host.files.write(_RECORD, "".join(lines).encode(), 0o600)
+    for path, _ in files(host):
+        host.files.directory(path.parent)
+
+
+def made_folders(host: Host) -> list[Path]:
+    """List the folders that we made, each after what is in it; without a record, those that hold only our files."""
+    record = host.files.read(_RECORD)
+    known = None if record is None else record.decode(errors="replace").splitlines()
+    found: list[Path] = []
+    for folder in sorted({parent for path in everything() for parent in path.parents}, reverse=True):
+        if known is not None:
+            ours = str(folder) in known
+        else:
+            ours = folder not in _STANDARD and _holds_only(host, folder, {*everything(), *found})
+        if ours:
+            found.append(folder)
+    return found
+
+
+def _holds_only(host: Host, folder: Path, ours: set[Path]) -> bool:
+    """Whether there is something in a folder, and all of it is ours. By a link it is another folder's other name."""
+    if any(host.files.target(each) is not None for each in (folder, *folder.parents)):
+        return False
+    place = host.files.real(folder)
+    there = [folder / each.name for each in place.iterdir()] if place.is_dir() else []
+    return bool(there) and ours.issuperset(there)
 
 
 def _shared(name: str) -> bytes | None:

@@ -102,6 +102,12 @@ def _comforts(installation: Installation) -> Iterator[Step]:
         lambda: comforts.link_problem(host),
         gently(lambda: host.files.link(paths.LINK, paths.PROGRAM)),
     )
+    if any(comforts.files(host)):
+        yield Step(
+            "folders of the manual page and the completions",
+            lambda: comforts.folders_problem(host),
+            gently(lambda: comforts.make_folders(host)),
+        )
     for path, data in comforts.files(host):
         step = _file(installation, "manual page" if path.suffix == ".8" else "completion", path, data, 0o644)
         yield replace(step, put=gently(step.put))

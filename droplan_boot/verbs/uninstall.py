@@ -72,9 +72,12 @@ def _uninstall(host: Host) -> None:
     if host.files.target(paths.LINK) == str(paths.PROGRAM):
         host.files.remove(paths.LINK)
         host.log.say(f"Removed {paths.LINK}")
+    folders = comforts.made_folders(host)
     for path in comforts.everything():
         if host.files.remove(path):
             host.log.say(f"Removed {path}")
+    for folder in folders:
+        host.files.remove_directory(folder)
     for tree in _TREES:  # last: we run from these
         if host.files.remove_tree(tree):
             host.log.say(f"Removed {tree}")

@@ -69,9 +69,7 @@ class InstalledLab:
         """Do what cron does by its table: run the script with next to no environment."""
         words = ["env", "-i", "PATH=/usr/bin:/bin", "HOME=/root", "/bin/sh", "-c", REFRESH]
         done = self.droplet.run(words, check=False)
-        log = self.droplet.path(LOG)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), log.read_text()
-        log.unlink()
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), self.program.read(LOG)
 
     def is_scheduled(self) -> bool:
         """Whether cron has something to run."""

@@ -11,10 +11,13 @@ import pytest
 from tests.bed import Lab
 from tests.bed.installed import killed, steps
 from tests.bed.picture import Picture, difference, picture
-from tests.bed.program import SAVED, Program, succeeded
+from tests.bed.program import LOG, SAVED, Done, Program, succeeded
 
-# Made by iptables itself, once and for all.
-LEFT = {"/run/xtables.lock"}
+# Made by iptables itself, once and for all; and what an uninstall says that it keeps.
+LEFT = {"/run/xtables.lock", LOG}
+
+OWN_FOLDER = "/usr/local/share/zsh/site-functions"
+"""As zsh-common makes it, empty: droplan puts a file there, and it is not droplan's to remove."""
 
 OWN_RULES = """\
 # What the owner saved, with a comment that is to stay
@@ -41,7 +44,10 @@ WAYS = {
     "nft": ("nft", {}),
     "legacy": ("legacy", {}),
     "a table of nft": ("nft", {"DROPLAN_BACKEND": "nftables"}),
-    "all interfaces and the metadata service": ("nft", {"PUBLIC": "true", "DROPLAN_LOCK_METADATA": "true"}),
+    "all interfaces and the metadata service": (
+        "nft",
+        {"PUBLIC": "true", "DROPLAN_ALLOW": "tcp/22", "DROPLAN_LOCK_METADATA": "true"},
+    ),
 }
 
 
@@ -62,13 +68,14 @@ class Owned:
         saved = self.droplet.path(SAVED[4])
         saved.write_text(OWN_RULES)
         saved.chmod(0o604)
+        self.droplet.run(["mkdir", "-p", OWN_FOLDER])
         self.before = self.picture()
 
     def install(self) -> None:
         self.program.install(**self.settings)
 
-    def uninstall(self) -> None:
-        succeeded(self.program.download("uninstall"))
+    def uninstall(self) -> Done:
+        return succeeded(self.program.download("uninstall"))
 
     def picture(self) -> Picture:
         return {path: what for path, what in picture(self.lab).items() if path not in LEFT}
@@ -85,7 +92,7 @@ class TestUninstall:
     def test_every_file_and_every_rule_is_as_it_was(self, owned: Owned) -> None:
         owned.install()
         assert len(difference(owned.before, owned.picture())) > 100
-        owned.uninstall()
+        assert f"Kept {LOG}: remove it when you no longer need it" in owned.uninstall().stdout
         assert difference(owned.before, owned.picture()) == {}
 
     def test_once_more_it_finds_nothing_to_do(self, owned: Owned) -> None:
@@ -139,11 +146,23 @@ class TestKilled:
 
 class TestSavedRules:
     @pytest.mark.parametrize("owned", ["nft"], indirect=True)
-    def test_of_rules_that_were_never_saved_both_are_kept(self, owned: Owned) -> None:
-        """What was in force was not what was saved: after droplan, nobody can tell which of them is wanted."""
+    def test_rules_that_were_never_saved_stay_in_force_and_out_of_the_file(self, owned: Owned) -> None:
+        """What is saved is never a dump of what was in force."""
         owned.droplet.run(["iptables", "-A", "mine", "-s", "192.0.2.2/32", "-j", "DROP"])
+        before = owned.picture()
         owned.install()
-        said = succeeded(owned.program.download("uninstall")).stdout
+        assert "192.0.2.2" not in owned.program.read(SAVED[4])
+        assert f"Put {SAVED[4]} back as it was" in owned.uninstall().stdout
+        assert difference(before, owned.picture()) == {}
+        owned.droplet.run(["iptables", "-D", "mine", "-s", "192.0.2.2/32", "-j", "DROP"])
+
+    @pytest.mark.parametrize("owned", ["nft"], indirect=True)
+    def test_of_rules_that_were_saved_meanwhile_both_are_kept(self, owned: Owned) -> None:
+        """What is saved now is not what was saved before: after droplan, nobody can tell which of them is wanted."""
+        owned.install()
+        owned.droplet.run(["iptables", "-A", "mine", "-s", "192.0.2.2/32", "-j", "DROP"])
+        owned.droplet.run(["sh", "-c", f"iptables-save > {SAVED[4]}"])  # what netfilter-persistent does
+        said = owned.uninstall().stdout
         kept = f"{SAVED[4]}.before-droplan"
         assert f"({kept} is how it was before droplan)" in said
         assert "-A mine -s 192.0.2.2/32 -j DROP\n" in owned.program.read(SAVED[4])
