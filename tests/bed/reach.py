@@ -266,7 +266,11 @@ class Connection:
     def __init__(self, source: Host, target: Host, *, port: int = ECHO_PORT) -> None:
         self._socket = source.inside(socket.socket)
         self._socket.settimeout(5)
-        self._socket.connect((target.address, port))
+        try:
+            self._socket.connect((target.address, port))
+        except OSError:
+            self._socket.close()  # or a later test, which it has nothing to do with, is told of it
+            raise
         self._sent = 0
 
     def __enter__(self) -> Connection:

@@ -37,12 +37,16 @@ class Session:
         to = next(each for each in lab.droplet.links if each.name == link)
         self._token = lab.token
         self._sshd = lab.droplet.popen(["/usr/bin/python3", "-u", "-c", SSHD, to.ipv4, str(PORT)])
-        assert self._sshd.stdout is not None
-        assert self._sshd.stdout.readline() == "listening\n"
         self._socket = source.inside(socket.socket)
-        self._socket.settimeout(60)
-        self._socket.connect((to.ipv4, PORT))
         self._lines = self._socket.makefile("rw")
+        try:
+            assert self._sshd.stdout is not None
+            assert self._sshd.stdout.readline() == "listening\n"
+            self._socket.settimeout(60)
+            self._socket.connect((to.ipv4, PORT))
+        except BaseException:
+            self.__exit__()  # or a later test, which it has nothing to do with, is told of what is open
+            raise
 
     def __enter__(self) -> Session:
         return self
