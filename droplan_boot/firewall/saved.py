@@ -83,8 +83,13 @@ def splice(text: str, wanted: ruleset.Ruleset) -> str:
     ours = [f":{chain} - [0:0]" for chain in wanted.chains]
     rules = [f"-A {hook} {rule}" for hook in hooks for rule in wanted.heads.get(hook, ())]
     rules += [f"-A {chain} {rule}" for chain, listed in wanted.chains.items() for rule in listed]
-    lines[start + 1 : end] = [*declared, *ours, *rules, *others]
-    return "\n".join([*lines, ""])
+    left = [*declared, *ours, *rules, *others]
+    empty = [f":{hook} ACCEPT [0:0]" for hook in hooks]
+    if wanted.table != "filter" and left == empty != lines[start + 1 : end]:
+        del lines[start : end + 1]  # ours were all that was in it: we made the table
+    else:
+        lines[start + 1 : end] = left
+    return "\n".join([*lines, ""]) if lines else ""
 
 
 def _bare(dump: str) -> str:

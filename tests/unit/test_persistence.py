@@ -98,6 +98,13 @@ class TestSplice:
         done = saved.splice(OTHERS, ruleset.build(TWO, 4))
         assert saved.splice(done, ruleset.nothing(TWO, 4)) == OTHERS
 
+    @pytest.mark.parametrize("others", ["", OTHERS])
+    def test_a_table_that_we_made_goes_with_our_rules_and_an_empty_one_of_others_stays(self, others: str) -> None:
+        gone = ruleset.nothing(TWO, 4, "mangle")
+        assert saved.splice(saved.splice(others, mangle.build(TWO, 4)), gone) == others
+        theirs = f"{others}*mangle\n:PREROUTING ACCEPT [0:0]\nCOMMIT\n"
+        assert saved.splice(theirs, gone) == theirs
+
     def test_a_file_saved_with_counters_is_understood_and_they_stay(self) -> None:
         counted = saved.splice(OTHERS, ruleset.build(TWO, 4)).replace("\n-A", "\n[3:180] -A")
         assert saved.splice(counted, ruleset.nothing(None, 4)) == OTHERS.replace("\n-A", "\n[3:180] -A")
