@@ -6,6 +6,7 @@ compared as it is, nothing is remembered, and whatever differs is written again.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +18,8 @@ from droplan_boot.host.command import Runner
 
 _ATTEMPTS: Final = 3
 _TIMEOUT_S: Final = 40.0
+# A person, a shutdown, the kernel when memory ran out. What crashes by itself, as SIGSEGV tells, does not work here.
+_ENDED_BY_OTHERS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,9 @@ def works(runner: Runner, policy: Policy) -> tuple[bool | None, str]:
 
     Returns:
         Whether it takes it with notes; None when it does not take it at all. And why not, in nft's words.
+
+    Raises:
+        FirewallError: somebody ended nft before it answered, which is no reason to move the guard elsewhere.
     """
     why = ""
     for notes in (True, False):
@@ -145,5 +151,7 @@ def works(runner: Runner, policy: Policy) -> tuple[bool | None, str]:
             return None, str(error)
         if done.status == 0:
             return notes, ""
+        if -done.status in _ENDED_BY_OTHERS:
+            raise FirewallError(f"{done.complaint()}: see what killed it; the next run asks again")
         why = done.complaint()
     return None, why

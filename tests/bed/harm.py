@@ -85,6 +85,7 @@ class Patient(Program):
         """Take every fault away, and what a test before that failed left behind."""
         self.lab.do.clear_faults()
         self.lab.do.set_metadata(self.droplet.public.ipv4, self.lab.metadata())
+        self.come()  # many Droplets of a case before would have the schedule ask later
         if self.report()["result"] != "ok":
             self.sound()
         self.lab.do.forget_requests()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -187,6 +188,20 @@ class TestSetting:
         choice = choose.choose("auto", host)
         assert choice.backend.guarded_by == "mangle"
         assert "cache initialization failed" in choice.guard_why
+
+    @pytest.mark.parametrize("ended_by", [signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
+    def test_an_nft_that_somebody_ended_is_no_reason_to_move_the_guard(
+        self, ended_by: signal.Signals, tmp_path: Path
+    ) -> None:
+        host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
+        commands_of(host).knows("nft", Completed(("nft", "--check", "-f", "-"), -ended_by, "", ""))
+        with pytest.raises(FirewallError, match=f"ended with status -{int(ended_by)}.*the next run asks again"):
+            choose.choose("auto", host)
+
+    def test_an_nft_that_crashes_by_itself_is_not_used(self, tmp_path: Path) -> None:
+        host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
+        commands_of(host).knows("nft", Completed(("nft", "--check", "-f", "-"), -signal.SIGSEGV, "", ""))
+        assert choose.choose("auto", host).backend.guarded_by == "mangle"
 
     def test_a_kernel_that_cannot_send_copies_of_packets_gets_a_guard_without_notes(self, tmp_path: Path) -> None:
         host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
