@@ -152,6 +152,8 @@ def works(runner: Runner, policy: Policy) -> tuple[bool | None, str]:
         if done.status == 0:
             return notes, ""
         if -done.status in _ENDED_BY_OTHERS:
-            raise FirewallError(f"{done.complaint()}: see what killed it; the next run asks again")
+            raise FirewallError(
+                f"nft was stopped before it answered ({done.complaint()}): find out by whom; the next run asks again"
+            )
         why = done.complaint()
     return None, why
