@@ -14,6 +14,7 @@ from droplan_boot.errors import UsageError
 from droplan_boot.host.doors import Host
 from droplan_boot.state import blocked, snapshot
 from droplan_boot.state.blocked import Blocked, Source
+from droplan_boot.verbs import words
 
 SCHEMA: Final = 1
 
@@ -83,7 +84,7 @@ def render(found: Blocked, now: float) -> str:
     counted = "; packets are samples, at least one a second for each" if found.sampled else ""
     lines = [f"{count} source{'' if count == 1 else 's'} {verb}, the last first{counted}", ""]
     lines += (line for each in found.sources for line in _lines(each, now))
-    return "".join(f"{_printable(line)}\n" for line in lines)
+    return "".join(f"{words.one_line(line)}\n" for line in lines)
 
 
 def _lines(source: Source, now: float) -> Iterator[str]:
@@ -92,7 +93,7 @@ def _lines(source: Source, now: float) -> Iterator[str]:
     asked = ", ".join(f"{each.service} ({each.packets})" for each in source.services)
     passed = ", passed: droplan only observes" if source.observed else ""
     yield f"    {source.packets} packets by {source.interface or 'an interface that is gone'}{passed}: {asked}"
-    yield f"    first {_when(source.first)}, last {_when(source.last)} ({_ago(now - source.last)} ago)"
+    yield f"    first {_when(source.first)}, last {_when(source.last)} ({words.ago(now - source.last)} ago)"
 
 
 def _who(source: Source) -> str:
@@ -110,15 +111,3 @@ def _when(epoch: float) -> str:
         return time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(epoch))
     except (ValueError, OverflowError, OSError):
         return "?"
-
-
-def _ago(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
-
-
-def _printable(text: str) -> str:
-    """Take out what a terminal would obey: Droplets are called what somebody typed."""
-    return "".join(char if char.isprintable() else "?" for char in text)

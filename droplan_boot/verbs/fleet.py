@@ -16,6 +16,7 @@ from droplan_boot.settings import Settings
 from droplan_boot.sources.shared import head
 from droplan_boot.sources.shared.head import Head
 from droplan_boot.sources.shared.store import HEAD, LEASE, Store
+from droplan_boot.verbs import words
 
 _NAMES: Final = ("DROPLAN_SHARED", "DROPLAN_SHARED_KEY", "DROPLAN_SHARED_TRUST")
 
@@ -92,7 +93,7 @@ def render(believed: Head, leased: Lease, size: int, now: float) -> str:
         ("requests", f"{leased.requests} to the API in the last hour"),
         *(("" if number else "changes", _change(entry, now)) for number, entry in enumerate(leased.recent[::-1])),
     ]
-    return "".join(f"{name:<10} {_printable(text)}\n" for name, text in rows)
+    return "".join(f"{name:<10} {words.one_line(text)}\n" for name, text in rows)
 
 
 def _change(entry: tuple[int, str, str], now: float) -> str:
@@ -102,10 +103,6 @@ def _change(entry: tuple[int, str, str], now: float) -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{max(seconds, 0):.0f} s"
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _settings(host: Host) -> Settings:

@@ -26,6 +26,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "?" for char in text)
 
 
+def one_line(text: str) -> str:
+    """Take out the same and line breaks: a name that somebody chose must not begin a line of its own."""
+    return printable(text).replace("\n", "?")
+
+
 def wrap(text: str, indent: str = "") -> list[str]:
     """Break a line at 80 columns; what follows the first line is indented."""
     return textwrap.wrap(text, WIDTH, subsequent_indent=indent)

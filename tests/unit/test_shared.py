@@ -15,6 +15,7 @@ from droplan_boot.flow import polling
 from droplan_boot.host import openssl
 from droplan_boot.host.command import Commands
 from droplan_boot.host.files import Files
+from droplan_boot.publish import lease
 from droplan_boot.sources.digitalocean.model import ipv4
 from droplan_boot.sources.listing import Droplet, Listing
 from droplan_boot.sources.own import Metadata
@@ -23,6 +24,7 @@ from droplan_boot.sources.shared.base import Fleet
 from droplan_boot.sources.shared.head import Base, Head, NotBelievedError
 from droplan_boot.sources.shared.member import Seen
 from droplan_boot.state import shared
+from droplan_boot.verbs import fleet
 
 NOW = 1_795_600_000
 FLEET = "https://nyc3.digitaloceanspaces.com/bucket/prod"
@@ -285,6 +287,13 @@ class TestPhase:
         first = now + polling.pause(now, interval, share)
         second = first + polling.pause(first, interval, share)
         assert second - first == pytest.approx(interval, abs=1e-3)
+
+
+def test_a_name_in_the_lease_which_nobody_signed_begins_no_line_of_its_own(key: tuple[Path, str]) -> None:
+    leased = lease.Lease("pub-1-ab", recent=((NOW, "+", "x\x1b[2J\npublisher  evil"),))
+    shown = fleet.render(a_head(key[1]), leased, 1000, NOW)
+    assert "+ x?[2J?publisher  evil, 0 s ago" in shown
+    assert sum(line.startswith("publisher") for line in shown.splitlines()) == 1
 
 
 def test_half_a_setting_is_refused() -> None:
