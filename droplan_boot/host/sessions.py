@@ -6,18 +6,16 @@ table of connections, proc(5). The variable is believed as well where it is left
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from droplan_boot.host import sockets
 from droplan_boot.networks import Address
 
-_ESTABLISHED: Final = "01"
 _MULTIPLEXER: Final = re.compile(r"tmux|screen", re.IGNORECASE)
 """Their servers and clients: ``tmux: server``, ``tmux: client``, ``SCREEN``, ``screen``."""
 
@@ -57,7 +55,7 @@ def ssh_sessions(environ: Mapping[str, str], proc: Path, pid: int | None = None)
     words = environ.get("SSH_CONNECTION", "").split()
     if len(words) == 4 and re.fullmatch(r"[0-9]{1,5}", words[3]) and int(words[3]) <= 0xFFFF:
         try:
-            found.append(Session(_plain(words[2]), int(words[3]), _plain(words[0])))
+            found.append(Session(sockets.plain(words[2]), int(words[3]), sockets.plain(words[0])))
         except ValueError:
             pass  # not what sshd writes, so not from sshd
     return tuple(dict.fromkeys(found))
@@ -108,23 +106,9 @@ def _sockets(proc: Path, pid: int) -> Iterator[str]:
 def _connections(proc: Path) -> Iterator[tuple[str, Session]]:
     for name in ("tcp", "tcp6"):
         try:
-            lines = (proc / "net" / name).read_text().splitlines()[1:]
+            text = (proc / "net" / name).read_text()
         except OSError:
             continue
-        for line in lines:
-            words = line.split()
-            if words[3] == _ESTABLISHED:
-                (local, port), (remote, _) = _endpoint(words[1]), _endpoint(words[2])
-                yield words[9], Session(local, port, remote)
-
-
-def _endpoint(text: str) -> tuple[Address, int]:
-    """Read ``0100007F:0016``: the address in words of 32 bits, each in the machine's byte order."""
-    address, _, port = text.partition(":")
-    raw = b"".join(int(address[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(address), 8))
-    return _plain(raw), int(port, 16)
-
-
-def _plain(address: str | bytes) -> Address:
-    found = ipaddress.ip_address(address.partition("%")[0] if isinstance(address, str) else address)
-    return found.ipv4_mapped or found if isinstance(found, ipaddress.IPv6Address) else found
+        for one in sockets.tcp(text):
+            if one.state == sockets.ESTABLISHED:
+                yield one.inode, Session(one.local, one.port, one.remote)
