@@ -67,12 +67,15 @@ def forget(host: Host) -> Iterator[str]:
     Yields:
         A line for each file that changed.
     """
-    for path in _FILES:
-        data = host.files.read(path)
-        if data is not None and INCLUDE.encode() in data:
-            text = data.decode(errors="surrogateescape").replace(_OURS, "")
-            _write(host, path, "".join(line for line in text.splitlines(True) if line.strip() != INCLUDE))
-            yield f"Took our include out of {path}"
+    for path in including(host):
+        text = (host.files.read(path) or b"").decode(errors="surrogateescape").replace(_OURS, "")
+        _write(host, path, "".join(line for line in text.splitlines(True) if line.strip() != INCLUDE))
+        yield f"Took our include out of {path}"
+
+
+def including(host: Host) -> Iterator[Path]:
+    """Find the files that hold our include."""
+    return (path for path in _FILES if INCLUDE.encode() in (host.files.read(path) or b""))
 
 
 def _without(host: Host) -> Iterator[tuple[Path, str]]:

@@ -147,6 +147,14 @@ def _dormant(host: Host, loader: str) -> bool:
     return loader in services.remembered() and not services.active(loader)
 
 
+def holding(host: Host) -> Iterator[Path]:
+    """Find the files of saved rules that hold rules of ours."""
+    for saved in (_DEBIAN, _EL):
+        for path in saved.files.values():
+            if b"droplan-" in (host.files.read(path) or b""):
+                yield path
+
+
 def forget(host: Host, former: Policy | None, enabled: Collection[str]) -> Iterator[str]:
     """Take our rules out of the saved files, and put back what was there before us.
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from droplan_boot import paths
-from droplan_boot.host.doors import Host
-from droplan_boot.host.services import Services
+from droplan_boot.setup.daemon import Daemon
 
-UNIT_NAME: Final = "droplan-publish.service"
-UNIT: Final = Path("/etc/systemd/system") / UNIT_NAME
-
-UNIT_TEXT: Final = f"""\
+UNIT: Final = Daemon(
+    "droplan-publish.service",
+    f"""\
 # Written by `droplan install`, which undoes changes made here.
 [Unit]
 Description=List the Droplets for a whole fleet, and sign the list
@@ -43,27 +40,5 @@ SystemCallArchitectures=native
 
 [Install]
 WantedBy=multi-user.target
-"""
-
-
-def wanted(host: Host) -> bool:
-    """Whether this Droplet is to publish."""
-    return host.has_systemd() and host.files.exists(paths.PUBLISH)
-
-
-def problem(host: Host, services: Services) -> str | None:
-    """Say what is wrong with the publisher; None when it runs, and at the next boot too."""
-    return host.files.problem(UNIT, UNIT_TEXT.encode(), 0o644) or services.problem(UNIT_NAME)
-
-
-def put(host: Host, services: Services) -> None:
-    """Install it, and start it anew: what runs may be of another unit."""
-    host.files.write(UNIT, UNIT_TEXT.encode(), 0o644)
-    services.enable(UNIT_NAME, start=False)
-    host.runner.run(["systemctl", "restart", UNIT_NAME])
-
-
-def remove(host: Host, services: Services) -> None:
-    """Stop it and take it away."""
-    services.disable(UNIT_NAME)
-    host.files.remove(UNIT)
+""",
+)

@@ -19,6 +19,7 @@ from droplan_boot.host.packages import Packages, manager
 from droplan_boot.host.services import Services
 from droplan_boot.settings import Settings
 from droplan_boot.setup import comforts, nft_include, persistence, publishing, schedule, watcher
+from droplan_boot.setup.daemon import Daemon
 
 _LABELLED: Final = (paths.PROGRAM.parent, paths.SETTINGS.parent, paths.CRON, paths.STATE, paths.LOG)
 
@@ -75,8 +76,10 @@ def steps(installation: Installation) -> Iterator[Step]:
     if enforcement.door:
         yield _matches(installation, enforcement.door)
     yield from _service_steps(installation, enforcement, wanted)
-    yield from _watcher(installation)
-    yield from _publisher(installation)
+    if installation.host.has_systemd():
+        yield from _daemon(installation.host, "watcher", watcher.UNIT, wanted=installation.settings.watch)
+        publishes = installation.host.files.exists(paths.PUBLISH)
+        yield from _daemon(installation.host, "publisher", publishing.UNIT, wanted=publishes)
     if selinux.in_use(installation.host):
         yield Step(
             "SELinux labels",
@@ -219,24 +222,12 @@ def _service_steps(installation: Installation, enforcement: Enforcement, package
             )
 
 
-def _watcher(installation: Installation) -> Iterator[Step]:
-    host = installation.host
+def _daemon(host: Host, what: str, daemon: Daemon, *, wanted: bool) -> Iterator[Step]:
     services = Services(host)
-    if not host.has_systemd():
-        return
-    if installation.settings.watch:
-        yield Step("watcher", lambda: watcher.problem(host, services), lambda: watcher.put(host, services))
-    elif host.files.exists(watcher.UNIT):
-        yield Step("watcher off", lambda: "there", lambda: watcher.remove(host, services))
-
-
-def _publisher(installation: Installation) -> Iterator[Step]:
-    host = installation.host
-    services = Services(host)
-    if publishing.wanted(host):
-        yield Step("publisher", lambda: publishing.problem(host, services), lambda: publishing.put(host, services))
-    elif host.files.exists(publishing.UNIT):
-        yield Step("publisher off", lambda: "there", lambda: publishing.remove(host, services))
+    if wanted:
+        yield Step(what, lambda: daemon.problem(services), lambda: daemon.put(services))
+    elif host.files.exists(daemon.path):
+        yield Step(f"{what} off", lambda: "there", lambda: daemon.remove(services))
 
 
 def _service(services: Services, name: str, *, start: bool = True) -> Step:

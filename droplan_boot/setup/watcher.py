@@ -1,18 +1,15 @@
-"""The watcher's unit: systemd starts it at boot, and again when it fails."""
+"""The watcher's unit: systemd starts it at boot, and again when it fails. A new program it takes up by itself."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 from droplan_boot import paths
-from droplan_boot.host.doors import Host
-from droplan_boot.host.services import Services
+from droplan_boot.setup.daemon import Daemon
 
-UNIT_NAME: Final = "droplan-watch.service"
-UNIT: Final = Path("/etc/systemd/system") / UNIT_NAME
-
-UNIT_TEXT: Final = f"""\
+UNIT: Final = Daemon(
+    "droplan-watch.service",
+    f"""\
 # Written by `droplan install`, which undoes changes made here.
 [Unit]
 Description=Let new peers in at once, and repair droplan's firewall rules
@@ -45,23 +42,6 @@ SystemCallArchitectures=native
 
 [Install]
 WantedBy=multi-user.target
-"""
-
-
-def problem(host: Host, services: Services) -> str | None:
-    """Say what is wrong with the watcher; None when it runs, and at the next boot too."""
-    return host.files.problem(UNIT, UNIT_TEXT.encode(), 0o644) or services.problem(UNIT_NAME)
-
-
-def put(host: Host, services: Services) -> None:
-    """Install it, and start it anew: what runs may be of another unit. A new program it takes up by itself."""
-    host.files.write(UNIT, UNIT_TEXT.encode(), 0o644)
-    services.enable(UNIT_NAME, start=False)
-    host.runner.run(["systemctl", "restart", UNIT_NAME])
-
-
-def remove(host: Host, services: Services) -> None:
-    """Take it off this machine, and wait until it has ended: it writes its state once more then."""
-    host.runner.run(["systemctl", "stop", UNIT_NAME], check=False)
-    services.disable(UNIT_NAME)
-    host.files.remove(UNIT)
+""",
+    waited_for=True,
+)

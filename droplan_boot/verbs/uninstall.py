@@ -16,11 +16,13 @@ from droplan_boot.host.services import Services
 from droplan_boot.setup import bootstrap, comforts, nft_include, persistence, publishing, watcher
 from droplan_boot.state import snapshot
 
-_UNITS: Final = Path("/etc/systemd/system")
 _OURS: Final = paths.PROGRAM.parent
 
+_DAEMONS: Final = (watcher.UNIT, publishing.UNIT)
+
+# What cloud-init/bootstrap.sh leaves when it failed, so that it is tried again.
 _BOOTSTRAP_UNITS: Final = ("droplan-bootstrap.timer", "droplan-bootstrap.service", "droplan-closed.service")
-"""What cloud-init/bootstrap.sh leaves when it failed, so that it is tried again."""
+_OTHER_UNITS: Final = (*(persistence.UNIT.parent / name for name in _BOOTSTRAP_UNITS), persistence.UNIT)
 
 # Stage-0 (cloud-init/bootstrap.py) and the user data around it work in our directory.
 _DOWNLOADS: Final = ("droplan.pyz.download", "droplan.pyz.download.part", ".python.tar.gz", ".python.tar.gz.part")
@@ -28,7 +30,6 @@ _BOOTSTRAP: Final = ("bootstrap.sh", "bootstrap.conf", "bootstrap.py", "close.py
 _TREES: Final = (_OURS / "python", _OURS / ".python.unpacked", _OURS / ".python.replaced", paths.STATE)
 
 _FILES: Final = (
-    paths.CRON,
     paths.REFRESH,
     paths.SETTINGS,
     paths.RULES,
@@ -58,7 +59,8 @@ def run(host: Host, *, dry_run: bool = False) -> None:
 
 def _uninstall(host: Host) -> None:
     # First whatever would put back what goes now.
-    host.files.remove(paths.CRON)
+    if host.files.remove(paths.CRON):
+        host.log.say(f"Removed {paths.CRON}")
     _remove_units(host)
     bootstrap.open_again(host)  # one that failed may have closed the interface in its own way
     _remove_rules(host)
@@ -83,6 +85,8 @@ def _uninstall(host: Host) -> None:
             host.log.say(f"Removed {tree}")
     for folder in (_OURS, paths.SETTINGS.parent):
         host.files.remove_directory(folder)
+    if host.files.exists(paths.PUBLISH):
+        host.log.say(f"Kept {paths.PUBLISH}, which you wrote: there is a token in it")
     if host.files.exists(paths.LOG):
         host.log.say(f"Kept {paths.LOG}: remove it when you no longer need it")
 
@@ -104,9 +108,13 @@ def _foretell(host: Host) -> None:
     for backend in choose.everywhere(host):
         if backend.plan(Policy(())):
             say(f"Would remove our rules ({backend.name})")
-    units = (_UNITS / name for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME, publishing.UNIT_NAME))
+    for path in persistence.holding(host):
+        say(f"Would take our rules out of {path}")
+    for path in nft_include.including(host):
+        say(f"Would take our include out of {path}")
+    units = (*(daemon.path for daemon in _DAEMONS), *_OTHER_UNITS)
     seen: set[Path] = set()  # a directory may have two names, by a link
-    for path in (*units, *_FILES, *comforts.everything(), *_TREES):
+    for path in (paths.CRON, *units, *_FILES, *comforts.everything(), *_TREES):
         if host.files.exists(path) and host.files.real(path).resolve() not in seen:
             seen.add(host.files.real(path).resolve())
             say(f"Would remove {path}")
@@ -114,23 +122,23 @@ def _foretell(host: Host) -> None:
         say(f"Would remove {paths.LINK}")
     if host.files.exists(paths.FIREWALLD):
         say("Would put firewalld back as it was")
+    if host.files.exists(paths.PUBLISH):
+        say(f"Would keep {paths.PUBLISH}, which you wrote: there is a token in it")
     if host.files.exists(paths.LOG):
         say(f"Would keep {paths.LOG}, and every package")
 
 
 def _remove_units(host: Host) -> None:
     services = Services(host)
-    if host.files.exists(watcher.UNIT):
-        watcher.remove(host, services)
-        host.log.say(f"Removed {watcher.UNIT}")
-    if host.files.exists(publishing.UNIT):
-        publishing.remove(host, services)
-        host.log.say(f"Removed {publishing.UNIT}")
-    for name in (*_BOOTSTRAP_UNITS, persistence.UNIT_NAME):
-        if host.files.exists(_UNITS / name):
-            services.disable(name)
-            host.files.remove(_UNITS / name)
-            host.log.say(f"Removed {_UNITS / name}")
+    for daemon in _DAEMONS:
+        if host.files.exists(daemon.path):
+            daemon.remove(services)
+            host.log.say(f"Removed {daemon.path}")
+    for path in _OTHER_UNITS:
+        if host.files.exists(path):
+            services.disable(path.name)
+            host.files.remove(path)
+            host.log.say(f"Removed {path}")
 
 
 def _remove_rules(host: Host) -> None:

@@ -16,11 +16,14 @@ from droplan_boot import paths
 from droplan_boot.access.explanation import REASONS
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
 from droplan_boot.host.files import Files
+from droplan_boot.setup import publishing, watcher
 from droplan_boot.state import report
 from droplan_boot.verbs import explain, install, peers, refresh, restore, status, token, uninstall
 from tests.bed.memory.doors import Answer
 from tests.bed.memory.droplet import ADDRESS, TOKEN, MemoryDroplet, made
 from tests.unit.test_lockout import row
+
+RULES_V4, RULES_V6 = "/etc/iptables/rules.v4", "/etc/iptables/rules.v6"
 
 NEW = "dop_v1_" + "1" * 64
 Shown = Callable[[], str]
@@ -245,6 +248,25 @@ class TestDryRun:
             assert line in said
         assert said[-1] == f"Would keep {paths.LOG}, and every package"
         assert (droplet.everything(), droplet.tables) == (before, tables)
+
+    def test_an_uninstall_removes_what_it_said_it_would_and_nothing_else(self, files: Files) -> None:
+        droplet = made(files)
+        files.write(paths.PUBLISH, b"DO_KEY=dop_v1_0\n", 0o600)
+        install.run(droplet.host())
+        droplet.lines.said.clear()
+        uninstall.run(droplet.host(), dry_run=True)
+        foretold = {line.removeprefix("Would remove ") for line in droplet.lines.said if "Would remove" in line}
+        taken = [line for line in droplet.lines.said if "Would take" in line]
+        droplet.lines.said.clear()
+        uninstall.run(droplet.host())
+        removed = {line.removeprefix("Removed ") for line in droplet.lines.said if line.startswith("Removed ")}
+        saved = {f"{path}, which held nothing but our rules" for path in (RULES_V4, RULES_V6)}
+        assert foretold == removed - saved
+        assert saved < removed
+        assert taken == [f"Would take our rules out of {path}" for path in (RULES_V4, RULES_V6)]
+        assert {str(watcher.UNIT.path), str(publishing.UNIT.path)} <= removed
+        assert files.exists(paths.PUBLISH), "a person wrote it"
+        assert f"Kept {paths.PUBLISH}, which you wrote: there is a token in it" in droplet.lines.said
 
     def test_what_would_be_refused_is_said(self, droplet: MemoryDroplet) -> None:
         droplet.peers = ()

@@ -30,46 +30,46 @@ def installed(files: Files) -> MemoryDroplet:
 
 class TestInstall:
     def test_it_is_enabled_and_runs(self, installed: MemoryDroplet) -> None:
-        assert installed.files.read(watcher.UNIT) == watcher.UNIT_TEXT.encode()
-        assert watcher.UNIT_NAME in installed.enabled & installed.active
+        assert installed.files.read(watcher.UNIT.path) == watcher.UNIT.text.encode()
+        assert watcher.UNIT.name in installed.enabled & installed.active
 
     def test_where_no_systemd_runs_there_is_none(self, files: Files) -> None:
         droplet = made(files)
         files.remove_directory(Path("/run/systemd/system"))
         droplet.knows("cron")
         install.run(droplet.host())
-        assert not files.exists(watcher.UNIT)
+        assert not files.exists(watcher.UNIT.path)
         assert not any("droplan-watch" in word for argv in droplet.ran for word in argv)
 
     @pytest.mark.parametrize("damage", ["unit gone", "unit altered", "disabled", "stopped"])
     def test_what_was_damaged_is_repaired(self, installed: MemoryDroplet, damage: str) -> None:
         if damage == "unit gone":
-            installed.files.remove(watcher.UNIT)
+            installed.files.remove(watcher.UNIT.path)
         elif damage == "unit altered":
-            installed.files.write(watcher.UNIT, b"[Service]\nExecStart=/bin/true\n", 0o644)
+            installed.files.write(watcher.UNIT.path, b"[Service]\nExecStart=/bin/true\n", 0o644)
         elif damage == "disabled":
-            installed.enabled.discard(watcher.UNIT_NAME)
+            installed.enabled.discard(watcher.UNIT.name)
         else:
-            installed.active.discard(watcher.UNIT_NAME)
+            installed.active.discard(watcher.UNIT.name)
         install.run(installed.host())
-        assert installed.files.read(watcher.UNIT) == watcher.UNIT_TEXT.encode()
-        assert watcher.UNIT_NAME in installed.enabled & installed.active
-        assert ("systemctl", "restart", watcher.UNIT_NAME) in installed.ran
+        assert installed.files.read(watcher.UNIT.path) == watcher.UNIT.text.encode()
+        assert watcher.UNIT.name in installed.enabled & installed.active
+        assert ("systemctl", "restart", watcher.UNIT.name) in installed.ran
 
     def test_a_setting_takes_it_away_and_brings_it_back(self, installed: MemoryDroplet) -> None:
         install.run(installed.host(DROPLAN_WATCH="false"))
-        assert not installed.files.exists(watcher.UNIT)
-        assert ("systemctl", "stop", watcher.UNIT_NAME) in installed.ran
-        assert ("systemctl", "disable", watcher.UNIT_NAME) in installed.ran
+        assert not installed.files.exists(watcher.UNIT.path)
+        assert ("systemctl", "stop", watcher.UNIT.name) in installed.ran
+        assert ("systemctl", "disable", watcher.UNIT.name) in installed.ran
         install.run(installed.host())
-        assert not installed.files.exists(watcher.UNIT), "the setting is kept"
+        assert not installed.files.exists(watcher.UNIT.path), "the setting is kept"
         install.run(installed.host(DROPLAN_WATCH=""))
-        assert installed.files.exists(watcher.UNIT)
+        assert installed.files.exists(watcher.UNIT.path)
 
     def test_uninstall_ends_it_before_anything_else_goes(self, installed: MemoryDroplet) -> None:
         uninstall.run(installed.host())
-        assert not installed.files.exists(watcher.UNIT)
-        stop = installed.ran.index(("systemctl", "stop", watcher.UNIT_NAME))
+        assert not installed.files.exists(watcher.UNIT.path)
+        stop = installed.ran.index(("systemctl", "stop", watcher.UNIT.name))
         assert not any("restore" in word for argv in installed.ran[:stop] for word in argv)
         assert not installed.files.exists(paths.STATE)
 
@@ -79,7 +79,7 @@ class TestUnit:
     def service() -> dict[str, str]:
         parser = configparser.ConfigParser(strict=True, interpolation=None)
         parser.optionxform = str  # type: ignore[assignment, method-assign]
-        parser.read_string(watcher.UNIT_TEXT)
+        parser.read_string(watcher.UNIT.text)
         return dict(parser["Service"])
 
     def test_it_runs_the_verb_and_again_when_it_failed(self) -> None:
