@@ -7,7 +7,6 @@ that fits no file, while a file that is missing would stop all of nftables.conf.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,17 +17,15 @@ from droplan_boot.firewall import nft_table
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host import selinux
 from droplan_boot.host.doors import Host
+from droplan_boot.state import soundness
 
 SERVICE: Final = "nftables.service"
 
 INCLUDE: Final = f'include "{paths.RULES.parent}/*.nft"'
 _OURS: Final = f"# droplan's guard, removed by `droplan uninstall`\n{INCLUDE}\n"
 
-# Debian's file flushes; Enterprise Linux's unit does, before it reads the file.
-_FILES: Final = {
-    Path("/etc/nftables.conf"): re.compile(r"^[ \t]*flush[ \t]+ruleset\b", re.MULTILINE),
-    Path("/etc/sysconfig/nftables.conf"): re.compile(""),
-}
+FILES: Final = {Path("/etc/nftables.conf"): False, Path("/etc/sysconfig/nftables.conf"): True}
+"""What nftables.service loads, and whether it flushes before: Debian's file does, Enterprise Linux's unit does."""
 
 
 def save(host: Host, guard: Nftables | None, policy: Policy) -> None:
@@ -75,15 +72,15 @@ def forget(host: Host) -> Iterator[str]:
 
 def including(host: Host) -> Iterator[Path]:
     """Find the files that hold our include."""
-    return (path for path in _FILES if INCLUDE.encode() in (host.files.read(path) or b""))
+    return (path for path in FILES if INCLUDE.encode() in (host.files.read(path) or b""))
 
 
 def _without(host: Host) -> Iterator[tuple[Path, str]]:
-    for path, flushes in _FILES.items():
+    for path, flushes in FILES.items():
         data = host.files.read(path)
         if data is not None:
             text = data.decode(errors="surrogateescape")
-            if flushes.search(text) and INCLUDE not in text:
+            if soundness.forgets_us(text, flushes=flushes):
                 yield path, text
 
 

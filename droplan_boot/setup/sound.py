@@ -15,7 +15,7 @@ from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.host import links
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import persistence, schedule
+from droplan_boot.setup import nft_include, persistence, schedule
 from droplan_boot.state import soundness
 from droplan_boot.state.problems import Problem
 from droplan_boot.state.snapshot import Snapshot
@@ -24,9 +24,6 @@ from droplan_boot.state.soundness import Unit
 _CRONS: Final = ("cron", "crond")
 _SHADOW: Final = Path("/etc/shadow")
 _PAM: Final = (Path("/etc/pam.d/cron"), Path("/etc/pam.d/crond"))
-_NFTABLES: Final = {Path("/etc/nftables.conf"): False, Path("/etc/sysconfig/nftables.conf"): True}
-"""What nftables.service loads, and whether it flushes before: Debian's file does, Enterprise Linux's unit does."""
-
 _ANY_PORT: Final = 40_000
 """A port that no program's rule lets in by name: what becomes of it is what becomes of everything."""
 
@@ -102,7 +99,7 @@ def _boot(host: Host, how: Enforcement, policy: Policy | None) -> Iterator[Probl
             yield from soundness.saved(str(loader.files[version]), text, ours=ours)
     if systemd and (how.guard or how.name == "iptables-nft"):
         service = _unit(services, "nftables")
-        for path, flushes in _NFTABLES.items():
+        for path, flushes in nft_include.FILES.items():
             data = host.files.read(path)
             if data is not None:
                 text = data.decode(errors="replace")
@@ -140,7 +137,7 @@ def _refusing(text: str, segment: Segment, card: str, *, xtables: bool) -> tuple
 
 def _origin(host: Host, refusal: tables.Refusal) -> str:
     """Name the file that a table is from, as far as that can be seen."""
-    for path in _NFTABLES:
+    for path in nft_include.FILES:
         try:
             data = host.files.read(path) or b""
         except DroplanError:

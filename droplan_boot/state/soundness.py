@@ -153,9 +153,19 @@ def nftables_conf(path: str, text: str, service: Unit, *, flushes: bool = False)
         flushes: whether the service flushes by itself.
     """
     loads = service.active or service.state in ("enabled", "enabled-runtime")
-    flushes = flushes or bool(re.search(r"^[ \t]*flush[ \t]+ruleset\b", text, re.MULTILINE))
-    if loads and flushes and not re.search(r'^[ \t]*include[ \t]+"/etc/droplan/', text, re.MULTILINE):
+    if loads and forgets_us(text, flushes=flushes):
         yield problem("nftables-flush", path=path, service=service.name)
+
+
+def forgets_us(text: str, *, flushes: bool = False) -> bool:
+    """Whether what nft loads flushes all rules, or is loaded after a flush, and does not include ours.
+
+    Args:
+        text: what it loads.
+        flushes: whether the service flushes by itself.
+    """
+    flushes = flushes or bool(re.search(r"^[ \t]*flush[ \t]+ruleset\b", text, re.MULTILINE))
+    return flushes and not re.search(r'^[ \t]*include[ \t]+"/etc/droplan/', text, re.MULTILINE)
 
 
 def refused(table: str, chain: str, card: str, where: str) -> Iterator[Problem]:

@@ -36,6 +36,14 @@ def test_a_file_that_flushes_nothing_is_left_alone(host: Host) -> None:
     assert nft_include.problem(host) is None
 
 
+def test_an_include_that_a_person_took_out_by_a_comment_is_missing_and_put_back(host: Host) -> None:
+    host.files.write(CONF, FLUSHING + b'# include "/etc/droplan/*.nft"\n', 0o644)
+    assert nft_include.problem(host) == "missing"
+    nft_include.put(host)
+    assert nft_include.problem(host) is None
+    assert (host.files.read(CONF) or b"").splitlines()[-1] == nft_include.INCLUDE.encode()
+
+
 def test_an_include_that_a_person_moved_goes_too(host: Host) -> None:
     host.files.write(CONF, b'flush ruleset\ninclude "/etc/droplan/*.nft"\ntable ip mine {\n}\n', 0o644)
     list(nft_include.forget(host))
