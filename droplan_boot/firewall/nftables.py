@@ -14,7 +14,7 @@ from droplan_boot.access.policy import Policy
 from droplan_boot.errors import CommandError, DroplanError, FirewallError
 from droplan_boot.firewall import nft_guard, nft_table
 from droplan_boot.firewall.backend import Transaction
-from droplan_boot.host.command import Runner
+from droplan_boot.host.command import Completed, Runner
 
 _ATTEMPTS: Final = 3
 _TIMEOUT_S: Final = 40.0
@@ -55,6 +55,13 @@ class Nftables:
     def wanted(self, policy: Policy) -> nft_table.Table | None:
         """Spell a policy as the table that this kernel takes; None when it asks for no rule."""
         return nft_guard.build(policy, notes=self.notes)
+
+    def stands(self) -> bool:
+        """Whether our table is there, or cannot be looked for."""
+        try:
+            return self._list() != ""
+        except FirewallError:
+            return True
 
     def undo(self) -> None:
         """Take back what :meth:`apply` or :meth:`remove` wrote last.
@@ -138,7 +145,8 @@ def works(runner: Runner, policy: Policy) -> tuple[bool | None, str]:
         Whether it takes it with notes; None when it does not take it at all. And why not, in nft's words.
 
     Raises:
-        FirewallError: somebody ended nft before it answered, which is no reason to move the guard elsewhere.
+        FirewallError: somebody ended nft before it answered, which is no reason to move a guard that stands. Where
+            none does, as at boot, one elsewhere is better than none.
     """
     why = ""
     for notes in (True, False):
@@ -146,14 +154,21 @@ def works(runner: Runner, policy: Policy) -> tuple[bool | None, str]:
         # Under another name: a table of ours that is there already may have been altered, which is no fault of nft.
         text = nft_table.render(table, f"{nft_table.NAME}-check") if table else ""
         try:
-            done = runner.run(["nft", "--check", "-f", "-"], stdin=text, timeout=_TIMEOUT_S, check=False)
+            done = _check(runner, text)
+            if -done.status in _ENDED_BY_OTHERS:
+                if Nftables(runner).stands():
+                    raise FirewallError(
+                        f"nft was stopped before it answered ({done.complaint()}): find out by whom; "
+                        "the next run asks again"
+                    )
+                done = _check(runner, text)
         except CommandError as error:
             return None, str(error)
         if done.status == 0:
             return notes, ""
-        if -done.status in _ENDED_BY_OTHERS:
-            raise FirewallError(
-                f"nft was stopped before it answered ({done.complaint()}): find out by whom; the next run asks again"
-            )
         why = done.complaint()
     return None, why
+
+
+def _check(runner: Runner, text: str) -> Completed:
+    return runner.run(["nft", "--check", "-f", "-"], stdin=text, timeout=_TIMEOUT_S, check=False)

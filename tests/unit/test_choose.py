@@ -198,6 +198,24 @@ class TestSetting:
         with pytest.raises(FirewallError, match=f"ended with status -{int(ended_by)}.*the next run asks again"):
             choose.choose("auto", host)
 
+    @pytest.mark.parametrize(("kills", "guard"), [(1, "nftables"), (99, "mangle")])
+    def test_where_no_guard_stands_yet_as_at_boot_one_elsewhere_is_better_than_none(
+        self, kills: int, guard: str, tmp_path: Path
+    ) -> None:
+        host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
+        left = [kills]
+
+        def nft(argv: Sequence[str], _stdin: str) -> Completed:
+            if "list" in argv:
+                return Completed(tuple(argv), 1, "", "Error: No such file or directory")
+            left[0] -= 1
+            return Completed(tuple(argv), -signal.SIGKILL if left[0] >= 0 else 0, "", "")
+
+        commands_of(host).knows("nft", nft)
+        choice = choose.choose("auto", host)
+        assert choice.backend.guarded_by == guard
+        assert choice.backend.guard is None or choice.backend.guard.notes
+
     def test_an_nft_that_crashes_by_itself_is_not_used(self, tmp_path: Path) -> None:
         host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
         commands_of(host).knows("nft", Completed(("nft", "--check", "-f", "-"), -signal.SIGSEGV, "", ""))
