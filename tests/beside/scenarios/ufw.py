@@ -21,10 +21,11 @@ _EVENTS: Final = (
     ),
 )
 _BUILTINS: Final = "sed -i 's/^MANAGE_BUILTINS=.*/MANAGE_BUILTINS=yes/' /etc/default/ufw\n"
-
+# Beside ufw there is no loader of saved rules (they Break each other), and this bed has no systemd for our own unit.
+_NOTHING_RESTORES: Final = 5
 
 PROGRAMS: Final = (
-    Program("ufw", ("ufw",), _START, _EVENTS, publishes=False, install_pauses=_FLUSHED),
+    Program("ufw", ("ufw",), _START, _EVENTS, publishes=False, install_pauses=_FLUSHED, status=_NOTHING_RESTORES),
     Program(
         "ufw, MANAGE_BUILTINS=yes",
         ("ufw",),
@@ -35,5 +36,6 @@ PROGRAMS: Final = (
         ),
         publishes=False,
         install_pauses=_FLUSHED,
+        status=_NOTHING_RESTORES,
     ),
 )
