@@ -6,20 +6,14 @@ An accept is never final across tables: a base chain of another one at the same 
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
 
 from droplan_boot.errors import CommandError, FirewallError
-from droplan_boot.firewall import choose
+from droplan_boot.firewall import choose, tables
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
-
-_OURS: Final = "droplan"
-_XTABLES: Final = ("filter", "mangle", "raw", "nat", "security")
-_FINAL: Final = ("drop", "reject")
 
 
 def refusing(
@@ -43,30 +37,15 @@ def _nft(host: Host, version: int) -> Iterator[str]:
         return
     try:
         done = host.runner.run(["nft", "-j", "list", "ruleset"], check=False)
-        entries = json.loads(done.stdout)["nftables"] if done.status == 0 else []
-    except (CommandError, ValueError, KeyError):
+        found = tables.that_may_refuse(done.stdout, version) if done.status == 0 else ()
+    except (CommandError, ValueError):
         return
-    families = ("inet", "ip" if version == 4 else "ip6")
-    chains: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    rules: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for entry in entries:
-        for kind, into in (("chain", chains), ("rule", rules)):
-            if kind in entry and entry[kind].get("family") in families:
-                into.setdefault((entry[kind]["family"], entry[kind]["table"]), []).append(entry[kind])
-    for (family, table), found in chains.items():
-        if table == _OURS or (family != "inet" and table in _XTABLES):
-            continue
-        hooked = [one for one in found if one.get("hook") in ("input", "prerouting")]
-        policy = any(one.get("policy") == "drop" and one["hook"] == "input" for one in hooked)
-        final = any(
-            set(_FINAL) & set(statement) for rule in rules.get((family, table), ()) for statement in rule["expr"]
+    for family, table in found:
+        program = "firewalld's table" if table == "firewalld" else "another program's table"
+        yield (
+            f"{program} {family} {table} has the last word and may still refuse it: "
+            f"`nft list table {family} {table}` shows what it drops"
         )
-        if hooked and (policy or final):
-            program = "firewalld's table" if table == "firewalld" else "another program's table"
-            yield (
-                f"{program} {family} {table} has the last word and may still refuse it: "
-                f"`nft list table {family} {table}` shows what it drops"
-            )
 
 
 def _input(

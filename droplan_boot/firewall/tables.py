@@ -60,16 +60,34 @@ def refusals(text: str, card: str, source: Address, port: int, *, xtables: bool 
             Refusal(*key)
             for key, chain in found.bases.items()
             if chain.get("type", "filter") == "filter"
-            and _concerns(key, source, xtables=xtables)
+            and _concerns(key, source.version, xtables=xtables)
             and found.verdict(key, packet) in ("drop", "reject", "queue")
         )
     except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"no listing of nft's ({error})") from None
 
 
-def _concerns(key: tuple[str, str, str], source: Address, *, xtables: bool) -> bool:
+def that_may_refuse(text: str, version: int) -> tuple[tuple[str, str], ...]:
+    """List the other programs' tables, by family and name, that hold anything which refuses some packet or other.
+
+    Args:
+        text: what ``nft -j list ruleset`` printed.
+        version: 4 or 6, of the packets.
+
+    Raises:
+        ValueError: it is no such listing.
+    """
+    try:
+        found = _Tables(json.loads(text)["nftables"])
+        tables = dict.fromkeys(key[:2] for key in found.bases if _concerns(key, version, xtables=False))
+        return tuple(table for table in tables if found.may_refuse(table))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"no listing of nft's ({error})") from None
+
+
+def _concerns(key: tuple[str, str, str], version: int, *, xtables: bool) -> bool:
     family, table, _ = key
-    if family not in ("inet", "ip" if source.version == 4 else "ip6"):
+    if family not in ("inet", "ip" if version == 4 else "ip6"):
         return False
     if table == _OURS or table.startswith(f"{_OURS}-"):  # close.py's is droplan-closed
         return False
@@ -93,6 +111,16 @@ class _Tables:
                     self.rules.setdefault(place, []).append(value.get("expr", []))
                 elif kind in ("set", "map"):
                     self.sets[value["family"], value["table"], value["name"]] = value.get("elem", [])
+
+    def may_refuse(self, table: tuple[str, str]) -> bool:
+        """Whether a table has a policy of drop in input, or any rule that ends in a refusal."""
+        closed = any(
+            base.get("policy") == "drop" and base["hook"] == "input"
+            for key, base in self.bases.items()
+            if key[:2] == table
+        )
+        listed = (rule for key, rules in self.rules.items() if key[:2] == table for rule in rules)
+        return closed or any({"drop", "reject"} & set(statement) for rule in listed for statement in rule)
 
     def verdict(self, base: tuple[str, str, str], packet: Mapping[str, Any]) -> str:
         """Tell what a base chain decides in the end."""
