@@ -51,6 +51,11 @@ class Segment:
         """The chain of the guard that judges what comes from it, in nftables and in mangle alike."""
         return "droplan-public" if self.public else "droplan-private"
 
+    @property
+    def refuse(self) -> str:
+        """The guard's chain where what it does not let through ends."""
+        return "droplan-refuse-public" if self.public else "droplan-refuse"
+
     def sources(self, version: int) -> Sources:
         """List who may send anything, of one IP version: whom the user allowed, then the peers.
 

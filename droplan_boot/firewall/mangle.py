@@ -38,18 +38,17 @@ def build(policy: Policy, version: int, *, notes: bool = True) -> Ruleset:
         return Ruleset(version, {}, {}, table="mangle")
     chains[GUARD] = tuple(_judged(policy, version))
     for segment in policy.segments:
-        refuse = _refuse(segment)
         services, trees = opened.rules(segment, version, (opened.NOW,), "-j RETURN", segment.sources(version))
-        rules, below = sources(segment, version, "RETURN", f"-g {refuse}")
+        rules, below = sources(segment, version, "RETURN", f"-g {segment.refuse}")
         verdict = "RETURN" if policy.observe else "DROP"
         told = (*_chatter(version, verdict), _note(segment, observe=policy.observe)) if notes else ()
-        chains[refuse] = (*told, f"-j {verdict}")
-        chains[_chain(segment)] = (
+        chains[segment.refuse] = (*told, f"-j {verdict}")
+        chains[segment.guard] = (
             f"{REPLIES} -j RETURN",
             *admitted(segment, version, "RETURN"),
             *services,
             *rules,
-            *([] if below else [f"-g {refuse}"]),
+            *([] if below else [f"-g {segment.refuse}"]),
         )
         chains.update({**trees, **below})
     return Ruleset(version, {"PREROUTING": (f"-j {GUARD}",)}, chains, table="mangle")
@@ -62,15 +61,15 @@ def _judged(policy: Policy, version: int) -> Iterator[str]:
     public = [segment for segment in policy.segments if segment.public]
     for segment in private:
         for name in segment.interfaces:
-            yield f"-i {name} -g {_chain(segment)}"
+            yield f"-i {name} -g {segment.guard}"
     for segment in private:
         for name in segment.outside:
             for network in segment.networks:
                 if network.version == version:
-                    yield f"-d {network} -i {name} -g {_chain(segment)}"
+                    yield f"-d {network} -i {name} -g {segment.guard}"
     for segment in public:
         for name in segment.interfaces:
-            yield f"-i {name} -g {_chain(segment)}"
+            yield f"-i {name} -g {segment.guard}"
     closed = {name for segment in public for name in segment.interfaces}
     for segment in private:
         networks = [network for network in segment.networks if network.version == version]
@@ -78,7 +77,7 @@ def _judged(policy: Policy, version: int) -> Iterator[str]:
             if name not in closed:
                 yield f"-i {name} -j RETURN"
         for network in networks:
-            yield f"-s {network} -g {_chain(segment)}"
+            yield f"-s {network} -g {segment.guard}"
 
 
 def _chatter(version: int, verdict: str) -> Iterator[str]:
@@ -92,11 +91,3 @@ def _note(segment: Segment, *, observe: bool) -> str:
         prefix=nflog.prefix(public=segment.public, observe=observe),
         group=nflog.GROUP,
     )
-
-
-def _chain(segment: Segment) -> str:
-    return segment.guard
-
-
-def _refuse(segment: Segment) -> str:
-    return f"{PREFIX}refuse-public" if segment.public else f"{PREFIX}refuse"

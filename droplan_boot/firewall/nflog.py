@@ -6,7 +6,7 @@ flood costs no more than that limit::
 
     nft       update @SET { ip saddr limit rate 1/second burst 1 packets } limit rate 200/second
                   log prefix "droplan-drop-private" snaplen 96 group 4710
-    iptables  -m hashlimit --hashlimit-mode srcip --hashlimit-upto 2/sec --hashlimit-burst 1 --hashlimit-name droplan
+    iptables  -m hashlimit --hashlimit-mode srcip --hashlimit-upto 1/sec --hashlimit-burst 1 --hashlimit-name droplan
                   -m limit --limit 200/sec -j NFLOG --nflog-prefix droplan-drop-private --nflog-group 4710
 
 (one rule each, here broken for width). The prefix is four words' worth of meaning in one: ``droplan-``, then ``drop``

@@ -66,11 +66,11 @@ def build(policy: Policy, *, notes: bool = True) -> Table | None:
         # Where droplan only observes, this is all that differs: the same packets come here, are told, and go on.
         verdict = "accept" if policy.observe else "drop"
         told = (f"{_CHATTER} {verdict}", *_notes(segment, observe=policy.observe)) if notes else ()
-        chains[_refuse(segment)] = (*told, verdict)
+        chains[segment.refuse] = (*told, verdict)
         services, lists = opened.nft(segment, (ADDRESSES, NETWORKS))
         for name, (sources, version) in lists.items():
             sets[name] = tuple(intervals(sources, version)) if name.startswith(NETWORKS) else _single(sources)
-        chains[_chain(segment)] = (*_admitted(segment, services), f"goto {_refuse(segment)}")
+        chains[segment.guard] = (*_admitted(segment, services), f"goto {segment.refuse}")
     if policy.segments:
         chains["prerouting"] = (_GUARD, *_judged(policy))
     if policy.metadata:
@@ -90,21 +90,21 @@ def _judged(policy: Policy) -> Iterator[str]:
     public = [segment for segment in policy.segments if segment.public]
     for segment in private:
         for name in segment.interfaces:
-            yield f'iifname "{name}" goto {_chain(segment)}'
+            yield f'iifname "{name}" goto {segment.guard}'
     for segment in private:
         for name in segment.outside:
             for network in segment.networks:
-                yield f'iifname "{name}" {_family(network)} daddr {_text(network)} goto {_chain(segment)}'
+                yield f'iifname "{name}" {_family(network)} daddr {_text(network)} goto {segment.guard}'
     for segment in public:
         for name in segment.interfaces:
-            yield f'iifname "{name}" goto {_chain(segment)}'
+            yield f'iifname "{name}" goto {segment.guard}'
     closed = {name for segment in public for name in segment.interfaces}
     for segment in private:
         for name in segment.outside if segment.networks else ():
             if name not in closed:
                 yield f'iifname "{name}" accept'
         for network in segment.networks:
-            yield f"{_family(network)} saddr {_text(network)} goto {_chain(segment)}"
+            yield f"{_family(network)} saddr {_text(network)} goto {segment.guard}"
 
 
 def _admitted(segment: Segment, services: Iterable[str]) -> Iterator[str]:
@@ -161,11 +161,3 @@ def _text(network: Network) -> str:
 
 def _set(kind: str, segment: Segment, version: int) -> str:
     return f"{kind}{'-public' if segment.public else ''}{version}"
-
-
-def _chain(segment: Segment) -> str:
-    return segment.guard
-
-
-def _refuse(segment: Segment) -> str:
-    return "droplan-refuse-public" if segment.public else "droplan-refuse"

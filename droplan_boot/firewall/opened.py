@@ -44,7 +44,7 @@ def rules(
         ports: how to ask for ports: :data:`NOW`, :data:`ONCE`.
         target: what becomes of a packet that is let in, such as ``-j ACCEPT``. Others go past, from the trees too.
         beside: who may send anything, where a packet for a service that has a tree is not to go past but to end
-            there: by ``target`` also if it is from one of these, else by :func:`refusal`.
+            there: by ``target`` also if it is from one of these, else it is refused.
 
     Returns:
         The rules that ask, and the trees that they ask.
@@ -71,17 +71,12 @@ def rules(
                 version,
                 root,
                 _stem(segment, opening.service, version),
-                "-j RETURN" if beside is None else refusal(segment),
+                "-j RETURN" if beside is None else f"-g {segment.refuse}",
                 target,
                 key=root,
             )
         )
     return tuple(found), trees
-
-
-def refusal(segment: Segment) -> str:
-    """Name the rule that ends what the guard in mangle does not let through."""
-    return f"-g {tree.PREFIX}refuse{'-public' if segment.public else ''}"
 
 
 def nft(segment: Segment, kinds: tuple[str, str]) -> tuple[tuple[str, ...], dict[str, tuple[Sources, int]]]:
@@ -135,25 +130,30 @@ def _is_few(opening: Opening) -> bool:
 
 
 def _match(service: Service, version: int, port: str) -> str:
-    number = service.number(version)
-    protocol = SPELLED.get(number, str(number))
+    protocol = _protocol(service, version)
     if service.protocol == "icmp" and version == 6:
         return _PING["iptables"]
     if service.first is None:
         return f"-p {protocol}"
-    ports = str(service.first) if service.first == service.last else f"{service.first}:{service.last}"
-    return f"-p {protocol} {port.format(protocol=protocol, ports=ports)}"
+    return f"-p {protocol} {port.format(protocol=protocol, ports=_ports(service, ':'))}"
 
 
 def _nft_match(service: Service, version: int) -> str:
-    number = service.number(version)
-    protocol = SPELLED.get(number, str(number))
+    protocol = _protocol(service, version)
     if service.protocol == "icmp" and version == 6:
         return _PING["nft"]
     if service.first is None:
         return f"meta l4proto {protocol}"
-    ports = str(service.first) if service.first == service.last else f"{service.first}-{service.last}"
-    return f"{protocol} dport {ports}"
+    return f"{protocol} dport {_ports(service, '-')}"
+
+
+def _protocol(service: Service, version: int) -> str:
+    number = service.number(version)
+    return SPELLED.get(number, str(number))
+
+
+def _ports(service: Service, to: str) -> str:
+    return str(service.first) if service.first == service.last else f"{service.first}{to}{service.last}"
 
 
 def _slug(service: Service) -> str:

@@ -121,10 +121,7 @@ def _outline(policy: Policy) -> dict[str, list[str]]:
     return {
         "interfaces": [name for segment in policy.segments for name in segment.interfaces],
         "networks": [
-            str(network)
-            for segment in policy.segments
-            if not segment.public
-            for network in getattr(segment, "networks", ())
+            str(network) for segment in policy.segments if not segment.public for network in segment.networks
         ],
     }
 
