@@ -25,6 +25,7 @@ from droplan_boot.host.http import Http
 from droplan_boot.publish import pace
 from droplan_boot.publish.publisher import Publisher
 from droplan_boot.sources.shared.store import HEAD, UNCHANGED, Store
+from droplan_boot.state import budget
 from tests.bed.account import ListedDroplet
 from tests.bed.shared.api import Api
 from tests.bed.shared.engine import READER, Engine
@@ -133,7 +134,7 @@ def _changes(
         clock.sleep(max(0.0, min(wait, next_change - clock.monotonic())))
     hours = (clock.monotonic() - began) / 3600
     found.bases = len({name for _, _, name, _ in found.written})
-    found.loaded_an_hour = statistics.mean(_loaded(found, polling.phase(n)) for n in range(100_000, 100_100)) / hours
+    found.loaded_an_hour = statistics.mean(_loaded(found, budget.share(n)) for n in range(100_000, 100_100)) / hours
     found.hourly = len(asked) / hours
     found.in_a_minute = max(sum(1 for when in asked if start <= when < start + 60) for start in asked[::20])
     found.listings = sum(1 for path in api.asked if path.endswith("&page=1") and "gpus" not in path)
@@ -179,7 +180,7 @@ def _noted(
             continue
         del pending[sign, number]
         for member in chance.sample(range(100_000, 100_000 + found.droplets), 100):
-            pause = polling.pause(now, found.interval, polling.phase(member))
+            pause = polling.pause(now, found.interval, budget.share(member))
             delay = written - since + pause + refresh_s
             (found.accepted if sign == "+" else found.shut_out).append(delay)
 
@@ -189,7 +190,7 @@ def _load(found: Run, fleet: TestFleet, seconds: float) -> None:
     interval = pace.members(found.droplets)
     began = time.time()
     moments = sorted(
-        began + polling.pause(began, interval, polling.phase(100_000 + member)) + round_ * interval
+        began + polling.pause(began, interval, budget.share(100_000 + member)) + round_ * interval
         for member in range(found.droplets)
         for round_ in range(int(seconds // interval) + 1)
     )

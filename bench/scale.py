@@ -7,6 +7,7 @@ from pathlib import Path
 
 from droplan_boot.publish import pace
 from droplan_boot.publish.pace import Pace
+from droplan_boot.sources.digitalocean import model
 
 SIZES = (10, 100, 200, 201, 1000, 5000, 10_000, 20_000, 50_000, 100_000)
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 300, 70, 40
@@ -14,7 +15,7 @@ _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 300, 70, 40
 
 def alone(droplets: int) -> float:
     """Requests an hour when each Droplet lists the account every 5 minutes."""
-    return droplets * (math.ceil(droplets / pace.PAGE) + 1) * 12.0
+    return droplets * (math.ceil(droplets / model.PAGE) + 1) * 12.0
 
 
 def shared(droplets: int) -> float:

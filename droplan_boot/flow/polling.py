@@ -12,6 +12,7 @@ from droplan_boot.errors import DroplanError, NoAnswerError
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.sources.shared.store import HEAD, UNCHANGED, Store
+from droplan_boot.state import budget
 from droplan_boot.state.shared import Kept
 
 INTERVAL_S: Final = 30
@@ -47,7 +48,7 @@ class Polling:
             Whether a refresh was run.
         """
         seen = self._kept.seen(self._fleet)
-        interval, share = (seen.interval, phase(seen.droplet)) if seen else (INTERVAL_S, 0.0)
+        interval, share = (seen.interval, budget.share(seen.droplet)) if seen else (INTERVAL_S, 0.0)
         self._host.clock.sleep(pause(self._host.clock.time(), interval, share))
         self._http.renew(_REQUEST_S)
         try:
@@ -69,11 +70,6 @@ class Polling:
             return self._host.runner.run(argv, timeout=_REFRESH_S, check=False).status == 0
         except DroplanError:
             return False
-
-
-def phase(droplet_id: int) -> float:
-    """Spread a fleet's Droplets, whose numbers often follow each other, over the interval: a share of it, 0 to 1."""
-    return droplet_id * 2654435761 % (1 << 32) / (1 << 32)  # Knuth's multiplicative hashing
 
 
 def pause(now: float, interval: int, share: float) -> float:

@@ -9,7 +9,8 @@ from typing import Final
 from droplan_boot import paths
 from droplan_boot.host.doors import Host
 
-_ENABLED: Final = ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect")
+ENABLED: Final = ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect")
+"""How systemctl says that a unit starts at boot, or that it is not its own to say."""
 
 _RECORD: Final = paths.STATE / "services"
 """A line for each service that was not enabled before us: its name and how it was, in systemctl's words."""
@@ -26,7 +27,7 @@ class Services:
         if not self.host.has_systemd():
             return None if not start or self.running(name) else "stopped"
         state = self.state(name)
-        if state not in _ENABLED:
+        if state not in ENABLED:
             return state or "missing"
         return "stopped" if start and not self.active(name) else None
 

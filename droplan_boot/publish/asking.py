@@ -14,7 +14,6 @@ from typing import Any, Final
 from droplan_boot.errors import NoAnswerError, TokenError
 from droplan_boot.host.clock import Clock
 from droplan_boot.host.http import Http
-from droplan_boot.publish import pace
 from droplan_boot.publish.merge import Sweep
 from droplan_boot.publish.pace import Pace
 from droplan_boot.sources.digitalocean import api, model
@@ -57,7 +56,7 @@ class Asking:
         droplets: dict[int, Droplet] = {}
         totals = []
         for kind in ("", "&type=gpus"):  # the plain list omits GPU Droplets
-            found, total = self._all(f"/v2/droplets?per_page={pace.PAGE}{kind}", meanwhile)
+            found, total = self._all(f"/v2/droplets?per_page={model.PAGE}{kind}", meanwhile)
             totals.append(total == len(found))
             droplets.update(found)
         if not droplets:
@@ -102,7 +101,7 @@ class Asking:
             TokenError: the token may not see them.
             NoAnswerError: there was no answer.
         """
-        answer = self._get(f"/v2/actions?per_page={pace.PAGE}")
+        answer = self._get(f"/v2/actions?per_page={model.PAGE}")
         return tuple(
             (
                 model.identity(entry, "id"),
@@ -117,7 +116,7 @@ class Asking:
         """Read a list of Droplets, page 1 first; return what was found, and its total, -1 when that changed."""
         first, total = self._page(path, 1)
         found = {droplet.id: droplet for droplet in first}
-        rest = range(2, -(-total // pace.PAGE) + 1)
+        rest = range(2, -(-total // model.PAGE) + 1)
         for page, said in self._several([partial(self._page, path, number) for number in rest], meanwhile):
             found.update({droplet.id: droplet for droplet in page})
             total = total if said == total else -1
@@ -146,7 +145,7 @@ class Asking:
 
     def _peerings(self) -> tuple[tuple[str, str], ...] | None:
         try:
-            answer = self._get(f"/v2/vpc_peerings?per_page={pace.PAGE}", listing=True)
+            answer = self._get(f"/v2/vpc_peerings?per_page={model.PAGE}", listing=True)
         except TokenError:
             return None
         entries = model.member(answer, "vpc_peerings", list)

@@ -10,10 +10,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from droplan_boot.sources.digitalocean.model import PAGE
+
 HOURLY: Final = 4400
 MINUTELY: Final = 220
 
-PAGE: Final = 200
 ACTIONS_S: Final = 5.0
 """How often the account's actions are looked at: 720 requests an hour."""
 

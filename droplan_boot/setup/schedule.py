@@ -13,6 +13,9 @@ from typing import Final
 from droplan_boot import paths
 from droplan_boot.host.command import SEARCH_PATH
 
+CRONS: Final = ("cron", "crond")
+"""How Debian and Enterprise Linux call what runs it."""
+
 REFRESH: Final = f"""\
 #!/bin/sh
 # What cron runs (see {paths.CRON}). Written by `droplan install`, which undoes changes made here.

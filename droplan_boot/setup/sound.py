@@ -21,7 +21,6 @@ from droplan_boot.state.problems import Problem
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.state.soundness import Unit
 
-_CRONS: Final = ("cron", "crond")
 _SHADOW: Final = Path("/etc/shadow")
 _PAM: Final = (Path("/etc/pam.d/cron"), Path("/etc/pam.d/crond"))
 _ANY_PORT: Final = 40_000
@@ -72,9 +71,9 @@ def _schedule(host: Host, interval: int | None, found: Snapshot | None) -> dict[
 def _cron(host: Host) -> Unit | None:
     services = Services(host)
     if not host.has_systemd():
-        running = [name for name in _CRONS if services.running(name)]
+        running = [name for name in schedule.CRONS if services.running(name)]
         return Unit(running[0], "enabled", True) if running else Unit("cron", "enabled", False)
-    found = [_unit(services, name) for name in _CRONS]
+    found = [_unit(services, name) for name in schedule.CRONS]
     there = [unit for unit in found if unit.state not in ("", "not-found")]
     return max(there, key=lambda unit: unit.active, default=None)
 

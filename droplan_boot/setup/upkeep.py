@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
 from droplan_boot import paths
 from droplan_boot.errors import DroplanError
@@ -15,8 +14,6 @@ from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
 from droplan_boot.setup import persistence, schedule
-
-_CRONS: Final = ("cron", "crond")
 
 
 def put_back(host: Host, door: Iptables | None, interval: int, droplet_id: int | None) -> Iterator[str]:
@@ -49,10 +46,10 @@ def _cron(host: Host) -> str | None:
     """Name the cron that is installed here; None where there is none, or where no systemd is and one runs."""
     services = Services(host)
     if host.has_systemd():
-        return next((name for name in _CRONS if services.state(name) not in ("", "not-found")), None)
-    if any(services.running(name) for name in _CRONS):
+        return next((name for name in schedule.CRONS if services.state(name) not in ("", "not-found")), None)
+    if any(services.running(name) for name in schedule.CRONS):
         return None
-    return next((name for name in _CRONS if host.runner.which(name)), None)
+    return next((name for name in schedule.CRONS if host.runner.which(name)), None)
 
 
 def _file(host: Host, path: Path, data: bytes, mode: int) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Final
 
 from droplan_boot import paths
 from droplan_boot.host.files import Files
+from droplan_boot.sources.digitalocean.model import PAGE
 
 HOURLY: Final = 5000
 """Requests an hour that a token is granted, where the API does not tell: https://docs.digitalocean.com/reference/api/."""
@@ -21,8 +22,6 @@ BY_THE_MINUTE: Final = 250
 
 PERCENT: Final = 80
 """So much of both a fleet may plan with. The rest is for look-ups, retries, and whoever else uses the token."""
-
-_PAGE: Final = 200
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def requests(droplets: int, *, peered: bool = False) -> int:
         droplets: how many are listed.
         peered: whether DROPLAN_SCOPE is ``vpc``.
     """
-    return max(-(-droplets // _PAGE), 1) + 1 + peered
+    return max(-(-droplets // PAGE), 1) + 1 + peered
 
 
 def interval(droplets: int, wanted: int, limit: int = HOURLY, *, peered: bool = False) -> int:
@@ -116,7 +115,17 @@ def not_before(now: float, stretched: int, wanted: int, droplet_id: int) -> floa
         Seconds since the epoch.
     """
     period = stretched * 60.0
-    # Numbers of Droplets that were made together follow each other: Knuth's multiplicative hashing spreads them.
-    share = droplet_id * 2654435761 % (1 << 32) / (1 << 32)
     # A moment that comes right after this refresh is no second one, but the next turn's.
-    return max(now + (share * period - now) % period, now + wanted * 30.0)
+    return max(now + (share(droplet_id) * period - now) % period, now + wanted * 30.0)
+
+
+def share(droplet_id: int) -> float:
+    """Spread Droplets over a period, by their numbers: those that were made together follow each other.
+
+    Args:
+        droplet_id: a Droplet's number.
+
+    Returns:
+        Its share of the period, from 0 up to 1.
+    """
+    return droplet_id * 2654435761 % (1 << 32) / (1 << 32)  # Knuth's multiplicative hashing

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from droplan_boot.host.services import ENABLED
 from droplan_boot.state.problems import Problem, problem
 
 INTERVALS: Final = 3
 """An answer older than so many intervals is stale: two runs in a row may fail without anybody being woken."""
 
 _DAY_S: Final = 86400.0
-_SOUND: Final = ("enabled", "enabled-runtime", "static", "alias", "generated", "indirect")
-"""How systemctl says that a unit starts at boot, or that it is not its own to say."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def daemon(found: Unit | None) -> Iterator[Problem]:
     if found is None:
         yield problem("cron-missing")
         return
-    if found.state not in _SOUND:
+    if found.state not in ENABLED:
         yield problem("cron-disabled", name=found.name, state=found.state)
     if not found.active:
         yield problem("cron-stopped", name=found.name)
@@ -109,7 +108,7 @@ def boot(units: Sequence[Unit], wrong: Mapping[str, str | None], *, systemd: boo
             yield problem("no-loader", what=f"{path} is {word}")
             return
     for unit in units:
-        if unit.state not in _SOUND:
+        if unit.state not in ENABLED:
             yield problem("no-loader", what=f"{unit.name} is {unit.state or 'missing'}")
             return
 

@@ -23,7 +23,7 @@ from droplan_boot.sources.shared import base, head, store
 from droplan_boot.sources.shared.base import Fleet
 from droplan_boot.sources.shared.head import Base, Head, NotBelievedError
 from droplan_boot.sources.shared.member import Seen
-from droplan_boot.state import shared
+from droplan_boot.state import budget, shared
 from droplan_boot.verbs import fleet
 
 NOW = 1_795_600_000
@@ -278,12 +278,12 @@ class TestStatus:
 
 class TestPhase:
     def test_neighbouring_numbers_are_spread_over_the_interval(self) -> None:
-        shares = sorted(polling.phase(500_000_000 + n) for n in range(1000))
+        shares = sorted(budget.share(500_000_000 + n) for n in range(1000))
         assert max(b - a for a, b in zip(shares, shares[1:])) < 0.01
 
     @pytest.mark.parametrize("interval", [5, 30, 300])
     def test_each_moment_comes_once_an_interval(self, interval: int) -> None:
-        now, share = float(NOW), polling.phase(12345)
+        now, share = float(NOW), budget.share(12345)
         first = now + polling.pause(now, interval, share)
         second = first + polling.pause(first, interval, share)
         assert second - first == pytest.approx(interval, abs=1e-3)

@@ -15,7 +15,6 @@ from droplan_boot.sources.listing import Droplet, Listing
 
 _Item = TypeVar("_Item")
 
-_PAGE: Final = 200  # the maximum, https://docs.digitalocean.com/reference/api/
 _LISTINGS: Final = 3  # how often a list that changed while it was read is read again
 
 
@@ -65,8 +64,12 @@ class Account:
 
     def _droplets(self) -> tuple[Droplet, ...]:
         tagged = f"&tag_name={quote(self.tag, safe='')}" if self.tag else ""
-        plain = self._list(f"/v2/droplets?per_page={_PAGE}{tagged}", "droplets", model.droplet, lambda one: one.id)
-        gpus = self._list(f"/v2/droplets?per_page={_PAGE}&type=gpus", "droplets", model.droplet, lambda one: one.id)
+        plain = self._list(
+            f"/v2/droplets?per_page={model.PAGE}{tagged}", "droplets", model.droplet, lambda one: one.id
+        )
+        gpus = self._list(
+            f"/v2/droplets?per_page={model.PAGE}&type=gpus", "droplets", model.droplet, lambda one: one.id
+        )
         found = {one.id: one for one in (*plain, *gpus)}
         if self.tag and self.own_id not in found:
             found[self.own_id] = self._own()
@@ -74,7 +77,7 @@ class Account:
 
     def _peerings(self) -> tuple[tuple[str, str], ...]:
         """List the active ones."""
-        listed = self._list(f"/v2/vpc_peerings?per_page={_PAGE}", "vpc_peerings", peering, lambda one: one[0])
+        listed = self._list(f"/v2/vpc_peerings?per_page={model.PAGE}", "vpc_peerings", peering, lambda one: one[0])
         return tuple(pair for _, status, pair in listed if status == "ACTIVE")
 
     def _own(self) -> Droplet:

@@ -10,11 +10,14 @@ import ipaddress
 import socket
 from bisect import bisect_right
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.networks import Address, intervals
 from droplan_boot.sources.listing import Droplet
+
+PAGE: Final = 200
+"""The most entries that the API puts on a page, https://docs.digitalocean.com/reference/api/."""
 
 # RFC 6890: this network, loopback, link-local; RFC 5771 and 1112: multicast, reserved, broadcast.
 _NO_HOST = intervals(
