@@ -93,12 +93,12 @@ def _failed(host: Host, verb: str, error: DroplanError, started: float) -> int:
     for line in said(error)[-_DETAILS:]:
         host.log.detail(line)
     if host.scheduled:
-        from droplan_boot.flow import enforce
+        from droplan_boot.flow import reporting
         from droplan_boot.state import report
 
         last = report.load(host.files)
         if last is None or (last.result, last.error) != ("failed", str(error)) or last.time < started:
-            enforce.failed(host, error, host.clock.time() - started)
+            reporting.failed(host, error, host.clock.time() - started)
     return error.exit_code
 
 

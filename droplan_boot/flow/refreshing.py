@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Callable, Final
 
 from droplan_boot.errors import CommandError, DroplanError, RefusedError
-from droplan_boot.flow import enforce, learn
+from droplan_boot.flow import enforce, learn, reporting
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host import links
 from droplan_boot.host.doors import Host
@@ -40,9 +40,9 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
             spare(host, wanted, answer)
         done = enforce.learned(host, wanted, answer)
     except DroplanError as error:
-        enforce.failed(host, error, host.clock.monotonic() - started)
+        reporting.failed(host, error, host.clock.monotonic() - started)
         raise
-    enforce.succeeded(host, wanted, started, answer, done)
+    reporting.succeeded(host, wanted, started, answer, done)
     if known is not None:
         _keep_budget(host, known.allowance)
     _note(host, lambda: blocked.identify(host.files, answer.others))

@@ -6,7 +6,7 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.errors import NoAnswerError, TokenError
-from droplan_boot.flow import enforce, learn, refreshing
+from droplan_boot.flow import enforce, learn, refreshing, reporting
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host import distro, lock
 from droplan_boot.host.doors import Host
@@ -48,7 +48,7 @@ def run(host: Host, *, dry_run: bool = False, token_file: str | None = None) -> 
     except NoAnswerError as error:
         if isinstance(error, TokenError) and (wanted.observe or not wanted.fail_closed):
             if host.scheduled:
-                enforce.failed(host, error)
+                reporting.failed(host, error)
             raise  # only a person can mend it, so there is nothing for the schedule to go on with
         answer = error
     if dry_run:
@@ -111,7 +111,7 @@ def _install(installation: Installation, answer: Learned | NoAnswerError) -> Non
         if _closes(installation):
             enforce.closed(host, installation.settings, installation.here)
             answer = answer.closed()
-        enforce.failed(host, answer)
+        reporting.failed(host, answer)
         raise answer
     refreshing.now(host, installation.settings, answer)
     host.files.remove(paths.UNFINISHED)

@@ -7,7 +7,7 @@ from typing import Final
 from droplan_boot import paths, settings
 from droplan_boot.errors import DroplanError
 from droplan_boot.firewall import choose
-from droplan_boot.flow import enforce, refreshing
+from droplan_boot.flow import refreshing, reporting
 from droplan_boot.host import deadline, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
@@ -90,7 +90,7 @@ def _settings(host: Host, *, dry_run: bool) -> Settings:
         wanted = settings.load(host.environ, host.files)
     except DroplanError as error:
         if not dry_run and (host.scheduled or host.files.exists(paths.STATE)):
-            enforce.failed(host, error)
+            reporting.failed(host, error)
         raise
     if not host.scheduled:
         for name, (stored, given) in settings.passing(host.environ, host.files).items():
