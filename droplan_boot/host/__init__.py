@@ -1,1 +1,1 @@
-"""The machine droplan runs on: its commands, files, lock, distribution, packages and services."""
+"""The machine droplan runs on: its commands, files, clock, network, lock, distribution, packages and services."""

@@ -1,1 +1,1 @@
-"""What droplan remembers between two runs, on disk."""
+"""What droplan remembers between two runs, on disk, and what can be wrong with how things stand."""

@@ -1,1 +1,1 @@
-"""The verbs: one module each, named as on the command line."""
+"""The verbs: one module each, named as on the command line; ``words`` and ``budget`` are how they speak to people."""
