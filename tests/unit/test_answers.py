@@ -18,7 +18,7 @@ from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, Token
 from droplan_boot.host.files import Files
 from droplan_boot.setup import publishing, watcher
 from droplan_boot.state import report
-from droplan_boot.verbs import explain, install, peers, refresh, restore, status, token, uninstall
+from droplan_boot.verbs import explain, install, peers, refresh, restore, standing, token, uninstall
 from tests.bed.memory.doors import Answer
 from tests.bed.memory.droplet import ADDRESS, TOKEN, MemoryDroplet, made
 from tests.unit.test_lockout import row
@@ -369,9 +369,9 @@ class TestSettings:
     def test_status_tells_of_an_edit_that_no_refresh_has_applied(self, droplet: MemoryDroplet) -> None:
         data = droplet.files.read(paths.SETTINGS) or b""
         droplet.files.write(paths.SETTINGS, data + b"DROPLAN_ALLOW=tcp/22\n", 0o600)
-        assert "settings-unapplied" in [one.code for one in status.look(droplet.host()).problems]
+        assert "settings-unapplied" in [one.code for one in standing.look(droplet.host()).problems]
         refresh.run(droplet.host())
-        assert "settings-unapplied" not in [one.code for one in status.look(droplet.host()).problems]
+        assert "settings-unapplied" not in [one.code for one in standing.look(droplet.host()).problems]
 
     def test_a_mistake_fails_the_scheduled_run_in_report_and_log_keeps_the_rules_and_heals(
         self, droplet: MemoryDroplet
@@ -386,7 +386,7 @@ class TestSettings:
         assert "did you mean DROPLAN_SCOPE?" in (found.error or "")
         assert found.succeeded
         assert droplet.tables == tables
-        shown = status.look(droplet.host(token=""))
+        shown = standing.look(droplet.host(token=""))
         assert [one.code for one in shown.problems] == ["settings-mistake"]
         assert shown.exit_code == 5  # every run of the schedule fails for it
         restore.run(droplet.host(token=""))

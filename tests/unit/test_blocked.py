@@ -17,7 +17,7 @@ from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import blocked, snapshot
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import blocked as verb
-from droplan_boot.verbs import install, refresh, status
+from droplan_boot.verbs import install, refresh, standing
 from droplan_boot.watch import shut_out
 from droplan_boot.watch.nflog import ShutOut
 from droplan_boot.watch.shut_out import Register
@@ -237,7 +237,7 @@ def test_status_and_metrics_count_who_was_shut_out_of_late(files: Files) -> None
     droplet = made(files)
     install.run(droplet.host())
     now = droplet.host().clock.time()
-    assert status.look(droplet.host()).blocked is None, "no watcher has noted anybody"
+    assert standing.look(droplet.host()).blocked is None, "no watcher has noted anybody"
 
     def noted(source: str, last: float) -> dict[str, object]:
         return {
@@ -258,5 +258,5 @@ def test_status_and_metrics_count_who_was_shut_out_of_late(files: Files) -> None
     }
     files.write(paths.BLOCKED, json.dumps(value).encode(), 0o644)
     refresh.run(droplet.host())
-    assert status.look(droplet.host()).blocked == 1
+    assert standing.look(droplet.host()).blocked == 1
     assert b"\ndroplan_refused_packets_total 41\n" in (files.read(paths.METRICS) or b"")

@@ -18,7 +18,7 @@ from droplan_boot.host.files import Files
 from droplan_boot.setup import persistence, program
 from droplan_boot.state import report, snapshot
 from droplan_boot.state.snapshot import Snapshot
-from droplan_boot.verbs import install, refresh, restore, status
+from droplan_boot.verbs import install, refresh, restore, standing, status
 from tests.bed.memory.doors import Answer, Script
 from tests.bed.memory.droplet import ADDRESS, PYZ, TOKEN, TWO, MemoryDroplet, made
 from tests.bed.memory.netfilter import Packet
@@ -208,7 +208,7 @@ class TestNoAnswer:
         droplet.refusal = NO_ANSWER
         with pytest.raises(NoAnswerError):
             install.run(droplet.host(DROPLAN_FAIL_CLOSED="true", DROPLAN_ALLOW="tcp/22"))
-        shown = status.look(droplet.host())
+        shown = standing.look(droplet.host())
         assert shown.snapshot_age is None
         assert [one.code for one in shown.problems] == ["unanswered", "failed", "unfinished"]
         assert shown.exit_code == 5
@@ -284,7 +284,7 @@ def test_restore_closes_where_a_later_droplan_wrote_the_snapshot(droplet: Memory
         restore.run(droplet.host())
     assert closed(droplet)
     assert droplet.tables[4].verdict(Packet("10.132.0.2")) == "DROP"
-    assert "unknown-snapshot" in [one.code for one in status.look(droplet.host()).problems]
+    assert "unknown-snapshot" in [one.code for one in standing.look(droplet.host()).problems]
 
 
 class TestRefresh:

@@ -17,7 +17,7 @@ from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.files import Files
 from droplan_boot.state import report, snapshot
-from droplan_boot.verbs import check, install, refresh, restore, status, uninstall
+from droplan_boot.verbs import check, install, refresh, restore, standing, status, uninstall
 from tests.bed.memory.doors import Answer
 from tests.bed.memory.droplet import PLUGIN, MemoryDroplet, made
 from tests.bed.memory.netfilter import Kernel, Packet
@@ -212,7 +212,7 @@ class TestInstall:
 
 class TestWhatIsSaid:
     def test_status_begins_with_it_and_exits_5(self, observing: MemoryDroplet) -> None:
-        found = status.look(observing.host())
+        found = standing.look(observing.host())
         assert (status.verdict(found)[0], found.exit_code, found.mode) == ("OBSERVING", 5, "observe")
         assert "door          none while droplan only observes" in status.render(found, 2e9)
 

@@ -13,7 +13,7 @@ from droplan_boot.errors import NoAnswerError
 from droplan_boot.host.files import Files
 from droplan_boot.state import budget, report
 from droplan_boot.state.report import Report
-from droplan_boot.verbs import install, refresh, status
+from droplan_boot.verbs import install, refresh, standing, status
 from droplan_boot.watch import children
 from droplan_boot.watch.outline import State
 from droplan_boot.watch.overdue import Overdue
@@ -194,20 +194,20 @@ class TestSchedule:
 
 class TestWhatIsSaid:
     def test_status_says_how_often_and_when_to_go_over(self, crowded: MemoryDroplet) -> None:
-        text = " ".join(status.render(status.look(crowded.host()), 2e9).split())
+        text = " ".join(status.render(standing.look(crowded.host()), 2e9).split())
         assert "250 Droplets take 3750 requests an hour, each refreshing every 12 min: 5 as set would be more" in text
         assert "from 167 on go over to a shared source (DROPLAN_SHARED)" in text
 
     def test_a_small_fleet_is_told_too(self, droplet: MemoryDroplet) -> None:
         install.run(droplet.host())
-        text = " ".join(status.render(status.look(droplet.host()), 2e9).split())
+        text = " ".join(status.render(standing.look(droplet.host()), 2e9).split())
         assert "3 Droplets take 72 requests an hour; from 167 on go over to a shared source" in text
 
     def test_the_next_refresh_is_the_one_that_is_due(self, crowded: MemoryDroplet) -> None:
         found = last(crowded)
         later = found.time + 7_000
         report.store(crowded.files, replace(found, not_before=later))
-        next_run = status.look(crowded.host()).next_run
+        next_run = standing.look(crowded.host()).next_run
         assert next_run
         assert later < next_run <= later + 360
 

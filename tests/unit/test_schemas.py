@@ -12,7 +12,7 @@ import pytest
 from droplan_boot.access.explanation import REASONS
 from droplan_boot.host.files import Files
 from droplan_boot.state.problems import KINDS
-from droplan_boot.verbs import explain, install, peers, status
+from droplan_boot.verbs import explain, install, peers, standing, status
 from tests.bed.memory.droplet import MemoryDroplet, made
 from tests.unit.test_status import NORMAL, WORST
 
@@ -43,13 +43,13 @@ def droplet(files: Files) -> MemoryDroplet:
     return found
 
 
-@pytest.mark.parametrize("shown", [NORMAL, WORST, status.Status()], ids=["normal", "worst", "empty"])
-def test_status(shown: status.Status) -> None:
+@pytest.mark.parametrize("shown", [NORMAL, WORST, standing.Status()], ids=["normal", "worst", "empty"])
+def test_status(shown: standing.Status) -> None:
     check("status", status.document(shown))
 
 
 def test_status_of_a_droplet(droplet: MemoryDroplet) -> None:
-    check("status", status.document(status.look(droplet.host())))
+    check("status", status.document(standing.look(droplet.host())))
 
 
 def test_peers(droplet: MemoryDroplet, capsys: pytest.CaptureFixture[str]) -> None:

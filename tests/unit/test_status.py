@@ -13,7 +13,7 @@ from droplan_boot.state import problems
 from droplan_boot.state.problems import Problem, problem
 from droplan_boot.state.report import LastChange, Report
 from droplan_boot.verbs import status, words
-from droplan_boot.verbs.status import Status
+from droplan_boot.verbs.standing import Status
 
 NOW = 1_800_000_000.0
 REPORT = Report(
