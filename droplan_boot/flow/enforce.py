@@ -120,8 +120,7 @@ def policy(
     # Where nobody knows what was enforced, and nothing had to be written, it was this.
     changes = change.between(former if former or changed else asked, asked, *known)
     for one in changes:
-        for line in _told(host, one, changed, last):
-            host.log.say(line)
+        _tell(host, one, changed, last)
     for line in persistence.save(host, how.door, asked):
         host.log.say(line)
     nft_include.save(host, how.guard, asked)
@@ -147,14 +146,15 @@ def _remember(host: Host, names: Iterable[str]) -> None:
         host.log.complain(str(error))
 
 
-def _told(host: Host, one: Change, changed: bool, last: Report | None) -> list[str]:
-    """Tell who came and who went on a network; else how things are, which the schedule says once a day."""
+def _tell(host: Host, one: Change, changed: bool, last: Report | None) -> None:
+    """Tell who came and who went on a network; else how things are, which a log keeps once a day."""
     lines = change.lines(one)
-    if lines:
-        return lines
-    if not changed and host.scheduled and last and _day(last.time) == _day(host.clock.time()):
-        return []
-    return [f"{change.peers(one.kept)} in {one.chain}, {'rules repaired' if changed else 'unchanged'}"]
+    for line in lines:
+        host.log.say(line)
+    if not lines:
+        known = not changed and last is not None and _day(last.time) == _day(host.clock.time())
+        tell = host.log.show if known else host.log.say
+        tell(f"{change.peers(one.kept)} in {one.chain}, {'rules repaired' if changed else 'unchanged'}")
 
 
 def _addresses(policy: Policy) -> list[tuple[Address, ...]]:

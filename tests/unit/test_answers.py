@@ -410,13 +410,15 @@ def test_the_last_change_is_kept_through_runs_that_change_nothing_and_runs_that_
     assert (found.change.added, found.change.removed) == (("droplet-2 10.132.0.9",), ("droplet-2 10.132.0.3",))
 
 
-def test_nothing_changed_is_told_once_a_day(droplet: MemoryDroplet) -> None:
-    refresh.run(droplet.host())
+@pytest.mark.parametrize("scheduled", [True, False])
+def test_nothing_changed_is_kept_once_a_day_and_shown_each_time(droplet: MemoryDroplet, scheduled: bool) -> None:
+    refresh.run(droplet.host(scheduled=scheduled))
     assert [line for line in droplet.lines.said if "unchanged" in line] == []
+    assert droplet.lines.shown[-1] == "2 peers in droplan-peers, unchanged"
     last = report.load(droplet.files)
     assert last
     report.store(droplet.files, replace(last, time=last.time - 86400))
-    refresh.run(droplet.host())
+    refresh.run(droplet.host(scheduled=scheduled))
     assert [line for line in droplet.lines.said if "unchanged" in line] == ["2 peers in droplan-peers, unchanged"]
 
 

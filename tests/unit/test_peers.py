@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplan_boot.access import peers
+from droplan_boot.access import peers, reasons
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.settings import Settings
 from droplan_boot.sources.listing import Droplet, Listing
@@ -96,6 +96,35 @@ def test_the_order_of_the_answer_does_not_matter(shuffled: list[Droplet]) -> Non
     wanted = Settings(scope="account")
     found, usual = select(shuffled, wanted), select(ACCOUNT, wanted)
     assert (found.private, found.public) == (usual.private, usual.public)
+
+
+_TAGS = st.sampled_from(["web", "WEB", "db", "k8s:x"])
+_OTHERS = st.builds(
+    droplet,
+    st.integers(2, 9),
+    st.sampled_from(["", "10.0.0.2", "10.0.0.3 10.0.0.4"]),
+    region=st.sampled_from(["nyc3", "fra1"]),
+    tags=st.lists(_TAGS, max_size=2).map(tuple),
+    vpc=st.sampled_from(["v-own", "v-peered", "v-other"]),
+)
+
+
+@given(
+    st.lists(_OTHERS, unique_by=lambda one: one.id),
+    st.sampled_from(["region", "vpc", "account"]),
+    st.lists(_TAGS, max_size=2).map(tuple),
+    st.sampled_from([[], PEERED, [("v-peered", "v-own")], [("v-peered", "v-other")]]),
+)
+def test_what_explain_says_a_droplet_lacks_is_what_keeps_it_out(
+    others: list[Droplet], scope: str, tags: tuple[str, ...], peerings: list[tuple[str, str]]
+) -> None:
+    own = ACCOUNT[0]
+    found = peers.select(SELF, Listing((own, *others), tuple(peerings), 0.0), scope=scope, tags=tags)
+    lacks = {one.id: reasons.lacking(one, own, peerings, scope=scope, tags=tags) for one in others}
+    inside = {number for number, lack in lacks.items() if lack in (None, "no-address")}
+    assert {one.id for one in found.droplets} == inside
+    kept_out = {one.id: {"tag": "lacks-tag"}.get(why, f"other-{why}") for one, why in found.others}
+    assert kept_out == {number: lack for number, lack in lacks.items() if number not in inside}
 
 
 class TestFieldsThatTheTokenMayNotSee:
