@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.bed import Lab
+from tests.bed.program import Program
 
 
 @pytest.fixture(params=["nft", "legacy"])
@@ -28,3 +29,19 @@ def shared_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A lab that the tests of a module share; each leaves it as it found it."""
     with Lab(request.param) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def installed() -> Iterator[Program]:
+    """droplan on a Droplet of nf_tables, for what is the same whichever iptables writes the rules."""
+    with Lab() as made:
+        program = Program(made)
+        program.install()
+        yield program
+
+
+@pytest.fixture
+def program(installed: Program) -> Program:
+    """Return the module's Droplet as install left it; a module may have ``installed`` of its own."""
+    installed.reset()
+    return installed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import pytest
 
@@ -13,20 +12,6 @@ from tests.bed.program import ERRORS, SNAPSHOT, Program, scattered, sentence
 from tests.bed.reach import ECHO_PORT
 
 DROPLETS = r"/v2/droplets\?"
-
-
-@pytest.fixture(scope="module")
-def installed() -> Iterator[Program]:
-    with Lab() as lab:
-        program = Program(lab)
-        program.install()
-        yield program
-
-
-@pytest.fixture
-def program(installed: Program) -> Program:
-    installed.reset()
-    return installed
 
 
 @pytest.fixture

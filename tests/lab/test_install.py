@@ -31,21 +31,6 @@ MODES = {PROGRAM: 0o755, REFRESH: 0o755, CRON: 0o644, SETTINGS: 0o600, STATUS: 0
 FOLDERS = ("/opt/droplan", "/etc/droplan", "/etc/iptables", "/etc/cron.d", "/etc/default", "/var/lib/droplan")
 
 
-@pytest.fixture(scope="module")
-def installed() -> Iterator[Program]:
-    """Files are the same whichever iptables writes the rules."""
-    with Lab() as lab:
-        program = Program(lab)
-        program.install()
-        yield program
-
-
-@pytest.fixture
-def program(installed: Program) -> Program:
-    installed.reset()
-    return installed
-
-
 @pytest.fixture(scope="module", params=["nft", "legacy"])
 def either_installed(request: pytest.FixtureRequest) -> Iterator[Program]:
     with Lab(request.param) as lab:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.bed import Lab, probe
+from tests.bed import probe
 from tests.bed.program import LOG, METRICS, REFRESH, STATUS, Program, scattered
-
-
-@pytest.fixture(scope="module")
-def installed() -> Iterator[Program]:
-    with Lab() as lab:
-        program = Program(lab)
-        program.install()
-        yield program
 
 
 @pytest.fixture

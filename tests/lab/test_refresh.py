@@ -42,12 +42,6 @@ def installed(request: pytest.FixtureRequest) -> Iterator[Program]:
         yield program
 
 
-@pytest.fixture
-def program(installed: Program) -> Program:
-    installed.reset()
-    return installed
-
-
 def is_protected(program: Program) -> bool:
     """Our rules are in INPUT once and in order, in both families; in FORWARD there is none: that is the guard's."""
     return all(

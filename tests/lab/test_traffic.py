@@ -32,12 +32,6 @@ def installed(request: pytest.FixtureRequest) -> Iterator[Program]:
 
 
 @pytest.fixture
-def program(installed: Program) -> Program:
-    installed.reset()
-    return installed
-
-
-@pytest.fixture
 def lab(program: Program) -> Lab:
     return program.lab
 
