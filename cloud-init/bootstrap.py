@@ -367,7 +367,7 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
                 output.flush()
                 os.fsync(output.fileno())
                 length = response.headers.get("Content-Length") or ""
-            if length.isdigit() and size != int(length):
+            if re.match("[0-9]{1,19}$", length) and size != int(length):
                 raise Passing(
                     CORRUPT,
                     "%s was cut short, %d of %s bytes came: run this again." % (shown(url), size, length),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections.abc import Iterator, Mapping
 
@@ -100,7 +101,7 @@ def _asked(service: str) -> tuple[str, int | None]:
     protocol, _, number = service.partition("/")
     if protocol == "proto":
         return number, None
-    return protocol, int(number) if number.isascii() and number.isdecimal() else None
+    return protocol, int(number) if re.fullmatch(r"[0-9]{1,5}", number) else None
 
 
 def ended(

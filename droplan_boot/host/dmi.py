@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Final
 
@@ -18,4 +19,5 @@ def droplet_id(files: Files) -> int | None:
     except DroplanError:
         return None
     number = serial.decode(errors="replace").strip()
-    return int(number) if vendor.strip() == b"DigitalOcean" and number.isdecimal() else None
+    known = vendor.strip() == b"DigitalOcean" and re.fullmatch(r"[0-9]{1,19}", number)
+    return int(number) if known else None

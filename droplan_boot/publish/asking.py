@@ -166,7 +166,7 @@ class Asking:
                 self._idle.append(http)
         remaining = reply.headers.get("ratelimit-remaining", "")
         with self._lock:
-            self.pace.remaining = int(remaining) if remaining.isdigit() else self.pace.remaining
+            self.pace.remaining = int(remaining) if re.fullmatch(r"[0-9]{1,12}", remaining) else self.pace.remaining
         if reply.status == 404:
             return None
         if reply.status == 429:

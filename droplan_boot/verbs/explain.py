@@ -166,7 +166,7 @@ def _list(host: Host, wanted: Settings) -> Listing:
 def _one(droplets: tuple[Droplet, ...], who: str, address: Address | None) -> Droplet | None:
     if address is not None:
         return next((one for one in droplets if address in (*one.private, *one.public)), None)
-    if who.isascii() and who.isdecimal():
+    if re.fullmatch(r"[0-9]{1,19}", who):
         by_id = next((one for one in droplets if one.id == int(who)), None)
         if by_id:
             return by_id

@@ -129,6 +129,6 @@ def number(address: str) -> int | None:
 def _network(text: object) -> tuple[int, int] | None:
     address, _, length = str(text).partition("/")
     first = number(address)
-    if first is None or not (length.isascii() and length.isdigit()) or int(length) > 32:
+    if first is None or not (length.isascii() and length.isdigit() and len(length) < 3) or int(length) > 32:
         return None
     return first, first | ((1 << (32 - int(length))) - 1)

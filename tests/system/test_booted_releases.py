@@ -209,7 +209,7 @@ def test_a_first_boot_leaves_the_door_open_to_peers_only(life: Life) -> None:
 
 def test_status_finds_nothing_to_complain_about(life: Life) -> None:
     status = life.seen["status"]
-    assert (status.returncode, status.stderr) == (0, "")
+    assert (status.returncode, status.stderr) == (0, ""), status.stdout
 
 
 def test_no_file_shows_the_token_to_others_than_root(life: Life) -> None:

@@ -140,6 +140,10 @@ class TestExplain:
             found = self.ask(droplet, shown, *words)
             assert (found["verdict"], found["reason"]) == ("drop", "allowed-not-on-this-port")
 
+    def test_a_number_that_is_no_droplets_is_named_by_nobody(self, droplet: MemoryDroplet) -> None:
+        with pytest.raises(UsageError, match="no Droplet of the account is called 99999"):
+            explain.run(droplet.host(), who="9" * 5000)
+
     def test_where_digitalocean_cannot_be_asked_the_verdict_stands_all_the_same(
         self, droplet: MemoryDroplet, shown: Shown
     ) -> None:

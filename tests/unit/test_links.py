@@ -168,6 +168,7 @@ class TestFurtherCards:
         ("DigitalOcean\n", "2756294\n", 2756294),
         ("QEMU\n", "2756294\n", None),
         ("DigitalOcean\n", "not a number\n", None),
+        ("DigitalOcean\n", "9" * 5000, None),
         ("DigitalOcean\n", None, None),
         (None, None, None),
     ],

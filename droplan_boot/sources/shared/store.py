@@ -96,7 +96,7 @@ class Store:
         if reply.status != 200:
             raise self._refusal(name, reply)
         length = reply.headers.get("content-length", "")
-        if length.isdigit() and int(length) != len(reply.body):
+        if re.fullmatch(r"[0-9]{1,12}", length) and int(length) != len(reply.body):
             raise StoreError(f"{self._host} sent {len(reply.body)} of {length} bytes of {name}")
         return Found(reply.body, _etag(reply))
 
