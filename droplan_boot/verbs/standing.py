@@ -8,11 +8,11 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.access.policy import Policy
-from droplan_boot.errors import DroplanError
+from droplan_boot.errors import DroplanError, LockedError
 from droplan_boot.firewall import choose
 from droplan_boot.firewall.backend import Backend, drift
 from droplan_boot.firewall.enforcement import Enforcement
-from droplan_boot.host import guests
+from droplan_boot.host import guests, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
 from droplan_boot.setup import persistence, schedule, sound
@@ -24,6 +24,9 @@ from droplan_boot.verbs import budget, words
 
 _INTERVAL: Final = 5  # minutes, the setting's default
 _HOUR_S: Final = 3600.0
+_LOCK_S: Final = 10.0
+_PASSING: Final = ("drift", "stray", "saved-other")
+"""What is to be seen for a moment while another droplan writes."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,20 @@ class Status:
         return exit_code(self.problems)
 
 
+def settled(host: Host) -> Status:
+    """Find out how things stand when no droplan is at work: half way, a refresh's rules are not the snapshot's."""
+    found = look(host)
+    if not any(one.code in _PASSING for one in found.problems) or not host.files.exists(paths.LOCK):
+        return found
+    try:
+        with lock.held(host.files.real(paths.LOCK), wait=_LOCK_S):
+            return look(host)
+    except LockedError:
+        return found
+
+
 def look(host: Host) -> Status:
-    """Find out how things stand; change nothing."""
+    """Find out how things stand at this moment; change nothing."""
     now = host.clock.time()
     wanted, mistake = settings.tolerant(host.environ, host.files)
     found = snapshot.load(host.files)

@@ -30,7 +30,7 @@ def run(host: Host, *, as_json: bool = False) -> int:
         DroplanError: it cannot be told.
     """
     host.require_root()
-    status = standing.look(host)
+    status = standing.settled(host)
     if as_json:
         sys.stdout.write(json.dumps(document(status), indent=1) + "\n")
     else:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from droplan_boot import paths
-from droplan_boot.errors import NoAnswerError
+from droplan_boot.errors import EXIT_DRIFT, LockedError, NoAnswerError
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.files import Files
 from droplan_boot.state import backends, snapshot
-from droplan_boot.verbs import install, refresh, restore, uninstall
+from droplan_boot.verbs import install, refresh, restore, standing, uninstall
 from tests.bed.memory import droplet as memory
 from tests.bed.memory.doors import Answer
 from tests.bed.memory.droplet import MemoryDroplet
@@ -93,6 +93,29 @@ def test_a_refresh_that_waited_for_an_uninstall_does_nothing(
     assert not installed.files.exists(paths.STATE)
     assert not installed.files.exists(paths.RULES)
     assert "uninstalled while this refresh waited" in installed.lines.said[-1]
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["by a run that ends", "by one that does not"])
+def test_status_calls_no_drift_what_another_run_is_about_to_write(
+    installed: MemoryDroplet, monkeypatch: pytest.MonkeyPatch, held: bool
+) -> None:
+    @contextmanager
+    def waits(path: Path, wait: float) -> Iterator[None]:
+        monkeypatch.undo()
+        if not held:
+            raise LockedError("held")
+        restore.run(installed.host())
+        yield
+
+    Nftables(installed).remove(None)
+    assert standing.look(installed.host()).exit_code == EXIT_DRIFT
+    monkeypatch.setattr("droplan_boot.verbs.standing.lock.held", waits)
+    assert (standing.settled(installed.host()).drift == ()) is held
+
+
+def test_where_nobody_is_at_work_a_drift_is_one(installed: MemoryDroplet) -> None:
+    Nftables(installed).remove(None)
+    assert standing.settled(installed.host()).exit_code == EXIT_DRIFT
 
 
 def test_the_package_of_nft_is_installed_and_its_service_left_as_it_is(installed: MemoryDroplet) -> None:
