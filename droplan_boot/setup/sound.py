@@ -15,9 +15,9 @@ from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.host import links
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import nft_include, persistence, schedule
+from droplan_boot.setup import nft_include, persistence, schedule, watcher
 from droplan_boot.state import soundness
-from droplan_boot.state.problems import Problem
+from droplan_boot.state.problems import Problem, problem
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.state.soundness import Unit
 
@@ -29,7 +29,9 @@ _ANY_PORT: Final = 40_000
 _LIST_S: Final = 20.0
 
 
-def problems(host: Host, interval: int | None, found: Snapshot | None, how: Enforcement | None) -> Iterator[Problem]:
+def problems(
+    host: Host, interval: int | None, found: Snapshot | None, how: Enforcement | None, *, watched: bool
+) -> Iterator[Problem]:
     """List what would keep droplan from going on, and what keeps peers out although our rules are right.
 
     Args:
@@ -37,12 +39,16 @@ def problems(host: Host, interval: int | None, found: Snapshot | None, how: Enfo
         interval: minutes between two runs; None when the settings do not tell.
         found: what is enforced, if known.
         how: how rules are written, if that can be told.
+        watched: whether the watcher is to run, as far as the settings tell.
     """
     yield from soundness.schedule(_schedule(host, interval, found))
     yield from soundness.daemon(_cron(host))
     if any(host.files.exists(path) for path in _PAM):
         shadow = (host.files.read(_SHADOW) or b"").decode(errors="replace")
         yield from soundness.password(shadow, host.clock.time())
+    wrong = watcher.UNIT.problem(Services(host)) if watched and host.has_systemd() else None
+    if wrong:
+        yield problem("unwatched", name=watcher.UNIT.name, what=wrong)
     if how and found and found.policy.observe:
         how = replace(how, door=None)  # there is none, and nothing is saved or loaded for it
     if how:

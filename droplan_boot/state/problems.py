@@ -126,6 +126,13 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         EXIT_ATTENTION,
     ),
     Kind(
+        "unwatched",
+        "NOT WATCHING",
+        "{name} is {what}: a new peer waits for the schedule, and nobody notes who is shut out",
+        "run `droplan install`, which starts it; with DROPLAN_WATCH=false before it, droplan does without",
+        EXIT_ATTENTION,
+    ),
+    Kind(
         "no-loader",
         "NOT PERSISTENT",
         "{what}: the next boot comes up without our rules",

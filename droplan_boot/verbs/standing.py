@@ -131,7 +131,13 @@ def look(host: Host) -> Status:
             *(_astray(choice.backend, host) if choice else ()),
             *_passing_by(host, found),
             *(
-                sound.problems(host, None if mistake else wanted.interval, found, choice.backend if choice else None)
+                sound.problems(
+                    host,
+                    None if mistake else wanted.interval,
+                    found,
+                    choice.backend if choice else None,
+                    watched=not mistake and wanted.watch,
+                )
                 if _installed(host)
                 else ()
             ),

@@ -68,6 +68,8 @@ def test_every_reason_and_every_problem_is_named() -> None:
     assert schema("explain")["properties"]["reason"]["enum"] == list(REASONS)
     problems = schema("status")["properties"]["problems"]["items"]["properties"]["code"]["enum"]
     assert sorted(problems) == sorted(kind.code for kind in KINDS)
+    verdicts = {kind.verdict.lower().replace(" ", "-") for kind in KINDS if kind.verdict}
+    assert set(schema("status")["properties"]["verdict"]["enum"]) == {"ok", *verdicts}
 
 
 def test_a_document_that_is_none_is_refused() -> None:

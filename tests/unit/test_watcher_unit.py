@@ -12,7 +12,7 @@ import pytest
 from droplan_boot import paths
 from droplan_boot.host.files import Files
 from droplan_boot.setup import watcher
-from droplan_boot.verbs import install, restore, uninstall, watch
+from droplan_boot.verbs import install, restore, standing, uninstall, watch
 from droplan_boot.watch.children import REPAIRED
 from tests.bed.memory.doors import Host
 from tests.bed.memory.droplet import MemoryDroplet, made
@@ -55,6 +55,16 @@ class TestInstall:
         assert installed.files.read(watcher.UNIT.path) == watcher.UNIT.text.encode()
         assert watcher.UNIT.name in installed.enabled & installed.active
         assert ("systemctl", "restart", watcher.UNIT.name) in installed.ran
+
+    @pytest.mark.parametrize("damage", ["disabled", "stopped"])
+    def test_status_says_where_it_does_not_run_though_it_should(self, installed: MemoryDroplet, damage: str) -> None:
+        assert "unwatched" not in [one.code for one in standing.look(installed.host()).problems]
+        (installed.enabled if damage == "disabled" else installed.active).discard(watcher.UNIT.name)
+        found = standing.look(installed.host())
+        assert (found.exit_code, [one.code for one in found.problems]) == (5, ["unwatched"])
+        assert f"{watcher.UNIT.name} is {damage}" in found.problems[0].sentence
+        install.run(installed.host(DROPLAN_WATCH="false"))
+        assert standing.look(installed.host()).problems == ()
 
     def test_a_setting_takes_it_away_and_brings_it_back(self, installed: MemoryDroplet) -> None:
         install.run(installed.host(DROPLAN_WATCH="false"))
