@@ -10,6 +10,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -24,6 +25,7 @@ ECHO_PORT = 7
 # The discard service (RFC 863): what arrives is counted and not answered, so no flow ever becomes a known one.
 DISCARD_PORT = 9
 _SLICE_S = 0.01
+_LOOKS = 5
 
 Address = Union[tuple[str, int], tuple[str, int, int, int]]
 
@@ -54,51 +56,57 @@ class Reach:
 
 
 def probe(source: Host, target: Host, *, link: str = "eth1", patience: float = 1.5) -> Reach:
-    """Probe a host from another in every way at once.
+    """Probe a host from another in every way at once; see :func:`probe_all`."""
+    return probe_all([source], target, link=link, patience=patience)[source.name]
+
+
+def probe_all(
+    sources: Iterable[Host], target: Host, *, link: str = "eth1", patience: float = 1.5
+) -> dict[str, Reach]:
+    """Probe a host from several in every way at once.
 
     Args:
-        source: who tries.
+        sources: who tries.
         target: whom; its echo service must be running, as it is in a Lab.
         link: the interface on both sides, ``eth1`` for private.
         patience: how many seconds without an answer mean that it is closed, where nothing else tells: what is open
-            answers at once, and of what a rule drops the target's kernel keeps count.
+            answers at once, and of what a rule drops the target's kernel keeps count. It counts for all sources
+            together, so none is given up before all have sent and all that wait are accounted for.
+
+    Returns:
+        What came through, by the sources' names.
     """
     to = next(each for each in target.links if each.name == link)
-    probes = {
-        "tcp": ("tcp", _address(source, to, 4)),
-        "udp": ("udp", _address(source, to, 4)),
-        "icmp": ("icmp", _address(source, to, 4)),
-        "tcp6": ("tcp", _address(source, to, 6)),
-        "udp6": ("udp", _address(source, to, 6)),
-        "icmp6": ("icmp", _address(source, to, 6)),
-    }
     before, given_up = refused(target), threading.Event()
-    with ThreadPoolExecutor(len(probes)) as pool:
+    wanted = {
+        (source, f"{way}{'6' if version == 6 else ''}"): (version, way)
+        for source in sources
+        for version in (4, 6)
+        for way in ("tcp", "udp", "icmp")
+    }
+    sent = {key: threading.Event() for key in wanted}
+    with ThreadPoolExecutor(len(wanted)) as pool:
         answers = {
-            name: pool.submit(answers_to, source, address, way, patience, given_up)
-            for name, (way, address) in probes.items()
+            key: pool.submit(answers_to, key[0], _address(key[0], to, version), way, patience, given_up, sent[key])
+            for key, (version, way) in wanted.items()
         }
+        accounted = 0
         while not all(answer.done() for answer in answers.values()):
-            if all(
-                refused(target)[version] - before[version] >= len(waiting)
-                for version, waiting in (
-                    (4, [name for name, answer in answers.items() if not answer.done() and not name.endswith("6")]),
-                    (6, [name for name, answer in answers.items() if not answer.done() and name.endswith("6")]),
-                )
-            ):
+            waiting = Counter(wanted[key][0] for key, answer in answers.items() if not answer.done())
+            now = refused(target)
+            all_are = all(each.is_set() for each in sent.values()) and all(
+                now[version] - before[version] >= waiting[version] for version in (4, 6)
+            )
+            # Several looks: the end of an older connection, sent again and refused, is in the count as well.
+            accounted = accounted + 1 if all_are else 0
+            if accounted == _LOOKS:
                 given_up.set()
                 break
             time.sleep(_SLICE_S)
-    return Reach(**{name: answer.result() for name, answer in answers.items()})
-
-
-def probe_all(sources: Iterable[Host], target: Host, *, link: str = "eth1") -> dict[str, Reach]:
-    """Probe a host from several at once; the result is by their names."""
-    sources = list(sources)
-    with ThreadPoolExecutor(len(sources)) as pool:
-        return dict(
-            zip((source.name for source in sources), pool.map(lambda s: probe(s, target, link=link), sources))
-        )
+    found: dict[str, dict[str, bool]] = {}
+    for (source, name), answer in answers.items():
+        found.setdefault(source.name, {})[name] = answer.result()
+    return {name: Reach(**ways) for name, ways in found.items()}
 
 
 def connects(source: Host, target: Host, port: int, *, patience: float = 1.5) -> bool:
@@ -107,7 +115,12 @@ def connects(source: Host, target: Host, port: int, *, patience: float = 1.5) ->
 
 
 def answers_to(
-    source: Host, address: Address, way: str, patience: float, given_up: threading.Event | None = None
+    source: Host,
+    address: Address,
+    way: str,
+    patience: float,
+    given_up: threading.Event | None = None,
+    sent: threading.Event | None = None,
 ) -> bool:
     """Say whether an echo comes back from an address.
 
@@ -117,7 +130,9 @@ def answers_to(
         way: ``tcp``, ``udp`` or ``icmp``.
         patience: in seconds.
         given_up: is set when somebody knows that none will come.
+        sent: is set as soon as the first packet is on its way, or when none will be.
     """
+    sent = sent or threading.Event()
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM, "icmp": socket.SOCK_RAW}[way]
     protocol = 0
@@ -139,24 +154,37 @@ def answers_to(
         try:
             with contextlib.suppress(BlockingIOError):
                 probe.connect(address)
-            if way == "tcp" and not ready(select.POLLOUT):
-                return False
+            if way == "tcp":
+                sent.set()
+                if not ready(select.POLLOUT):
+                    return False
             if way == "icmp":
-                return _pings(probe, family, lambda: ready(select.POLLIN))
+                identity = _ping(probe, family)
+                sent.set()
+                return _is_answered(probe, family, identity, lambda: ready(select.POLLIN))
             probe.send(b"probe")
+            sent.set()
             return ready(select.POLLIN) and probe.recv(64) == b"probe"
         except OSError:  # refused, unreachable, reset: all of them mean closed
             return False
+        finally:
+            sent.set()
 
 
 _ping_numbers = itertools.count(1)
 
 
-def _pings(sender: socket.socket, family: int, ready: Callable[[], bool]) -> bool:
-    request, reply, header = (128, 129, 0) if family == socket.AF_INET6 else (8, 0, 20)
+def _ping(sender: socket.socket, family: int) -> bytes:
+    """Send a ping; return what its answer is known by."""
+    request = 128 if family == socket.AF_INET6 else 8
     identity = struct.pack("!HH", threading.get_native_id() & 0xFFFF, next(_ping_numbers) & 0xFFFF)
     checksum = _checksum(struct.pack("!BBH", request, 0, 0) + identity)  # for ICMPv6 the kernel makes its own
     sender.send(struct.pack("!BBH", request, 0, checksum) + identity)
+    return identity
+
+
+def _is_answered(sender: socket.socket, family: int, identity: bytes, ready: Callable[[], bool]) -> bool:
+    reply, header = (129, 0) if family == socket.AF_INET6 else (0, 20)
     while ready():
         packet = sender.recv(256)[header:]
         if packet[0] == reply and packet[4:8] == identity:
