@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from droplan_boot import settings
 from droplan_boot.errors import UsageError
 from droplan_boot.flow.polling import Polling
@@ -18,6 +20,7 @@ def run(host: Host) -> None:
     wanted = settings.load(host.environ, host.files)
     if not wanted.shared:
         raise UsageError("there is nothing to poll: set DROPLAN_SHARED")
+    gc.enable()  # the zipapp turns it off, for runs of a second
     polling = Polling(host, wanted)
     while True:
         polling.step()

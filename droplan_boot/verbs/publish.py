@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import signal
 from pathlib import Path
@@ -42,6 +43,7 @@ def run(host: Host, *, once: bool = False) -> None:
 def _loop(host: Host, publisher: Publisher) -> None:
     # systemd's stop: give the lease back, so that another publisher need not wait for it to lapse.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    gc.enable()  # the zipapp turns it off, for runs of a second
     try:
         while True:
             host.clock.sleep(publisher.step())
