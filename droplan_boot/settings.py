@@ -15,7 +15,6 @@ from droplan_boot.access import allow, services
 from droplan_boot.access.allow import Allow
 from droplan_boot.access.services import Service
 from droplan_boot.errors import DroplanError, UsageError
-from droplan_boot.host import openssl
 from droplan_boot.host.files import Files
 
 _Value = TypeVar("_Value")
@@ -278,6 +277,8 @@ def _store_key(name: str, value: str) -> str:
 
 
 def _public_keys(name: str, value: str) -> tuple[str, ...]:
+    from droplan_boot.host import openssl  # only a fleet's members need it
+
     keys = tuple(dict.fromkeys(value.replace(",", " ").split()))
     if not 1 <= len(keys) <= 2 or not all(map(openssl.is_public_key, keys)):
         raise UsageError(f"{name} is not one or two public keys: set what `droplan fleet key FILE` prints")

@@ -80,8 +80,22 @@ def choose(wanted: str, host: Host) -> Choice:
         guard, guard_why = _guard(runner)
         return Choice(Enforcement(guard or Nftables(runner), None), guard_why, door_why)
     guard, guard_why = (None, "DROPLAN_BACKEND=iptables") if wanted == "iptables" else _guard(runner)
-    door, door_why = _door(command, host)
-    return Choice(Enforcement(guard, replace(door, alone=guard is None)), guard_why, door_why)
+    found, door_why = _door(command, host)
+    return Choice(Enforcement(guard, replace(found, alone=guard is None)), guard_why, door_why)
+
+
+def door(wanted: str, host: Host) -> Iptables | None:
+    """Choose the door alone, for whom the guard is nothing: nft is not asked.
+
+    Args:
+        wanted: as for :func:`choose`.
+        host: this machine.
+
+    Raises:
+        DroplanError: iptables is there, and a command of its family is missing.
+    """
+    command = host.runner.which("iptables")
+    return None if wanted == "nftables" or not command else _door(command, host)[0]
 
 
 def strays(current: Enforcement, used: Collection[str], host: Host) -> tuple[Backend, ...]:

@@ -71,6 +71,17 @@ def replace(text: str) -> str:
     return f"add table {NAME}\ndelete table {NAME}\n{text}"
 
 
+def forgets_us(text: str, *, flushes: bool = False) -> bool:
+    """Whether what nft loads flushes all rules, or is loaded after a flush, and does not include ours.
+
+    Args:
+        text: what it loads.
+        flushes: whether the service flushes by itself.
+    """
+    flushes = flushes or bool(re.search(r"^[ \t]*flush[ \t]+ruleset\b", text, re.MULTILINE))
+    return flushes and not re.search(r'^[ \t]*include[ \t]+"/etc/droplan/', text, re.MULTILINE)
+
+
 def small_change(current: Table | None, wanted: Table | None) -> str:
     """Write the transaction that changes elements of sets only.
 

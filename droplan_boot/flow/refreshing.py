@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable, Final
 
+from droplan_boot import paths
 from droplan_boot.errors import CommandError, DroplanError, RefusedError
 from droplan_boot.flow import enforce, learn, reporting
 from droplan_boot.flow.learn import Learned
@@ -14,7 +15,7 @@ from droplan_boot.host import links
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
-from droplan_boot.state import blocked, budget, snapshot
+from droplan_boot.state import budget, snapshot
 from droplan_boot.state.budget import Budget
 
 LOCK_S: Final = 10.0
@@ -45,7 +46,10 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
     reporting.succeeded(host, wanted, started, answer, done)
     if known is not None:
         _keep_budget(host, known.allowance)
-    _note(host, lambda: blocked.identify(host.files, answer.others))
+    if host.files.exists(paths.BLOCKED):
+        from droplan_boot.state import blocked  # where no watcher has noted anybody, a refresh starts lean
+
+        _note(host, lambda: blocked.identify(host.files, answer.others))
 
 
 def ask(host: Host, wanted: Settings) -> Learned:

@@ -14,7 +14,7 @@ from droplan_boot.flow.enforce import Enforced
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
-from droplan_boot.state import blocked, budget, metrics, report
+from droplan_boot.state import budget, metrics, report
 from droplan_boot.state.report import LastChange, Report
 
 
@@ -136,7 +136,15 @@ def _by_network(policy: Policy) -> dict[str, int]:
 def _store(host: Host, wanted: Report) -> None:
     try:
         report.store(host.files, wanted)
-        noted = blocked.load(host.files).total if host.files.exists(paths.BLOCKED) else None
-        metrics.store(host.files, wanted, shut_out=noted)
+        metrics.store(host.files, wanted, shut_out=_noted(host))
     except DroplanError as error:
         host.log.complain(str(error))
+
+
+def _noted(host: Host) -> int | None:
+    """Count the strangers' packets that the watcher noted; None where it has noted none."""
+    if not host.files.exists(paths.BLOCKED):
+        return None
+    from droplan_boot.state import blocked
+
+    return blocked.load(host.files).total

@@ -17,7 +17,6 @@ from droplan_boot.firewall import nft_table
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host import selinux
 from droplan_boot.host.doors import Host
-from droplan_boot.state import soundness
 
 SERVICE: Final = "nftables.service"
 
@@ -80,7 +79,7 @@ def _without(host: Host) -> Iterator[tuple[Path, str]]:
         data = host.files.read(path)
         if data is not None:
             text = data.decode(errors="surrogateescape")
-            if soundness.forgets_us(text, flushes=flushes):
+            if nft_table.forgets_us(text, flushes=flushes):
                 yield path, text
 
 

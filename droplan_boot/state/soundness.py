@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from droplan_boot.firewall import nft_table
 from droplan_boot.host.services import ENABLED
 from droplan_boot.state.problems import Problem, problem
 
@@ -152,19 +153,8 @@ def nftables_conf(path: str, text: str, service: Unit, *, flushes: bool = False)
         flushes: whether the service flushes by itself.
     """
     loads = service.active or service.state in ("enabled", "enabled-runtime")
-    if loads and forgets_us(text, flushes=flushes):
+    if loads and nft_table.forgets_us(text, flushes=flushes):
         yield problem("nftables-flush", path=path, service=service.name)
-
-
-def forgets_us(text: str, *, flushes: bool = False) -> bool:
-    """Whether what nft loads flushes all rules, or is loaded after a flush, and does not include ours.
-
-    Args:
-        text: what it loads.
-        flushes: whether the service flushes by itself.
-    """
-    flushes = flushes or bool(re.search(r"^[ \t]*flush[ \t]+ruleset\b", text, re.MULTILINE))
-    return flushes and not re.search(r'^[ \t]*include[ \t]+"/etc/droplan/', text, re.MULTILINE)
 
 
 def refused(table: str, chain: str, card: str, where: str) -> Iterator[Problem]:

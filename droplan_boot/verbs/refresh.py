@@ -76,7 +76,7 @@ def _keep_up(host: Host, wanted: Settings) -> None:
     found = snapshot.load(host.files)
     try:
         # Where droplan only observes, nothing loads saved rules on its behalf.
-        door = None if wanted.observe else choose.choose(wanted.backend, host).backend.door
+        door = None if wanted.observe else choose.door(wanted.backend, host)
         droplet_id = found.droplet_id if found and found.answered else None
         for line in upkeep.put_back(host, door, wanted.interval, droplet_id):
             host.log.say(line)
