@@ -231,7 +231,9 @@ def _parse_set(name: str, body: str) -> tuple[Interval, ...] | None:
         return None
     _, family, size = _address(name)
     header, _, elements = body.partition("elements = {")
-    if sorted(line.strip() for line in header.splitlines() if line.strip()) != sorted(_declaration(name)):
+    # nft 1.1.7 (not yet 1.1.3) adds to the size how many elements there are: `size 4096	# count 1`.
+    lines = [line.partition("#")[0].strip() for line in header.splitlines()]
+    if sorted(filter(None, lines)) != sorted(_declaration(name)):
         return None
     if name.startswith(HEARD):
         return ()

@@ -224,6 +224,15 @@ class TestReading:
         listed = (GOLDEN / f"listed-by-{version}.txt").read_text()
         assert drift(Nftables(Nft(listed)), EVERYTHING) == ()
 
+    @pytest.mark.parametrize("size", ["size 4096", "size 4096\t# count 2"], ids=["until 1.1.3", "1.1.7"])
+    def test_who_was_heard_of_a_moment_ago_is_no_drift(self, size: str) -> None:
+        listed = (GOLDEN / "listed-by-1.1.7.txt").read_text()
+        heard = "elements = { 10.132.7.7 limit rate 1/second expires 9s,\n\t\t\t     10.132.7.8 expires 3s990ms }"
+        empty = "\t\tsize 4096\n\t\tflags dynamic,timeout\n\t\ttimeout 10s\n"
+        assert empty in listed
+        full = f"\t\t{size}\n\t\tflags dynamic,timeout\n\t\ttimeout 10s\n\t\t{heard}\n"
+        assert drift(Nftables(Nft(listed.replace(empty, full))), EVERYTHING) == ()
+
     def test_a_table_that_cannot_be_read_is_an_error_and_not_an_absent_one(self) -> None:
         class Forbidden(Nft):
             def run(self, argv: Sequence[str], **_: object) -> Completed:
