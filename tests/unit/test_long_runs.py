@@ -33,12 +33,12 @@ def test_the_watchers_child_that_polls(files: Files, monkeypatch: pytest.MonkeyP
     trust = openssl.public_key(Commands(), openssl.make_key(Commands()))
     environ = {"DROPLAN_SHARED": "https://store/b", "DROPLAN_SHARED_KEY": "ID:SECRET", "DROPLAN_SHARED_TRUST": trust}
     with pytest.raises(KeyboardInterrupt):
-        poll.run(Host(files=files, environ=environ))
+        poll.run(Host(files=files, environ=environ, uid=0))
     assert gc.isenabled()
 
 
 def test_a_publisher(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("droplan_boot.verbs.publish.signal.signal", Mock())
     monkeypatch.setattr(publish, "_publisher", lambda _host: Mock(step=stopped))
-    publish.run(Host(files=files))
+    publish.run(Host(files=files, uid=0))
     assert gc.isenabled()
