@@ -112,7 +112,7 @@ def blocked(program: Program) -> dict[str, Any]:
     return dict(json.loads(program.run("blocked", "--json").stdout))
 
 
-def eventually(holds: Callable[[], object], patience: float = 20.0) -> float:
+def eventually(holds: Callable[[], object], patience: float = 60.0) -> float:
     """Wait for something to hold; return how long that took.
 
     Raises:

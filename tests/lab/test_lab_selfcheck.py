@@ -27,7 +27,7 @@ from tests.bed import (
 )
 from tests.bed.cache import CHECKOUT
 
-CURL = ["curl", "--silent", "--show-error", "--max-time", "5"]
+CURL = ["curl", "--silent", "--show-error", "--max-time", "30"]
 SIZE = ["--write-out", "%{size_download}"]
 API = "https://api.digitalocean.com"
 

@@ -132,7 +132,7 @@ def test_going_to_enforce_says_whom_it_cuts_and_shuts_strangers_out(observed: Ob
     program, lab = observed.program, observed.program.lab
     with watching(program):
         assert connects(lab.stranger, lab.droplet, ECHO_PORT)
-        eventually(lambda: blocked(program)["sources"], 20)
+        eventually(lambda: blocked(program)["sources"])
     (noted,) = [each for each in blocked(program)["sources"] if each["source"] == lab.stranger.address]
     assert noted["observed"]
     assert f"tcp/{ECHO_PORT}" in {each["service"] for each in noted["services"]}

@@ -78,7 +78,7 @@ class TestNewPeer:
     def test_it_is_kept_over_a_restart(self, watcher: Watcher) -> None:
         program = watcher.program
         assert not connects(program.lab.stranger, program.droplet, 5432, patience=0.3)
-        eventually(lambda: blocked(program)["sources"], 15)
+        eventually(lambda: blocked(program)["sources"])
         watcher.stop()
         with watching(program):
             assert blocked(program)["sources"][0]["source"] == program.lab.stranger.address
@@ -91,14 +91,14 @@ class TestNewPeer:
             refuse = f"ip saddr {peer.address} goto droplan-refuse"
             program.droplet.run(["nft", f"insert rule inet droplan droplan-private {refuse}"])
             assert not connects(peer, program.droplet, 5432, patience=0.3)
-        eventually(lambda: blocked(program)["sources"], 15)
+        eventually(lambda: blocked(program)["sources"])
         assert [each["source"] for each in blocked(program)["sources"]] == [peer.address]
         watcher.settle()
         assert program.lab.do.requests("api") == []
 
 
 def eventually_sources(program: Program, holds: Callable[[dict[str, Any]], object]) -> list[dict[str, Any]]:
-    eventually(lambda: any(holds(each) for each in blocked(program)["sources"]), 20)
+    eventually(lambda: any(holds(each) for each in blocked(program)["sources"]))
     return list(blocked(program)["sources"])
 
 
@@ -122,7 +122,7 @@ class TestHealing:
         program = nft_only.program
         assert right(program)
         program.droplet.run(["sh", "-c", damage])
-        eventually(lambda: right(program), 10)
+        eventually(lambda: right(program))
         assert program.lab.do.requests("api") == []
         assert probe(program.lab.stranger, program.droplet).nothing
         assert probe(program.lab.peers[0], program.droplet).tcp
@@ -132,7 +132,7 @@ class TestHealing:
         assert right(program)
         for _ in range(5):
             program.droplet.run(["iptables", "-F", "INPUT"])
-            eventually(lambda: right(program), 10)
+            eventually(lambda: right(program))
             nft_only.settle()
         program.droplet.run(["iptables", "-F", "INPUT"])
         nft_only.settle()
@@ -141,7 +141,7 @@ class TestHealing:
         program.refresh()
         nft_only.settle()
         program.droplet.run(["iptables", "-F", "INPUT"])
-        eventually(lambda: right(program), 10)
+        eventually(lambda: right(program))
 
     def test_its_own_writes_and_those_of_a_refresh_are_not_looked_at(self, nft_only: Watcher) -> None:
         program = nft_only.program
@@ -171,7 +171,7 @@ class TestLinks:
             f"ip address replace {address}/16 dev vpc0"
         )
         program.droplet.run(["sh", "-c", script])
-        eventually(lambda: "-A INPUT -i vpc0 -j DROP" in program.chain("INPUT"), 10)
+        eventually(lambda: "-A INPUT -i vpc0 -j DROP" in program.chain("INPUT"))
         assert not any("eth1" in rule for rule in program.chain("INPUT"))
         assert program.lab.do.requests("api") == []
         assert not connects(program.lab.stranger, program.droplet, ECHO_PORT, patience=0.5)
@@ -180,8 +180,8 @@ class TestLinks:
             f"ip address replace {address}/16 dev eth1"
         )
         program.droplet.run(["sh", "-c", back])
-        eventually(lambda: "-A INPUT -i eth1 -j DROP" in program.chain("INPUT"), 10)
-        eventually(lambda: '"vpc0"' not in program.read(SNAPSHOT), 10)
+        eventually(lambda: "-A INPUT -i eth1 -j DROP" in program.chain("INPUT"))
+        eventually(lambda: '"vpc0"' not in program.read(SNAPSHOT))
 
     def test_a_card_that_a_bridge_takes_stays_closed(self, watcher: Watcher) -> None:
         program = watcher.program
@@ -192,10 +192,10 @@ class TestLinks:
             f"ip address add {address}/16 dev br0"
         )
         program.droplet.run(["sh", "-ec", script])
-        eventually(lambda: "-A INPUT -i br0 -j DROP" in program.chain("INPUT"), 10)
+        eventually(lambda: "-A INPUT -i br0 -j DROP" in program.chain("INPUT"))
         assert not connects(program.lab.stranger, program.droplet, ECHO_PORT, patience=0.5)
         program.droplet.run(["sh", "-ec", f"ip link delete br0; ip address add {address}/16 dev eth1"])
-        eventually(lambda: "-A INPUT -i eth1 -j DROP" in program.chain("INPUT"), 10)
+        eventually(lambda: "-A INPUT -i eth1 -j DROP" in program.chain("INPUT"))
 
 
 class TestFlood:
@@ -208,7 +208,7 @@ class TestFlood:
         watcher.settle()
         assert 1 <= refreshes(program.lab) <= 10
         assert len(program.lab.do.requests("api")) <= 30
-        eventually(lambda: len(blocked(program)["sources"]) > 100, 15)
+        eventually(lambda: len(blocked(program)["sources"]) > 100)
         assert len(blocked(program)["sources"]) <= 256
 
 
@@ -233,6 +233,6 @@ def test_what_cron_misses_it_runs_and_says_so(installed: Program) -> None:
     installed.reset()
     with watching(installed, interval=3) as watcher:
         installed.lab.do.forget_requests()
-        eventually(lambda: '"missed": true' in installed.read("/var/lib/droplan/watch.json"), 30)
+        eventually(lambda: '"missed": true' in installed.read("/var/lib/droplan/watch.json"))
         watcher.settle()
         assert refreshes(installed.lab) >= 1

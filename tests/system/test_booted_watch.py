@@ -83,7 +83,7 @@ def healed(droplet: BootedDroplet, *damages: list[str]) -> list[bool]:
     return found
 
 
-def comes(holds: Callable[[], bool], patience: float = 30.0) -> bool:
+def comes(holds: Callable[[], bool], patience: float = 60.0) -> bool:
     until = time.monotonic() + patience
     while time.monotonic() < until:
         if holds():
