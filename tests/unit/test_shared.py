@@ -102,15 +102,15 @@ class TestBase:
         [
             b"",
             b"no gzip",
-            gzip.compress(b"no JSON"),
-            gzip.compress(b"[]"),
-            gzip.compress(b'{"schema":2,"droplets":[],"peerings":[]}'),
-            gzip.compress(b'{"schema":1,"droplets":[[1]],"peerings":[]}'),
-            gzip.compress(b'{"schema":1,"droplets":[[0,"n","nyc3",[],"v",[],[]]],"peerings":[]}'),
-            gzip.compress(b'{"schema":1,"droplets":[[1,"n","nyc3",{"a":1},"v",[],[]]],"peerings":[]}'),
-            gzip.compress(b'{"schema":1,"droplets":[],"peerings":[["a"]]}'),
+            gzip.compress(b"no JSON", mtime=0),
+            gzip.compress(b"[]", mtime=0),
+            gzip.compress(b'{"schema":2,"droplets":[],"peerings":[]}', mtime=0),
+            gzip.compress(b'{"schema":1,"droplets":[[1]],"peerings":[]}', mtime=0),
+            gzip.compress(b'{"schema":1,"droplets":[[0,"n","nyc3",[],"v",[],[]]],"peerings":[]}', mtime=0),
+            gzip.compress(b'{"schema":1,"droplets":[[1,"n","nyc3",{"a":1},"v",[],[]]],"peerings":[]}', mtime=0),
+            gzip.compress(b'{"schema":1,"droplets":[],"peerings":[["a"]]}', mtime=0),
             base.encode(Fleet({1: droplet(1)}))[:-9],
-            gzip.compress(b" " * (65 << 20)),
+            gzip.compress(b" " * (65 << 20), mtime=0),
         ],
     )
     def test_anything_else_is_no_answer(self, data: bytes) -> None:
