@@ -46,6 +46,8 @@ class Watcher:
             files = ["/var/lib/droplan", "/run/droplan.lock", "/etc/droplan/droplan.env"]
             command = [*python, f"{found}/droplan_boot/watch/__main__.py", *files, str(interval), "alone"]
             command += [*python, PROGRAM]
+        # One that an earlier watcher left says nothing about this one, which writes its own when it has begun.
+        program.droplet.path("/var/lib/droplan/watch.json").unlink(missing_ok=True)
         self.process = program.droplet.popen(command, stderr=subprocess.STDOUT)
         eventually(lambda: self._exists("watch.json"))
         self.settle()
@@ -67,7 +69,8 @@ class Watcher:
 
     def children(self) -> list[str]:
         """Return what it has started and what has not ended."""
-        return Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        pid = self.pid  # once: nsenter's, until that has started the watcher
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
     def pss(self) -> float:
         """Return its memory in MB: its own, and its share of what it shares."""

@@ -102,6 +102,11 @@ def sh(droplet: BootedDroplet, script: str) -> str:
     return droplet.run(["sh", "-ec", script], env={"DEBIAN_FRONTEND": "noninteractive"}).stdout
 
 
+def repairs(droplet: BootedDroplet) -> str:
+    """Count what the schedule has put back so far."""
+    return sh(droplet, "grep -c ' Put ' /var/log/droplan.log || true")
+
+
 def tell_of_reasons(region: Region, droplet: BootedDroplet, peer: Host) -> Story:
     story = Story()
     seen = story.seen
@@ -110,8 +115,12 @@ def tell_of_reasons(region: Region, droplet: BootedDroplet, peer: Host) -> Story
     sh(droplet, "apt-get -qq update; apt-get -qq install nftables")
     seen["installed"] = look(droplet)
     for name, (make, undo) in REASONS.items():
+        put_back = repairs(droplet)
         sh(droplet, make)
         seen[name] = look(droplet)
+        if repairs(droplet) != put_back:  # the schedule's run, once an hour, came in between: again
+            sh(droplet, make)
+            seen[name] = look(droplet)
         sh(droplet, undo)
         seen[f"{name}, undone"] = look(droplet)
     sh(droplet, "systemctl -q disable nftables")
