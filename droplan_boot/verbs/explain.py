@@ -82,6 +82,7 @@ def document(asked: Asked, answer: Explanation, refusing: tuple[str, ...], age: 
         "verdict": "accept" if answer.accept else "drop",
         "reason": answer.reason,
         "rule": answer.rule,
+        "grant": None if answer.grant is None else answer.grant.to_json(),
         "steps": list(answer.steps),
         "remedy": answer.remedy,
         "others": list(refusing),
