@@ -41,7 +41,7 @@ _PRIVATE: Final = tuple(
 )
 
 Service = Optional[tuple[str, int]]
-"""Protocol and port; None for everything at once."""
+"""Protocol and port (0 of icmp, which has none); None for everything at once."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +139,12 @@ def explain(asked: Asked, known: Known) -> Explanation:
         (*found.steps, step),
         "`sudo DROPLAN_MODE=enforce droplan install` shuts it out",
     )
+
+
+def spelled(service: tuple[str, int]) -> str:
+    """Write a service as DROPLAN_ALLOW takes it."""
+    protocol, port = service
+    return protocol if protocol == "icmp" else f"{protocol}/{port}"
 
 
 def segment_of(policy: Policy, address: Address) -> Segment | None:
@@ -255,7 +261,7 @@ def _own(known: Known) -> Droplet | None:
 
 
 def _entry(asked: Asked, address: Address) -> str:
-    service = "" if asked.service is None else "/".join(map(str, asked.service)) + "@"
+    service = "" if asked.service is None else f"{spelled(asked.service)}@"
     return f"DROPLAN_ALLOW={service}{address} lets it in"
 
 

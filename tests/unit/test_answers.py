@@ -171,6 +171,12 @@ class TestExplain:
         assert found["grant"] == {"service": None, "entry": None}
         assert found["droplet"]["name"] == "droplet-1"
 
+    def test_a_ping_is_spelled_as_the_setting_takes_it(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        found = self.ask(droplet, shown, "10.132.0.66", "icmp")
+        assert found["service"] == "icmp"
+        assert found["remedy"] == "DROPLAN_ALLOW=icmp@10.132.0.66 lets it in"
+        assert settings.parse({"DROPLAN_ALLOW": "icmp@10.132.0.66"}).allow
+
     def test_a_stranger_is_dropped_and_told_what_lets_it_in(self, droplet: MemoryDroplet, shown: Shown) -> None:
         explain.run(droplet.host(), who="10.132.0.66", service="tcp/5432")
         text = shown()
