@@ -8,6 +8,7 @@ from typing import Final, Optional
 
 from droplan_boot.access import reasons, verdict
 from droplan_boot.access.policy import Policy, Segment
+from droplan_boot.access.verdict import Grant
 from droplan_boot.networks import Address
 from droplan_boot.sources.listing import Droplet, Listing
 
@@ -40,7 +41,7 @@ _PRIVATE: Final = tuple(
 )
 
 Service = Optional[tuple[str, int]]
-"""Protocol and port; None for everything at once."""
+"""Protocol and port (0 of icmp, which has none); None for everything at once."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Explanation:
         rule: the rule that decides, in words.
         steps: every step of why, a line each.
         remedy: the setting that would change it; "" where there is none.
+        grant: what lets it in; None where it is no peer's right and no entry's.
     """
 
     accept: bool
@@ -106,6 +108,7 @@ class Explanation:
     rule: str
     steps: tuple[str, ...] = field(default=())
     remedy: str = ""
+    grant: Grant | None = None
 
 
 def explain(asked: Asked, known: Known) -> Explanation:
@@ -138,6 +141,12 @@ def explain(asked: Asked, known: Known) -> Explanation:
     )
 
 
+def spelled(service: tuple[str, int]) -> str:
+    """Write a service as DROPLAN_ALLOW takes it."""
+    protocol, port = service
+    return protocol if protocol == "icmp" else f"{protocol}/{port}"
+
+
 def segment_of(policy: Policy, address: Address) -> Segment | None:
     """Find the network that an address comes in from; None for the public one while it is open."""
     private = any(address.version == network.version and address in network for network in _PRIVATE)
@@ -153,11 +162,13 @@ def _judged(asked: Asked, known: Known, segment: Segment, address: Address) -> E
     if found.accept and found.entry is not None:
         where = f"{chains}: accept {found.entry}"
         steps = (*_whose(asked), f"the entry {found.entry} of DROPLAN_ALLOW covers it, on {by}")
-        return Explanation(True, "allowed", where, steps, f"take {found.entry} out of DROPLAN_ALLOW to shut it out")
+        remedy = f"take {found.entry} out of DROPLAN_ALLOW to shut it out"
+        return Explanation(True, "allowed", where, steps, remedy, Grant(found.entry.service, found.entry))
     if found.accept:
         reach = "" if found.service is None else f" to {found.service} (DROPLAN_PEER_PORTS)"
         steps = (*_whose(asked), f"{address} is among the peers of the last answer, who may come in by {by}{reach}")
-        return Explanation(True, "peer", f"{chains}: accept {address}{reach}", steps, _out(known))
+        where = f"{chains}: accept {address}{reach}"
+        return Explanation(True, "peer", where, steps, _out(known), Grant(found.service, None))
     reason, steps, remedy = _why_not(asked, known, segment, address)
     return Explanation(False, reason, f"{chains}: drop on {by} what is not accepted", steps, remedy)
 
@@ -250,7 +261,7 @@ def _own(known: Known) -> Droplet | None:
 
 
 def _entry(asked: Asked, address: Address) -> str:
-    service = "" if asked.service is None else "/".join(map(str, asked.service)) + "@"
+    service = "" if asked.service is None else f"{spelled(asked.service)}@"
     return f"DROPLAN_ALLOW={service}{address} lets it in"
 
 

@@ -78,10 +78,11 @@ def document(asked: Asked, answer: Explanation, refusing: tuple[str, ...], age: 
         "who": asked.who,
         "address": None if asked.address is None else str(asked.address),
         "droplet": None if asked.droplet is None else asked.droplet.to_json(),
-        "service": None if asked.service is None else "/".join(map(str, asked.service)),
+        "service": None if asked.service is None else explanation.spelled(asked.service),
         "verdict": "accept" if answer.accept else "drop",
         "reason": answer.reason,
         "rule": answer.rule,
+        "grant": None if answer.grant is None else answer.grant.to_json(),
         "steps": list(answer.steps),
         "remedy": answer.remedy,
         "others": list(refusing),
@@ -94,7 +95,7 @@ def render(asked: Asked, answer: Explanation, refusing: tuple[str, ...], host: H
     head = "ACCEPT" if answer.accept else "DROP"
     name = f"{asked.droplet.name} " if asked.droplet and asked.droplet.name and asked.address else ""
     who = f"{name}{asked.address or asked.who}"
-    service = "" if asked.service is None else f" to {'/'.join(map(str, asked.service))}"
+    service = "" if asked.service is None else f" to {explanation.spelled(asked.service)}"
     lines = words.wrap(f"{head}  {who}{service}: {explanation.REASONS[answer.reason]}", " " * (len(head) + 2))
     lines[0] = lines[0].replace(head, words.colour(head, "good" if answer.accept else "bad", host.environ), 1)
     rows = [

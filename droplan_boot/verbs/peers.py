@@ -1,16 +1,20 @@
-"""List the Droplets that may come in, by name, and why each may."""
+"""List the Droplets that may come in, by name, why each may, what it reaches and by which entry; and who else may."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from droplan_boot import settings
-from droplan_boot.access import reasons
+from droplan_boot.access import reasons, verdict
+from droplan_boot.access.allow import Allow
+from droplan_boot.access.policy import Segment
+from droplan_boot.access.verdict import Grant
 from droplan_boot.errors import DroplanError
 from droplan_boot.host.doors import Host
+from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
 from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import snapshot
@@ -19,6 +23,9 @@ from droplan_boot.verbs import words
 
 SCHEMA: Final = 1
 _HEADS: Final = ("NAME", "ID", "PRIVATE", "REGION", "TAGS")
+
+Reach = tuple[str, Grant]
+"""The network that a Droplet comes in from, and something that it reaches there."""
 
 
 def run(host: Host, *, as_json: bool = False) -> None:
@@ -40,20 +47,56 @@ def run(host: Host, *, as_json: bool = False) -> None:
 
 def document(found: Snapshot, wanted: Settings) -> dict[str, Any]:
     """Make the JSON document, docs/schemas/peers.json."""
+    why, reached = reasons.why_peer(wanted.scope, wanted.tags), reaches(found)
     return {
         "schema": SCHEMA,
         "answered": found.written,
         "networks": [
             {
-                "network": "public" if segment.public else "private",
+                "network": _network(segment),
                 "chain": segment.chain,
                 "interfaces": list(segment.interfaces),
                 "addresses": [str(address) for address in segment.peers],
             }
             for segment in found.policy.segments
         ],
-        "peers": [{**one.to_json(), "why": reasons.why_peer(wanted.scope, wanted.tags)} for one in found.peers],
+        "peers": [
+            {
+                **one.to_json(),
+                "why": why,
+                "reaches": [{"network": network, **grant.to_json()} for network, grant in reach],
+            }
+            for one, reach in zip(found.peers, reached)
+        ],
+        "allowed": [
+            {
+                "network": _network(segment),
+                **Grant(entry.service, entry).to_json(),
+                "sources": _sources(segment, entry),
+            }
+            for segment in found.policy.segments
+            for entry in segment.allow
+        ],
     }
+
+
+def reaches(found: Snapshot) -> list[tuple[Reach, ...]]:
+    """List what each of the Droplets reaches, by any of its addresses, each once."""
+    granted = [
+        (segment, verdict.grants_of_each(segment, (address for one in found.peers for address in _of(one, segment))))
+        for segment in found.policy.segments
+    ]
+    return [
+        tuple(
+            dict.fromkeys(
+                (_network(segment), grant)
+                for segment, grants in granted
+                for address in _of(one, segment)
+                for grant in grants[address]
+            )
+        )
+        for one in found.peers
+    ]
 
 
 def render(found: Snapshot, wanted: Settings, now: float) -> str:
@@ -66,12 +109,56 @@ def render(found: Snapshot, wanted: Settings, now: float) -> str:
         return "\n".join([*lines, *(str(address) for address in private.peers)]) + "\n"
     who = "1 Droplet" if count == 1 else f"{count} Droplets" if count else "No Droplet"
     head = f"{who} may come in by {', '.join(private.interfaces)} (as of {age} ago): {words.because(wanted)}"
-    rows = [_row(one) for one in found.peers]
-    table = words.table([_HEADS, *rows]) if rows else []
-    return "\n".join([*words.wrap(head), *([""] if table else []), *table]) + "\n"
+    lines = words.wrap(head)
+    if count:
+        lines += [*words.wrap(f"As peers they reach {_as_peers(private)}."), "", *_listed(found, private)]
+    for segment in found.policy.segments:
+        if segment.allow:
+            by = ", ".join(segment.interfaces)
+            lines += ["", *words.wrap(f"DROPLAN_ALLOW lets in by {by}, peer or not:")]
+            lines += words.table([(str(entry), _said(_sources(segment, entry))) for entry in segment.allow])
+    return "\n".join(lines) + "\n"
+
+
+def _listed(found: Snapshot, private: Segment) -> Iterator[str]:
+    """List the peers, a line each, and below it what an entry opens to it besides."""
+    head, *rows = words.table([_HEADS, *(_row(one) for one in found.peers)])
+    yield head
+    for row, reached in zip(rows, reaches(found)):
+        yield row
+        for public in (False, True):
+            entries = [grant for network, grant in reached if grant.entry and (network == "public") == public]
+            if entries and (public or private.ports is not None):
+                opened = ", ".join(f"{one.service or 'everything'} by {one.entry}" for one in entries)
+                yield from words.wrap(f"    also {opened}{' (public network)' if public else ''}", " " * 9)
 
 
 def _row(one: Droplet) -> Sequence[str]:
     private = ", ".join(str(address) for address in one.private) or "none yet"
     tags = "may not be seen" if one.tags is None else ", ".join(one.tags) or "-"
-    return one.name or "-", str(one.id), private, one.region, tags
+    return words.one_line(one.name) or "-", str(one.id), private, one.region, words.one_line(tags)
+
+
+def _as_peers(segment: Segment) -> str:
+    if segment.ports is None:
+        return "everything"
+    return f"{', '.join(map(str, segment.ports)) or 'nothing'} (DROPLAN_PEER_PORTS)"
+
+
+def _sources(segment: Segment, entry: Allow) -> list[str] | None:
+    """List the addresses and networks that an entry lets in; None for everyone."""
+    if entry.source is None:
+        return None
+    return [str(one) for version in (4, 6) for one in segment.stands_for(entry, version)]
+
+
+def _said(sources: list[str] | None) -> str:
+    return "everyone" if sources is None else ", ".join(sources) or "nobody yet: no Droplet in scope has it"
+
+
+def _network(segment: Segment) -> str:
+    return "public" if segment.public else "private"
+
+
+def _of(one: Droplet, segment: Segment) -> Sequence[Address]:
+    return one.public if segment.public else one.private

@@ -37,9 +37,18 @@ def wrap(text: str, indent: str = "") -> list[str]:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align columns; the last one is as wide as it likes."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    """Align columns, an item a row; the last column goes on in further lines where 80 columns are too few for it."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    before = sum(widths) + 2 * len(widths)
+    lines = []
+    for *cells, last in rows:
+        first = "".join(cell.ljust(width) + "  " for cell, width in zip(cells, widths))
+        lines.append((first + ("\n" + " " * before).join(_fold(last, WIDTH - before))).rstrip())
+    return lines
+
+
+def _fold(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(width, 16), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def because(wanted: Settings) -> str:

@@ -7,17 +7,23 @@ import json
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from droplan_boot import paths
+from droplan_boot import paths, settings
+from droplan_boot.access import verdict
+from droplan_boot.access.allow import Name
 from droplan_boot.access.explanation import REASONS
+from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
 from droplan_boot.host.files import Files
 from droplan_boot.setup import publishing, watcher
+from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import report
+from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import explain, install, peers, refresh, restore, standing, token, uninstall
 from tests.bed.memory.doors import Answer
 from tests.bed.memory.droplet import ADDRESS, TOKEN, MemoryDroplet, made
@@ -52,19 +58,94 @@ class TestPeers:
         assert shown().splitlines() == [
             "2 Droplets may come in by eth1 (as of 0 s ago): they are in this region",
             "(DROPLAN_SCOPE=region)",
+            "As peers they reach everything.",
             "",
             "NAME       ID  PRIVATE     REGION  TAGS",
             "droplet-1  8   10.132.0.2  nyc3    web",
             "droplet-2  9   10.132.0.3  nyc3    web",
         ]
 
-    def test_programs_get_why_each_is_in(self, droplet: MemoryDroplet, shown: Shown) -> None:
-        peers.run(droplet.host(DO_TAG="web"), as_json=True)
-        found = json.loads(shown())
-        assert found["schema"] == 1
-        assert [one["name"] for one in found["peers"]] == ["droplet-1", "droplet-2"]
-        assert found["peers"][0]["why"] == ["region", "tag"]
-        assert found["networks"][0]["addresses"] == ["10.132.0.2", "10.132.0.3"]
+    def test_each_has_what_it_reaches_and_the_entry_that_opens_it(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        allow = "tcp/5432@tag:web,udp/53@droplet:droplet-2,tcp/443,10.9.0.0/24,tcp/9@tag:none"
+        refresh.run(droplet.host(DROPLAN_PEER_PORTS="tcp/80,icmp", DROPLAN_ALLOW=allow))
+        shown()
+        peers.run(droplet.host())
+        assert shown().splitlines()[2:] == [
+            "As peers they reach tcp/80, icmp (DROPLAN_PEER_PORTS).",
+            "",
+            "NAME       ID  PRIVATE     REGION  TAGS",
+            "droplet-1  8   10.132.0.2  nyc3    web",
+            "    also tcp/5432 by tcp/5432@tag:web, tcp/443 by tcp/443",
+            "droplet-2  9   10.132.0.3  nyc3    web",
+            "    also tcp/5432 by tcp/5432@tag:web, udp/53 by udp/53@droplet:droplet-2,",
+            "         tcp/443 by tcp/443",
+            "",
+            "DROPLAN_ALLOW lets in by eth1, peer or not:",
+            "tcp/5432@tag:web          10.132.0.2, 10.132.0.3",
+            "udp/53@droplet:droplet-2  10.132.0.3",
+            "tcp/443                   everyone",
+            "10.9.0.0/24               10.9.0.0/24",
+            "tcp/9@tag:none            nobody yet: no Droplet in scope has it",
+        ]
+
+    def test_programs_get_what_each_reaches_on_which_network(self) -> None:
+        web = Droplet(8, "web-1", "nyc3", ("web",), None, (IPv4Address("10.132.0.2"),), (IPv4Address("192.0.2.2"),))
+        wanted = settings.parse(
+            {
+                "DROPLAN_PEER_PORTS": "none",
+                "DROPLAN_ALLOW": "tcp/5432@tag:web",
+                "DROPLAN_ALLOW_PUBLIC": "tcp/443,tag:db",
+                "PUBLIC": "true",
+            }
+        )
+        known = ((Name("tag", "web"), web.private),)
+        policy = Policy(
+            (
+                Segment(False, ("eth1",), web.private, wanted.allow, ports=wanted.peer_ports, known=known),
+                Segment(True, ("eth0",), web.public, wanted.allow_public or (), ports=wanted.peer_ports),
+            )
+        )
+        found = peers.document(Snapshot(7, 0.0, policy, (web,)), wanted)
+        private = {"network": "private", "service": "tcp/5432", "entry": "tcp/5432@tag:web"}
+        public = {"network": "public", "service": "tcp/443", "entry": "tcp/443"}
+        assert found["peers"][0]["reaches"] == [private, public]
+        assert found["allowed"] == [
+            {**private, "sources": ["10.132.0.2"]},
+            {**public, "sources": None},
+            {"network": "public", "service": None, "entry": "tag:db", "sources": []},
+        ]
+        text = peers.render(Snapshot(7, 0.0, policy, (web,)), wanted, 60)
+        assert "    also tcp/443 by tcp/443 (public network)\n" in text
+
+    def test_no_row_is_wider_than_a_screen(self) -> None:
+        tags = tuple(f"team:payments-{number}" for number in range(20))
+        addresses = (IPv4Address("10.132.0.2"),)
+        wanted = settings.parse(
+            {"DROPLAN_PEER_PORTS": "none", "DROPLAN_ALLOW": ",".join(f"tcp/{n}@tag:{tags[n]}" for n in range(1, 20))}
+        )
+        known = tuple((Name("tag", tag), addresses) for tag in tags)
+        segment = Segment(False, ("eth1",), addresses, wanted.allow, ports=wanted.peer_ports, known=known)
+        one = Droplet(8, "web-1", "nyc3", tags, None, addresses, ())
+        text = peers.render(Snapshot(7, 0.0, Policy((segment,)), (one,)), wanted, 60)
+        assert max(map(len, text.splitlines())) <= 80
+        assert "team:payments-19\n" in text
+        assert "tcp/19@tag:team:payments-19\n" in text
+
+    def test_thousands_are_not_each_looked_for_among_thousands(self) -> None:
+        addresses = [IPv4Address(0x0A840000 + number) for number in range(2_000)]
+        compared = []
+
+        class Counted(IPv4Address):
+            def __eq__(self, other: object) -> bool:
+                compared.append(1)
+                return super().__eq__(other)
+
+            __hash__ = IPv4Address.__hash__
+
+        segment = Segment(False, ("eth1",), tuple(addresses))
+        found = verdict.grants_of_each(segment, [Counted(int(one)) for one in addresses])
+        assert len(found) == len(addresses)
+        assert len(compared) < 20_000
 
     def test_where_nobody_knows_them_it_says_what_to_do(self, files: Files) -> None:
         with pytest.raises(DroplanError, match="run `sudo droplan refresh`"):
@@ -87,7 +168,14 @@ class TestExplain:
         droplet.refusal = OSError("Connection refused")
         found = self.ask(droplet, shown, who)
         assert (found["verdict"], found["reason"], found["address"]) == ("accept", "peer", "10.132.0.2")
+        assert found["grant"] == {"service": None, "entry": None}
         assert found["droplet"]["name"] == "droplet-1"
+
+    def test_a_ping_is_spelled_as_the_setting_takes_it(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        found = self.ask(droplet, shown, "10.132.0.66", "icmp")
+        assert found["service"] == "icmp"
+        assert found["remedy"] == "DROPLAN_ALLOW=icmp@10.132.0.66 lets it in"
+        assert settings.parse({"DROPLAN_ALLOW": "icmp@10.132.0.66"}).allow
 
     def test_a_stranger_is_dropped_and_told_what_lets_it_in(self, droplet: MemoryDroplet, shown: Shown) -> None:
         explain.run(droplet.host(), who="10.132.0.66", service="tcp/5432")
@@ -136,9 +224,11 @@ class TestExplain:
         found = self.ask(droplet, shown, "10.132.0.66", "tcp/22")
         assert (found["verdict"], found["reason"]) == ("accept", "allowed")
         assert "tcp/22@10.132.0.64/26" in found["rule"]
+        assert found["grant"] == {"service": "tcp/22", "entry": "tcp/22@10.132.0.64/26"}
         for words in (("10.132.0.66", "tcp/23"), ("10.132.0.66",)):
             found = self.ask(droplet, shown, *words)
             assert (found["verdict"], found["reason"]) == ("drop", "allowed-not-on-this-port")
+            assert found["grant"] is None
 
     def test_a_number_that_is_no_droplets_is_named_by_nobody(self, droplet: MemoryDroplet) -> None:
         with pytest.raises(UsageError, match="no Droplet of the account is called 99999"):
