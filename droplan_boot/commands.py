@@ -215,8 +215,8 @@ COMMANDS: Final = (
         "fleet",
         "tell how a fleet with a shared source is, or make a key for one",
         "droplan fleet key /root/fleet.key",
-        "Who publishes and who stands by, version, age and size of the list, how often members look, what the API was "
-        "asked, and the changes of late; 1 when the list has expired. `fleet key FILE` writes a private key to FILE "
+        "Who publishes and who stands by, version, age and size of the list, how often members look, what the API was"
+        " asked, and the changes of late; 1 when the list has expired. `fleet key FILE` writes a private key to FILE "
         "(0600) and prints the public one, for DROPLAN_SHARED_TRUST.",
         (
             _JSON,
