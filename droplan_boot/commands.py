@@ -215,8 +215,11 @@ COMMANDS: Final = (
         "fleet",
         "tell how a fleet with a shared source is, or make a key for one",
         "droplan fleet key /root/fleet.key",
-        "`fleet key FILE` writes a private key to FILE (0600) and prints the public one, for DROPLAN_SHARED_TRUST.",
+        "Who publishes and who stands by, version, age and size of the list, how often members look, what the API was"
+        " asked, and the changes of late; 1 when the list has expired. `fleet key FILE` writes a private key to FILE "
+        "(0600) and prints the public one, for DROPLAN_SHARED_TRUST.",
         (
+            _JSON,
             Argument(("part",), {"metavar": "key", "nargs": "?", "choices": ["key"], "help": "make a key pair"}),
             Argument(("file",), {"metavar": "FILE", "nargs": "?", "help": "where the private key goes"}),
         ),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from droplan_boot import settings
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, UsageError
@@ -17,6 +18,9 @@ from droplan_boot.sources.shared import head
 from droplan_boot.sources.shared.head import Head
 from droplan_boot.sources.shared.store import HEAD, LEASE, Store
 from droplan_boot.verbs import words
+
+SCHEMA: Final = 1
+"""Of the JSON document: docs/schemas/fleet.json."""
 
 _NAMES: Final = ("DROPLAN_SHARED", "DROPLAN_SHARED_KEY", "DROPLAN_SHARED_TRUST")
 
@@ -35,13 +39,14 @@ def _key(host: Host, path: Path) -> None:
     sys.stdout.write(f"{public}\n")
 
 
-def run(host: Host, *, part: str | None = None, file: str | None = None) -> int:
+def run(host: Host, *, part: str | None = None, file: str | None = None, as_json: bool = False) -> int:
     """Print how a fleet is, or make a key for one.
 
     Args:
         host: this machine.
         part: ``key`` to make a key.
         file: where the private key goes.
+        as_json: for programs.
 
     Returns:
         The exit code: 1 when its head has expired.
@@ -52,6 +57,8 @@ def run(host: Host, *, part: str | None = None, file: str | None = None) -> int:
     if part == "key":
         if not file:
             raise UsageError("name the file that the private key goes to: droplan fleet key FILE")
+        if as_json:
+            raise UsageError("`droplan fleet key` prints one line, the public key: leave out --json")
         _key(host, Path(file))
         return 0
     wanted = _settings(host)
@@ -66,8 +73,36 @@ def run(host: Host, *, part: str | None = None, file: str | None = None) -> int:
     except NoAnswerError as error:
         raise DroplanError(error.plain) from None
     now = host.clock.time()
-    sys.stdout.write(render(believed, lease.parse(leased.body) if leased else Lease(), len(found.body), now))
+    shown = (believed, lease.parse(leased.body) if leased else Lease(), len(found.body), now)
+    sys.stdout.write(json.dumps(document(*shown), indent=1) + "\n" if as_json else render(*shown))
     return 0 if believed.expires > now else 1
+
+
+def document(believed: Head, leased: Lease, size: int, now: float) -> dict[str, Any]:
+    """Make the JSON document; the arguments are those of :func:`render`."""
+    return {
+        "schema": SCHEMA,
+        "fleet": believed.fleet,
+        "verdict": "fresh" if believed.expires > now else "expired",
+        "publisher": _name(leased.holder) or None,
+        "standby": [_name(holder) for holder, _ in leased.standby],
+        "version": believed.version,
+        "written_by": believed.publisher,
+        "key": believed.key,
+        "issued": believed.issued,
+        "expires": believed.expires,
+        "age": max(0.0, now - believed.issued),
+        "droplets": believed.droplets,
+        "base": believed.base.sha256,
+        "changes_since_base": len(believed.changes),
+        "head_bytes": size,
+        "interval": believed.interval,
+        "api_requests_last_hour": leased.requests,
+        "changes": [
+            {"time": when, "change": "gone" if sign == "-" else "created", "droplet": name}
+            for when, sign, name in leased.recent[::-1]
+        ],
+    }
 
 
 def render(believed: Head, leased: Lease, size: int, now: float) -> str:
@@ -80,13 +115,15 @@ def render(believed: Head, leased: Lease, size: int, now: float) -> str:
         now: seconds since the epoch.
     """
     late = believed.expires <= now
-    holder = leased.holder.rpartition("-")[0] or "nobody: start one, `droplan publish`"
+    nobody = "nobody: start one, `droplan publish`"
+    # Whoever runs `publish --once` from a scheduler gives the lease back each time.
+    holder = _name(leased.holder) or (nobody if late else f"nobody at the moment, {believed.publisher} was the last")
     age = f"issued {_span(now - believed.issued)} ago"
     rows = [
         ("fleet", believed.fleet),
         ("list", f"EXPIRED, {age}: see why no publisher writes" if late else f"{age}, fresh"),
         ("publisher", holder),
-        ("standby", ", ".join(name.rpartition("-")[0] for name, _ in leased.standby) or "none"),
+        ("standby", ", ".join(_name(holder) for holder, _ in leased.standby) or "none"),
         ("version", f"{believed.version}, written by {believed.publisher}"),
         ("Droplets", f"{believed.droplets}, {len(believed.changes)} changes since the base, a head of {size} bytes"),
         ("interval", f"members look every {believed.interval} s"),
@@ -94,6 +131,11 @@ def render(believed: Head, leased: Lease, size: int, now: float) -> str:
         *(("" if number else "changes", _change(entry, now)) for number, entry in enumerate(leased.recent[::-1])),
     ]
     return "".join(f"{name:<10} {words.one_line(text)}\n" for name, text in rows)
+
+
+def _name(holder: str) -> str:
+    """Tell the machine of a lease's holder, which is named by machine and process."""
+    return holder.rpartition("-")[0]
 
 
 def _change(entry: tuple[int, str, str], now: float) -> str:

@@ -6,6 +6,7 @@ No token is on it. What goes wrong is data: each fault keeps the rules, byte for
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import re
 import signal
@@ -157,6 +158,8 @@ def test_the_fleet_is_shown_from_anywhere_with_the_read_key(member: Member) -> N
     assert FLEET in shown
     assert f"version    {member.head().version}, written by" in shown
     assert "members look every 5 s" in shown
+    found = json.loads(succeeded(member.program.run("fleet", "--json")).stdout)
+    assert (found["fleet"], found["version"], found["verdict"]) == (FLEET, member.head().version, "fresh")
 
 
 def test_what_reads_only_the_snapshot_needs_no_store(member: Member) -> None:
