@@ -9,8 +9,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from droplan_boot.host import openssl
 from droplan_boot.host.files import Files
 from tests.bed.memory.doors import FakeCommands, Host, Lines
+from tests.bed.memory.heads import RUNNER
 
 hypothesis.settings.register_profile(
     "unit",
@@ -56,3 +58,12 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
     """Set the clock's zone."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return a private key's file, and the public key."""
+    path = tmp_path_factory.mktemp("key") / "key"
+    private = openssl.make_key(RUNNER)
+    path.write_text(private)
+    return path, openssl.public_key(RUNNER, private)

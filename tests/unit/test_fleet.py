@@ -5,20 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from droplan_boot.errors import DroplanError, UsageError
-from droplan_boot.host import openssl
-from droplan_boot.host.command import Commands
 from droplan_boot.publish import lease
 from droplan_boot.publish.lease import Lease
 from droplan_boot.sources.shared import head
 from droplan_boot.verbs import fleet
 from tests.bed.memory.doors import Answer, Clock, Host, session
+from tests.bed.memory.heads import FLEET, NOW, RUNNER, a_head, signed
 from tests.unit.test_schemas import check
-from tests.unit.test_shared import FLEET, NOW, RUNNER, a_head
 
 LEASED = Lease(
     "pub-1-00ab12cd",
@@ -30,21 +27,6 @@ LEASED = Lease(
 )
 
 
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return a private key's file, and the public key."""
-    path = tmp_path_factory.mktemp("key") / "key"
-    private = openssl.make_key(RUNNER)
-    path.write_text(private)
-    return path, openssl.public_key(RUNNER, private)
-
-
-def signed(key: tuple[Path, str], **changes: Any) -> bytes:
-    """Make a head's bytes."""
-    text = head.payload(a_head(key[1], **changes))
-    return head.render(text, openssl.sign(RUNNER, key[0], text))
-
-
 def host(public: str, body: bytes, leased: Lease | None, now: float = NOW) -> Host:
     """Return a machine anywhere that has the read key alone, and a bucket that holds these."""
     objects = {"head": body, "lease": lease.render(leased) if leased else None}
@@ -54,9 +36,7 @@ def host(public: str, body: bytes, leased: Lease | None, now: float = NOW) -> Ho
         return Answer(status=404, body=b"") if found is None else Answer(body=found)
 
     wanted = {"DROPLAN_SHARED": FLEET, "DROPLAN_SHARED_KEY": "READ:SECRET", "DROPLAN_SHARED_TRUST": public}
-    return Host(
-        runner=Commands(), session=lambda clock: session(answer)[0], clock=Clock(now), environ=wanted, uid=1000
-    )
+    return Host(runner=RUNNER, session=lambda clock: session(answer)[0], clock=Clock(now), environ=wanted, uid=1000)
 
 
 def test_a_person_sees_who_publishes_how_old_the_list_is_and_what_changed(
@@ -150,3 +130,10 @@ def test_a_key_is_no_document(key: tuple[Path, str], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="leave out --json"):
         fleet.run(host(key[1], signed(key), None), part="key", file=str(tmp_path / "new"), as_json=True)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_name_in_the_lease_which_nobody_signed_begins_no_line_of_its_own(key: tuple[Path, str]) -> None:
+    leased = Lease("pub-1-ab", recent=((NOW, "+", "x\x1b[2J\npublisher  evil"),))
+    shown = fleet.render(a_head(key[1]), leased, 1000, NOW)
+    assert "+ x?[2J?publisher  evil, 0 s ago" in shown
+    assert sum(line.startswith("publisher") for line in shown.splitlines()) == 1

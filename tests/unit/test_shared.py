@@ -13,57 +13,21 @@ from droplan_boot.access import peers
 from droplan_boot.errors import NoAnswerError, UsageError
 from droplan_boot.flow import polling
 from droplan_boot.host import openssl
-from droplan_boot.host.command import Commands
 from droplan_boot.host.files import Files
-from droplan_boot.publish import lease
 from droplan_boot.sources.digitalocean.model import ipv4
 from droplan_boot.sources.listing import Droplet, Listing
 from droplan_boot.sources.own import Metadata
 from droplan_boot.sources.shared import base, head, store
 from droplan_boot.sources.shared.base import Fleet
-from droplan_boot.sources.shared.head import Base, Head, NotBelievedError
+from droplan_boot.sources.shared.head import Base, NotBelievedError
 from droplan_boot.sources.shared.member import Seen
 from droplan_boot.state import budget, shared
-from droplan_boot.verbs import fleet
-
-NOW = 1_795_600_000
-FLEET = "https://nyc3.digitaloceanspaces.com/bucket/prod"
-RUNNER = Commands()
+from tests.bed.memory.heads import FLEET, NOW, RUNNER, a_head, signed
 
 
 def droplet(number: int, private: str = "10.132.0.9", **changes: object) -> Droplet:
     one = Droplet(number, f"web-{number}", "nyc3", ("web",), "vpc-1", (ipv4(private),), (ipv4("104.236.32.9"),))
     return dataclasses.replace(one, **changes)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def key(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Return a private key's file, and the public key."""
-    path = tmp_path_factory.mktemp("key") / "key"
-    private = openssl.make_key(RUNNER)
-    path.write_text(private)
-    return path, openssl.public_key(RUNNER, private)
-
-
-def a_head(public: str, **changes: object) -> Head:
-    made = Head(
-        fleet=FLEET,
-        key=head.key_id(public),
-        version=NOW,
-        issued=NOW - 10,
-        expires=NOW - 10 + head.LIFETIME_S,
-        base=Base("base/" + "0" * 64, "0" * 64),
-        changes=(),
-        interval=30,
-        publisher="pub-1",
-        droplets=2,
-    )
-    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
-
-
-def signed(pair: tuple[Path, str], **changes: object) -> bytes:
-    text = head.payload(a_head(pair[1], **changes))
-    return head.render(text, openssl.sign(RUNNER, pair[0], text))
 
 
 class TestBase:
@@ -287,13 +251,6 @@ class TestPhase:
         first = now + polling.pause(now, interval, share)
         second = first + polling.pause(first, interval, share)
         assert second - first == pytest.approx(interval, abs=1e-3)
-
-
-def test_a_name_in_the_lease_which_nobody_signed_begins_no_line_of_its_own(key: tuple[Path, str]) -> None:
-    leased = lease.Lease("pub-1-ab", recent=((NOW, "+", "x\x1b[2J\npublisher  evil"),))
-    shown = fleet.render(a_head(key[1]), leased, 1000, NOW)
-    assert "+ x?[2J?publisher  evil, 0 s ago" in shown
-    assert sum(line.startswith("publisher") for line in shown.splitlines()) == 1
 
 
 def test_half_a_setting_is_refused() -> None:
