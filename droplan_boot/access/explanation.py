@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import Final, Optional
 
-from droplan_boot.access import reasons, verdict
+from droplan_boot.access import reasons, services, verdict
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.access.verdict import Grant
 from droplan_boot.networks import Address
@@ -59,6 +59,14 @@ class Asked:
     address: Address | None
     droplet: Droplet | None
     service: Service = None
+
+    @property
+    def spelled(self) -> str:
+        """The service as DROPLAN_ALLOW takes it; "" for everything at once."""
+        if self.service is None:
+            return ""
+        protocol, port = self.service
+        return str(services.Service(protocol, port, port))
 
 
 @dataclass(frozen=True)
@@ -139,12 +147,6 @@ def explain(asked: Asked, known: Known) -> Explanation:
         (*found.steps, step),
         "`sudo DROPLAN_MODE=enforce droplan install` shuts it out",
     )
-
-
-def spelled(service: tuple[str, int]) -> str:
-    """Write a service as DROPLAN_ALLOW takes it."""
-    protocol, port = service
-    return protocol if protocol == "icmp" else f"{protocol}/{port}"
 
 
 def segment_of(policy: Policy, address: Address) -> Segment | None:
@@ -261,8 +263,7 @@ def _own(known: Known) -> Droplet | None:
 
 
 def _entry(asked: Asked, address: Address) -> str:
-    service = "" if asked.service is None else f"{spelled(asked.service)}@"
-    return f"DROPLAN_ALLOW={service}{address} lets it in"
+    return f"DROPLAN_ALLOW={asked.spelled}{'@' if asked.spelled else ''}{address} lets it in"
 
 
 def _out(known: Known) -> str:

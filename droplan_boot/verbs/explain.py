@@ -78,7 +78,7 @@ def document(asked: Asked, answer: Explanation, refusing: tuple[str, ...], age: 
         "who": asked.who,
         "address": None if asked.address is None else str(asked.address),
         "droplet": None if asked.droplet is None else asked.droplet.to_json(),
-        "service": None if asked.service is None else explanation.spelled(asked.service),
+        "service": asked.spelled or None,
         "verdict": "accept" if answer.accept else "drop",
         "reason": answer.reason,
         "rule": answer.rule,
@@ -95,7 +95,7 @@ def render(asked: Asked, answer: Explanation, refusing: tuple[str, ...], host: H
     head = "ACCEPT" if answer.accept else "DROP"
     name = f"{asked.droplet.name} " if asked.droplet and asked.droplet.name and asked.address else ""
     who = f"{name}{asked.address or asked.who}"
-    service = "" if asked.service is None else f" to {explanation.spelled(asked.service)}"
+    service = f" to {asked.spelled}" if asked.spelled else ""
     lines = words.wrap(f"{head}  {who}{service}: {explanation.REASONS[answer.reason]}", " " * (len(head) + 2))
     lines[0] = lines[0].replace(head, words.colour(head, "good" if answer.accept else "bad", host.environ), 1)
     rows = [
