@@ -231,7 +231,7 @@ def _parse_set(name: str, body: str) -> tuple[Interval, ...] | None:
         return None
     _, family, size = _address(name)
     header, _, elements = body.partition("elements = {")
-    # nft 1.1.7 (not yet 1.1.3) adds to the size how many elements there are: `size 4096	# count 1`.
+    # nft 1.1.7 (not yet 1.1.3) adds to the size how many elements there are: size 4096 # count 1.
     lines = [line.partition("#")[0].strip() for line in header.splitlines()]
     if sorted(filter(None, lines)) != sorted(_declaration(name)):
         return None
