@@ -16,7 +16,6 @@ from tests.bed.booted.container import poll
 from tests.bed.booted.droplet import BootedDroplet
 from tests.bed.booted.probe import Answered, knock
 from tests.bed.booted.region import Region
-from tests.bed.faults import Fault
 from tests.bed.hosts import Host
 from tests.system.conftest import user_data
 
@@ -80,6 +79,9 @@ REASONS = {
 }
 
 
+STATE_OF_CRON = "date; systemctl status cron || :; journalctl -u cron; ls -l --full-time /etc/cron.d; chage -l root"
+
+
 @dataclass
 class Story:
     """What was seen: exit code and problems at each moment; who got in."""
@@ -124,10 +126,11 @@ def tell_of_reasons(region: Region, droplet: BootedDroplet, peer: Host) -> Story
         sh(droplet, undo)
         seen[f"{name}, undone"] = look(droplet)
     sh(droplet, "systemctl -q disable nftables")
-    region.do.fault(Fault(service="api", refuse=True))
+    # Here alone: the other Droplet of the region may be at its first refresh.
+    sh(droplet, "sed -i.right '/ api.digitalocean.com$/s/^[^ ]*/127.0.0.1/' /etc/hosts")
     droplet.run([PROGRAM, "refresh"], check=False)
     seen["failed"] = look(droplet)
-    region.do.clear_faults()
+    sh(droplet, "mv /etc/hosts.right /etc/hosts")
     sh(droplet, f"{PROGRAM} refresh; iptables -F INPUT; systemctl stop cron")
     seen["drift and no cron"] = look(droplet)
     sh(droplet, f"{PROGRAM} install")
@@ -153,7 +156,7 @@ def tell_of_expiry(droplet: BootedDroplet, story: Story) -> None:
     poll(
         lambda: "Authentication token is no longer valid" in droplet.journal("--unit=cron"),
         150,
-        lambda: f"PAM refuses nothing: {droplet.journal('--unit=cron')}",
+        lambda: f"PAM refuses nothing: {sh(droplet, STATE_OF_CRON)}",
     )
     story.texts["ran while expired"] = sh(droplet, "ls /var/tmp")
     sh(droplet, "chage -d $(date +%F) -M -1 -E -1 root")
