@@ -79,6 +79,12 @@ class Program:
         self.said = done.stdout
         return done
 
+    def install_for_many(self, **environment: str) -> None:
+        """Install for the tests of a module: cron then runs in name only, or it refreshes in the middle of one."""
+        self.install(**environment)
+        self.still_cron()
+        self.install(**environment)
+
     def run(self, *words: str, **environment: str) -> Done:
         """Run the installed program; the exit code is the caller's to look at."""
         return self.droplet.run([PROGRAM, *words], env=environment, check=False, timeout=100)

@@ -38,7 +38,7 @@ STATE = "/var/lib/droplan"
 def _installed() -> Iterator[Program]:
     with Lab("nft") as lab:
         program = Program(lab)
-        program.install()
+        program.install_for_many()
         yield program
 
 

@@ -63,7 +63,7 @@ def installed() -> Iterator[Program]:
         script = "/usr/bin/python3 /srv/droplan.pyz install; kill $PPID"
         strace = ["strace", "-I2", "-f", "-v", "-s", "65536", "-e", "trace=execve", "-o", "/root/install.trace"]
         program.droplet.run([*strace, "sh", "-c", script], env={"DO_KEY": lab.token}, check=False, timeout=120)
-        program.install()
+        program.install_for_many()
         yield program
 
 

@@ -36,7 +36,7 @@ def installed() -> Iterator[Program]:
     """droplan on a Droplet of nf_tables, for what is the same whichever iptables writes the rules."""
     with Lab() as made:
         program = Program(made)
-        program.install()
+        program.install_for_many()
         yield program
 
 

@@ -26,7 +26,7 @@ def installed(request: pytest.FixtureRequest) -> Iterator[Program]:
     with Lab(variant) as lab:
         lab.publish_port()
         program = Program(lab)
-        program.install(DROPLAN_BACKEND=backend)
+        program.install_for_many(DROPLAN_BACKEND=backend)
         yield program
 
 

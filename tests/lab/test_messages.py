@@ -113,9 +113,7 @@ def on_a_fresh_droplet() -> Iterator[ParameterSet]:
 def installed(request: pytest.FixtureRequest) -> Iterator[Program]:
     with Lab(request.param) as lab:
         program = Program(lab)
-        program.install()
-        program.still_cron()
-        program.install()
+        program.install_for_many()
         program.reset()
         yield program
 

@@ -38,7 +38,7 @@ COMMIT
 def installed(request: pytest.FixtureRequest) -> Iterator[Program]:
     with Lab(request.param) as lab:
         program = Program(lab)
-        program.install()
+        program.install_for_many()
         yield program
 
 

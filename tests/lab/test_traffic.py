@@ -27,7 +27,7 @@ def installed(request: pytest.FixtureRequest) -> Iterator[Program]:
     with Lab(request.param) as lab:
         lab.publish_port()
         program = Program(lab)
-        program.install()
+        program.install_for_many()
         yield program
 
 
