@@ -81,9 +81,10 @@ class Program:
 
     def install_for_many(self, **environment: str) -> None:
         """Install for the tests of a module: cron then runs in name only, or it refreshes in the middle of one."""
-        self.install(**environment)
+        first = self.install(**environment)
         self.still_cron()
         self.install(**environment)
+        self.said = first.stdout
 
     def run(self, *words: str, **environment: str) -> Done:
         """Run the installed program; the exit code is the caller's to look at."""
