@@ -105,8 +105,8 @@ class Watcher:
         self.register.load()
         if self.cards:
             self._ask_links()
-        # What happened while nobody watched.
-        self.healing.heard(rulesets.SURE, "", time.monotonic())
+        # What happened while nobody watched, to the rules and to the cards that they name.
+        self.links_due = time.monotonic()
         while not self.stop:
             self._tell()
             pause = self._next() - time.monotonic()
@@ -271,6 +271,8 @@ class Watcher:
         elif self.links_tries < _LINKS_TRIES:
             self.links_tries += 1
             self.links_due = now + _LINKS_SETTLE_S * 2**self.links_tries
+        else:
+            self.healing.heard(rulesets.MAYBE, "", now)  # the rules at least, if nobody tells of the cards
 
     def _learn(self) -> None:
         """Take up what a run of droplan's wrote for us."""

@@ -162,26 +162,39 @@ class TestHealing:
         assert nft_only.worked() == seen
 
 
+def rename(program: Program, now: str, then: str) -> None:
+    """Give the private card another name, with its address."""
+    address = program.droplet.address
+    script = f"""
+        ip link set {now} down; ip link set {now} name {then}; ip link set {then} up
+        ip address replace {address}/16 dev {then}
+    """
+    program.droplet.run(["sh", "-ec", script])
+
+
 class TestLinks:
     def test_a_card_that_is_renamed_stays_closed(self, watcher: Watcher) -> None:
         program = watcher.program
-        address = program.droplet.address
-        script = (
-            "ip link set eth1 down; ip link set eth1 name vpc0; ip link set vpc0 up; "
-            f"ip address replace {address}/16 dev vpc0"
-        )
-        program.droplet.run(["sh", "-c", script])
+        rename(program, "eth1", "vpc0")
         eventually(lambda: "-A INPUT -i vpc0 -j DROP" in program.chain("INPUT"))
         assert not any("eth1" in rule for rule in program.chain("INPUT"))
         assert program.lab.do.requests("api") == []
         assert not connects(program.lab.stranger, program.droplet, ECHO_PORT, patience=0.5)
-        back = (
-            "ip link set vpc0 down; ip link set vpc0 name eth1; ip link set eth1 up; "
-            f"ip address replace {address}/16 dev eth1"
-        )
-        program.droplet.run(["sh", "-c", back])
+        rename(program, "vpc0", "eth1")
         eventually(lambda: "-A INPUT -i eth1 -j DROP" in program.chain("INPUT"))
         eventually(lambda: '"vpc0"' not in program.read(SNAPSHOT))
+
+    def test_one_that_was_renamed_while_nobody_watched_is_covered_as_soon_as_somebody_does(
+        self, watcher: Watcher
+    ) -> None:
+        program = watcher.program
+        watcher.stop()
+        rename(program, "eth1", "vpc0")
+        with watching(program):
+            eventually(lambda: "-A INPUT -i vpc0 -j DROP" in program.chain("INPUT"))
+            rename(program, "vpc0", "eth1")
+            eventually(lambda: "-A INPUT -i eth1 -j DROP" in program.chain("INPUT"))
+            eventually(lambda: '"vpc0"' not in program.read(SNAPSHOT))
 
     def test_a_card_that_a_bridge_takes_stays_closed(self, watcher: Watcher) -> None:
         program = watcher.program

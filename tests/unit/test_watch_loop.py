@@ -166,12 +166,13 @@ class TestChildren:
         assert 5 <= len(started) <= 18
         assert started[-1] - started[-2] > 30
 
-    def test_links_are_tried_five_times_more(self, watcher: Watcher, runs: Runs) -> None:
+    def test_links_are_tried_five_times_more_and_then_the_rules_alone(self, watcher: Watcher, runs: Runs) -> None:
         runs.status = 1
         watcher.links_due = now = time.monotonic()
         for tick in range(100):
             watcher._act(now + tick)
         assert runs.count(LINKS) == 6
+        assert runs[:7] == [LINKS] * 6 + [REPAIR]
 
     def test_whom_it_quarrels_with_is_told(self, watcher: Watcher, runs: Runs, tmp_path: Path) -> None:
         runs.status = REPAIRED
