@@ -96,8 +96,14 @@ class Observers:
         life.seen["late peer after"] = knock(life.late_peer, life.droplet)
 
     def repair(self, life: Life) -> None:
-        life.droplet.run(["systemctl", "disable", "--quiet", *SERVICES])
         life.droplet.run(["systemctl", "stop", "cron"])
+        # What cron had started, /opt/droplan/refresh.sh after a sleep, would put back what install is to.
+        poll(
+            lambda: life.droplet.run(["pgrep", "-f", "droplan.refresh"], check=False).returncode == 1,
+            120,
+            lambda: f"a refresh goes on; {life.droplet.run(['pgrep', '-af', 'droplan'], check=False)}",
+        )
+        life.droplet.run(["systemctl", "disable", "--quiet", *SERVICES])
         life.droplet.run(["rm", f"{FOLDER}/refresh.sh"])
         life.seen["repair"] = life.droplet.run([PROGRAM, "install"], check=False)
         life.seen["services"] = {
