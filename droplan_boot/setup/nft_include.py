@@ -46,15 +46,20 @@ def problem(host: Host) -> str | None:
     return "missing" if any(True for _ in _without(host)) else None
 
 
-def put(host: Host) -> None:
+def put(host: Host) -> tuple[Path, ...]:
     """Add the include at the end of each file that flushes the ruleset.
+
+    Returns:
+        The files that lacked it.
 
     Raises:
         DroplanError: it could not be written; it is as it was.
     """
-    for path, text in _without(host):
+    lacking = tuple(_without(host))
+    for path, text in lacking:
         ended = text if text.endswith("\n") or not text else text + "\n"
         _write(host, path, ended + _OURS)
+    return tuple(path for path, _ in lacking)
 
 
 def forget(host: Host) -> Iterator[str]:

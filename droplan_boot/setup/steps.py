@@ -36,7 +36,7 @@ class Step:
 
     what: str
     missing: Callable[[], str | None]
-    put: Callable[[], None]
+    put: Callable[[], object]
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from droplan_boot.errors import DroplanError
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import persistence, schedule
+from droplan_boot.setup import nft_include, persistence, schedule
 
 
 def put_back(host: Host, door: Iptables | None, interval: int, droplet_id: int | None) -> Iterator[str]:
-    """Put back what is gone or altered of schedule, loader and unit.
+    """Put back what is gone or altered of schedule, loader and unit, and the guard's include in nftables.conf.
 
     Args:
         host: this machine.
@@ -40,6 +40,7 @@ def put_back(host: Host, door: Iptables | None, interval: int, droplet_id: int |
     if host.has_systemd():
         yield from _file(host, persistence.UNIT, persistence.UNIT_TEXT.encode(), 0o644)
         yield from _service(host, persistence.UNIT_NAME, start=False)
+        yield from _include(host)
 
 
 def _cron(host: Host) -> str | None:
@@ -50,6 +51,19 @@ def _cron(host: Host) -> str | None:
     if any(services.running(name) for name in schedule.CRONS):
         return None
     return next((name for name in schedule.CRONS if host.runner.which(name)), None)
+
+
+def _include(host: Host) -> Iterator[str]:
+    """Put the include back: since install, an nftables.conf that flushes may have come, or its service be enabled."""
+    if not host.files.exists(paths.RULES) or nft_include.problem(host) is None:
+        return
+    if Services(host).problem(nft_include.SERVICE, start=False) is not None:
+        return  # nothing loads that file
+    try:
+        for path in nft_include.put(host):
+            yield f"Put the guard's include back into {path}, which flushes the ruleset"
+    except DroplanError as error:
+        yield f"The guard's include in nftables.conf cannot be put back: {error}"
 
 
 def _file(host: Host, path: Path, data: bytes, mode: int) -> Iterator[str]:

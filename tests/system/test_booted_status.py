@@ -76,6 +76,7 @@ REASONS = {
         "systemctl -q enable nftables",
         """echo 'include "/etc/droplan/*.nft"' >>/etc/nftables.conf""",
     ),
+    "nftables-flush: the schedule mends it": ("sed -i '/include/d' /etc/nftables.conf", "/opt/droplan/refresh.sh"),
 }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from droplan_boot import paths
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.host.files import Files
-from droplan_boot.setup import persistence
+from droplan_boot.setup import nft_include, persistence
 from droplan_boot.verbs import install, refresh, restore
 from tests.bed.memory.droplet import MemoryDroplet, made
 
@@ -95,6 +96,23 @@ class TestKeepingUp:
         refresh.run(droplet.host())
         assert f"Put {persistence.UNIT} back (was missing)" in droplet.lines.said
         assert persistence.UNIT_NAME in droplet.enabled
+
+    def test_an_nftables_conf_that_came_after_install_gets_the_guards_include(self, installed: MemoryDroplet) -> None:
+        conf = Path("/etc/nftables.conf")
+        installed.files.write(conf, b"flush ruleset\n", 0o644)
+
+        def refreshed() -> tuple[bool, int]:
+            installed.files.write(paths.RULES, b"table inet droplan {}", 0o600)  # where nft holds the guard
+            installed.lines.said.clear()
+            refresh.run(installed.host())
+            included = nft_include.INCLUDE.encode() in (installed.files.read(conf) or b"")
+            said = f"Put the guard's include back into {conf}, which flushes the ruleset"
+            return included, installed.lines.said.count(said)
+
+        assert refreshed() == (False, 0), "nothing loads that file"
+        installed.enabled.add(nft_include.SERVICE)
+        assert refreshed() == (True, 1)
+        assert refreshed() == (True, 0)
 
     def test_it_does_so_even_where_nobody_answers(self, installed: MemoryDroplet) -> None:
         installed.files.remove(paths.CRON)
