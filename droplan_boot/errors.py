@@ -72,6 +72,10 @@ class CommandError(DroplanError):
         self.output = output
 
 
+class UnansweredError(CommandError):
+    """A command was ended before it could answer, by us for want of patience or by somebody: it says nothing."""
+
+
 class UnsafePathError(DroplanError):
     """A file or directory that only root may write can be written by others, or is a link."""
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from droplan_boot.access.policy import Policy, Segment
-from droplan_boot.errors import DroplanError, FirewallError
-from droplan_boot.firewall import nftables
+from droplan_boot.errors import DroplanError, FirewallError, UnansweredError
+from droplan_boot.firewall import nft_table, nftables
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.firewall.iptables import Iptables
@@ -77,9 +77,9 @@ def choose(wanted: str, host: Host) -> Choice:
             raise DroplanError("neither iptables nor nft is installed: run `droplan install`, which installs them")
         door_why = "DROPLAN_BACKEND=nftables" if wanted == "nftables" else "iptables is not installed"
         # Whatever --check says, there is no other way: the error of the attempt is the one to read.
-        guard, guard_why = _guard(runner)
+        guard, guard_why = _guard(host)
         return Choice(Enforcement(guard or Nftables(runner), None), guard_why, door_why)
-    guard, guard_why = (None, "DROPLAN_BACKEND=iptables") if wanted == "iptables" else _guard(runner)
+    guard, guard_why = (None, "DROPLAN_BACKEND=iptables") if wanted == "iptables" else _guard(host)
     found, door_why = _door(command, host)
     return Choice(Enforcement(guard, replace(found, alone=guard is None)), guard_why, door_why)
 
@@ -143,14 +143,36 @@ def legacy_in_use(host: Host) -> bool:
     return any({b"filter", b"mangle"} & set((host.files.read(_NET / name) or b"").split()) for name in names)
 
 
-def _guard(runner: Runner) -> tuple[Nftables | None, str]:
+def _guard(host: Host) -> tuple[Nftables | None, str]:
     """Choose the guard in nftables if it works; say why, or why not."""
-    if not runner.which("nft"):
+    if not host.runner.which("nft"):
         return None, "nft is not installed"
-    notes, problem = nftables.works(runner, _SAMPLE)
+    notes, problem = _works(host)
     if notes is None:
         return None, f"nft does not take it: {problem}"
-    return Nftables(runner, notes), f"nft --check takes it{'' if notes else ', without notes of what it shuts out'}"
+    without = "" if notes else ", without notes of what it shuts out"
+    return Nftables(host.runner, notes), f"nft --check takes it{without}"
+
+
+def _works(host: Host) -> tuple[bool | None, str]:
+    """Ask whether nft takes a guard; twice where one that was ended leaves it open and none stands.
+
+    Raises:
+        FirewallError: nft did not answer, which is no reason to move a guard that stands. Where none does, as at
+            boot, one elsewhere is better than none.
+    """
+    why = ""
+    for _ in range(2):
+        try:
+            return nftables.works(host.runner, _SAMPLE)
+        except UnansweredError as error:
+            if host.table_stands(nft_table.NAME):
+                raise FirewallError(
+                    f"nft was stopped before it answered ({error}): find out by whom, or what holds it up; "
+                    "the guard stays where it stands, and the next run asks again"
+                ) from error
+            why = str(error)
+    return None, why
 
 
 def _door(command: Path, host: Host) -> tuple[Iptables, str]:

@@ -11,13 +11,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from droplan_boot.access.policy import Policy
-from droplan_boot.errors import CommandError, DroplanError, FirewallError
+from droplan_boot.errors import CommandError, DroplanError, FirewallError, UnansweredError
 from droplan_boot.firewall import nft_guard, nft_table
 from droplan_boot.firewall.backend import Transaction
-from droplan_boot.host.command import Completed, Runner
+from droplan_boot.host.command import Runner
 
 _ATTEMPTS: Final = 3
 _TIMEOUT_S: Final = 40.0
+_CHECK_S: Final = 15.0
+"""For a few rules that are not written: so long that only what hangs meets it, and a refresh ends in time."""
+
 # A person, a shutdown, the kernel when memory ran out. What crashes by itself, as SIGSEGV tells, does not work here.
 _ENDED_BY_OTHERS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 
@@ -55,13 +58,6 @@ class Nftables:
     def wanted(self, policy: Policy) -> nft_table.Table | None:
         """Spell a policy as the table that this kernel takes; None when it asks for no rule."""
         return nft_guard.build(policy, notes=self.notes)
-
-    def stands(self) -> bool:
-        """Whether our table is there, or cannot be looked for."""
-        try:
-            return self._list() != ""
-        except FirewallError:
-            return True
 
     def undo(self) -> None:
         """Take back what :meth:`apply` or :meth:`remove` wrote last.
@@ -145,8 +141,7 @@ def works(runner: Runner, policy: Policy) -> tuple[bool | None, str]:
         Whether it takes it with notes; None when it does not take it at all. And why not, in nft's words.
 
     Raises:
-        FirewallError: somebody ended nft before it answered, which is no reason to move a guard that stands. Where
-            none does, as at boot, one elsewhere is better than none.
+        UnansweredError: nft was ended before it answered, which says nothing about the kernel.
     """
     why = ""
     for notes in (True, False):
@@ -154,21 +149,14 @@ def works(runner: Runner, policy: Policy) -> tuple[bool | None, str]:
         # Under another name: a table of ours that is there already may have been altered, which is no fault of nft.
         text = nft_table.render(table, f"{nft_table.NAME}-check") if table else ""
         try:
-            done = _check(runner, text)
-            if -done.status in _ENDED_BY_OTHERS:
-                if Nftables(runner).stands():
-                    raise FirewallError(
-                        f"nft was stopped before it answered ({done.complaint()}): find out by whom; "
-                        "the next run asks again"
-                    )
-                done = _check(runner, text)
+            done = runner.run(["nft", "--check", "-f", "-"], stdin=text, timeout=_CHECK_S, check=False)
+        except UnansweredError:
+            raise
         except CommandError as error:
             return None, str(error)
+        if -done.status in _ENDED_BY_OTHERS:
+            raise UnansweredError(done.complaint(), done.stderr)
         if done.status == 0:
             return notes, ""
         why = done.complaint()
     return None, why
-
-
-def _check(runner: Runner, text: str) -> Completed:
-    return runner.run(["nft", "--check", "-f", "-"], stdin=text, timeout=_TIMEOUT_S, check=False)

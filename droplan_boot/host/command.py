@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from droplan_boot.errors import CommandError
+from droplan_boot.errors import CommandError, UnansweredError
 
 SEARCH_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -86,7 +86,7 @@ class Commands:
             How it ended.
 
         Raises:
-            CommandError: it is missing, took too long, or (with ``check``) failed.
+            CommandError: it is missing, or (with ``check``) failed; UnansweredError: it took too long.
         """
         try:
             ended = subprocess.run(
@@ -101,7 +101,7 @@ class Commands:
         except FileNotFoundError:
             raise CommandError(f"`{argv[0]}` is missing: run `droplan install` to put it in place") from None
         except subprocess.TimeoutExpired as late:
-            raise CommandError(
+            raise UnansweredError(
                 f"`{shlex.join(argv)}` had not ended after {timeout:.0f} s and was stopped: "
                 "see what holds it up, then run droplan again",
                 (late.stderr or b"").decode(errors="replace"),

@@ -28,6 +28,12 @@ def _session(clock: Clock) -> Http:
     return Http(clock)
 
 
+def _table_stands(table: str) -> bool:
+    from droplan_boot.host import nfnetlink  # the day that nft does not answer
+
+    return nfnetlink.table_stands(table)
+
+
 @dataclass(frozen=True)
 class Host:
     """This machine.
@@ -38,6 +44,7 @@ class Host:
         log: says what happened.
         clock: tells the time.
         session: opens a session that speaks HTTP.
+        table_stands: asks the kernel itself whether a table of nf_tables is there, ``inet droplan`` say.
         environ: the environment droplan was started with.
         prompt: asks the person at the terminal for a secret; returns None when nobody is there.
         stdin: what is piped in.
@@ -53,6 +60,7 @@ class Host:
     log: Log = field(default_factory=Terminal)
     clock: Clock = field(default_factory=MachineClock)
     session: Callable[[Clock], Http] = _session
+    table_stands: Callable[[str], bool] = _table_stands
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)  # the token may be in it
     prompt: Callable[[str], str | None] = secret
     stdin: TextIO = field(default_factory=lambda: sys.stdin, repr=False)

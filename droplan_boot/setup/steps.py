@@ -91,7 +91,7 @@ def steps(installation: Installation) -> Iterator[Step]:
 def _comforts(installation: Installation) -> Iterator[Step]:
     host = installation.host
 
-    def gently(put: Callable[[], None]) -> Callable[[], None]:
+    def gently(put: Callable[[], object]) -> Callable[[], None]:
         def tried() -> None:
             try:
                 put()

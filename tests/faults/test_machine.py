@@ -226,6 +226,27 @@ class TestMany:
         assert protected(either)
 
 
+class TestNft:
+    @pytest.mark.parametrize("how", ["exec sleep 1000", "kill -9 $$"], ids=["hangs", "is killed"])
+    def test_that_does_not_answer_leaves_the_guard_where_it_stands(self, installed: Program, how: str) -> None:
+        guard = ["nft", "list", "table", "inet", "droplan"]
+        before = installed.droplet.run(guard).stdout
+        wrapper = installed.droplet.path("/usr/local/sbin/nft")
+        wrapper.write_text(f"#!/bin/sh\n{how}\n")
+        wrapper.chmod(0o755)
+        installed.list_droplets(*installed.lab.peer_droplets[:1])
+        try:
+            assert installed.run("refresh", "--scheduled").returncode == 1
+        finally:
+            wrapper.unlink()
+        assert "the guard stays where it stands" in installed.report()["error"]
+        assert installed.droplet.run(guard).stdout == before
+        assert "droplan" not in installed.droplet.run(["iptables-save", "-t", "mangle"]).stdout
+        succeeded(installed.run("refresh", "--scheduled"))
+        assert installed.report()["peers"] == 1
+        assert installed.droplet.run(guard).stdout != before
+
+
 class TestLocks:
     @pytest.fixture
     def legacy(self) -> Iterator[Patient]:

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from droplan_boot.errors import DroplanError, FirewallError
+from droplan_boot.errors import DroplanError, FirewallError, UnansweredError
 from droplan_boot.firewall import choose, libiptc
 from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.firewall.iptables import Iptables
@@ -189,11 +190,29 @@ class TestSetting:
         assert choice.backend.guarded_by == "mangle"
         assert "cache initialization failed" in choice.guard_why
 
+    def test_an_nft_that_hangs_is_no_reason_to_move_the_guard(self, tmp_path: Path) -> None:
+        host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
+        asked: list[str] = []
+
+        def stands(table: str) -> bool:
+            asked.append(table)
+            return True
+
+        def nft(argv: Sequence[str], _stdin: str) -> Completed:
+            raise UnansweredError("`nft --check -f -` had not ended after 15 s and was stopped")
+
+        commands_of(host).knows("nft", nft)
+        with pytest.raises(FirewallError, match=r"had not ended.*the guard stays where it stands"):
+            choose.choose("auto", replace(host, table_stands=stands))
+        assert asked == ["inet droplan"]
+        choice = choose.choose("auto", replace(host, table_stands=lambda table: False))
+        assert choice.backend.guarded_by == "mangle", "where none stands, one elsewhere is better than none"
+
     @pytest.mark.parametrize("ended_by", [signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
     def test_an_nft_that_somebody_ended_is_no_reason_to_move_the_guard(
         self, ended_by: signal.Signals, tmp_path: Path
     ) -> None:
-        host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
+        host = replace(with_iptables(tmp_path, "xtables-nft-multi", "", NEW), table_stands=lambda table: True)
         commands_of(host).knows("nft", Completed(("nft", "--check", "-f", "-"), -ended_by, "", ""))
         with pytest.raises(FirewallError, match=f"ended with status -{int(ended_by)}.*the next run asks again"):
             choose.choose("auto", host)
@@ -202,12 +221,10 @@ class TestSetting:
     def test_where_no_guard_stands_yet_as_at_boot_one_elsewhere_is_better_than_none(
         self, kills: int, guard: str, tmp_path: Path
     ) -> None:
-        host = with_iptables(tmp_path, "xtables-nft-multi", "", NEW)
+        host = replace(with_iptables(tmp_path, "xtables-nft-multi", "", NEW), table_stands=lambda table: False)
         left = [kills]
 
         def nft(argv: Sequence[str], _stdin: str) -> Completed:
-            if "list" in argv:
-                return Completed(tuple(argv), 1, "", "Error: No such file or directory")
             left[0] -= 1
             return Completed(tuple(argv), -signal.SIGKILL if left[0] >= 0 else 0, "", "")
 
