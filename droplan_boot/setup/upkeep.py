@@ -13,17 +13,20 @@ from droplan_boot.errors import DroplanError
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import nft_include, persistence, schedule
+from droplan_boot.setup import nft_include, persistence, schedule, watcher
 
 
-def put_back(host: Host, door: Iptables | None, interval: int, droplet_id: int | None) -> Iterator[str]:
-    """Put back what is gone or altered of schedule, loader and unit, and the guard's include in nftables.conf.
+def put_back(
+    host: Host, door: Iptables | None, interval: int, droplet_id: int | None, *, watched: bool
+) -> Iterator[str]:
+    """Put back what is gone or altered of schedule, loader and units, and the guard's include in nftables.conf.
 
     Args:
         host: this machine.
         door: how rules of ip(6)tables are written here, if they are.
         interval: minutes between two runs.
         droplet_id: this Droplet's number; None when it is not known, and with it the minute in cron's file.
+        watched: whether the watcher is to run.
 
     Yields:
         A line for each thing that was put back, or that could not be.
@@ -41,6 +44,8 @@ def put_back(host: Host, door: Iptables | None, interval: int, droplet_id: int |
         yield from _file(host, persistence.UNIT, persistence.UNIT_TEXT.encode(), 0o644)
         yield from _service(host, persistence.UNIT_NAME, start=False)
         yield from _include(host)
+        if watched:
+            yield from _watcher(host)
 
 
 def _cron(host: Host) -> str | None:
@@ -64,6 +69,19 @@ def _include(host: Host) -> Iterator[str]:
             yield f"Put the guard's include back into {path}, which flushes the ruleset"
     except DroplanError as error:
         yield f"The guard's include in nftables.conf cannot be put back: {error}"
+
+
+def _watcher(host: Host) -> Iterator[str]:
+    services = Services(host)
+    problem = watcher.UNIT.problem(services)
+    if not problem:
+        return
+    try:
+        watcher.UNIT.put(services)
+    except DroplanError as error:
+        yield f"The service {watcher.UNIT.name} is {problem}, and cannot be put back: {error}"
+        return
+    yield f"Put the service {watcher.UNIT.name} back (was {problem})"
 
 
 def _file(host: Host, path: Path, data: bytes, mode: int) -> Iterator[str]:

@@ -57,7 +57,7 @@ def run(host: Host, *, dry_run: bool = False, asked: bool = False) -> None:
             host.log.say("droplan was uninstalled while this refresh waited: nothing was done")
             return
         host.files.directory(paths.STATE)
-        if host.scheduled and installed:
+        if host.scheduled and installed and not asked:  # who asks is the watcher, whose sandbox may put nothing back
             _keep_up(host, wanted)
         refreshing.now(host, wanted)
 
@@ -78,7 +78,7 @@ def _keep_up(host: Host, wanted: Settings) -> None:
         # Where droplan only observes, nothing loads saved rules on its behalf.
         door = None if wanted.observe else choose.door(wanted.backend, host)
         droplet_id = found.droplet_id if found and found.answered else None
-        for line in upkeep.put_back(host, door, wanted.interval, droplet_id):
+        for line in upkeep.put_back(host, door, wanted.interval, droplet_id, watched=wanted.watch):
             host.log.say(line)
     except DroplanError as error:
         host.log.complain(str(error))

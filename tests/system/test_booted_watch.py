@@ -59,6 +59,9 @@ def live(region: Region, release: str, pyz: bytes) -> Life:
     seen["pss"] = droplet.run(
         ["sh", "-c", f"grep ^Pss: /proc/$(systemctl show -p MainPID --value {UNIT})/smaps_rollup"]
     ).stdout
+    droplet.run(["systemctl", "disable", "--quiet", "--now", UNIT])
+    droplet.run(["/opt/droplan/refresh.sh"])
+    seen["put back"] = [says(droplet, "systemctl", verb, UNIT) for verb in ("is-active", "is-enabled")]
     droplet.run([PROGRAM, "uninstall"])
     seen["uninstalled"] = says(droplet, "systemctl", "is-active", UNIT)
     seen["left"] = droplet.run(
@@ -141,6 +144,12 @@ class TestWatched:
 
     def test_it_is_small(self, release: str, lives: dict[str, Life]) -> None:
         assert int(lives[release].seen["pss"].split()[1]) <= 12 * 1024
+
+    def test_the_schedule_puts_it_back(self, release: str, lives: dict[str, Life]) -> None:
+        assert lives[release].seen["put back"] == ["active", "enabled"]
+
+    def test_its_own_runs_do_not_try_what_its_sandbox_refuses(self, release: str, lives: dict[str, Life]) -> None:
+        assert "cannot be put back" not in lives[release].seen["log"]
 
     def test_uninstalled_nothing_of_it_is_left(self, release: str, lives: dict[str, Life]) -> None:
         seen = lives[release].seen

@@ -10,9 +10,11 @@ import pytest
 from droplan_boot import paths
 from droplan_boot.errors import NoAnswerError
 from droplan_boot.host.files import Files
-from droplan_boot.setup import nft_include, persistence
+from droplan_boot.setup import nft_include, persistence, watcher
 from droplan_boot.verbs import install, refresh, restore
 from tests.bed.memory.droplet import MemoryDroplet, made
+
+WATCHER = watcher.UNIT.name
 
 
 @pytest.fixture
@@ -67,8 +69,20 @@ class TestKeepingUp:
                 lambda one: one.enabled.discard("netfilter-persistent"),
                 "Put the service netfilter-persistent back (was disabled)",
             ),
+            (lambda one: one.active.discard(WATCHER), f"Put the service {WATCHER} back (was stopped)"),
+            (lambda one: one.enabled.discard(WATCHER), f"Put the service {WATCHER} back (was disabled)"),
+            (lambda one: one.files.remove(watcher.UNIT.path), f"Put the service {WATCHER} back (was missing)"),
         ],
-        ids=["cron's file", "script", "cron disabled", "cron stopped", "loader"],
+        ids=[
+            "cron's file",
+            "script",
+            "cron disabled",
+            "cron stopped",
+            "loader",
+            "watcher stopped",
+            "watcher disabled",
+            "watcher's unit",
+        ],
     )
     def test_a_scheduled_run_puts_back_what_runs_it_and_what_brings_the_rules_back(
         self, installed: MemoryDroplet, spoil: Callable[[MemoryDroplet], object], line: str
@@ -83,10 +97,24 @@ class TestKeepingUp:
         assert {name: one[1:] for name, one in installed.everything().items() if name.startswith("etc/")} == {
             name: one[1:] for name, one in right.items() if name.startswith("etc/")
         }
-        assert {"cron", "netfilter-persistent"} <= installed.enabled
+        assert {"cron", "netfilter-persistent", WATCHER} <= installed.enabled
+        assert {"cron", WATCHER} <= installed.active
         installed.lines.said.clear()
         refresh.run(installed.host())
         assert not any(said.startswith("Put ") for said in installed.lines.said)
+
+    def test_a_run_that_the_watcher_asks_for_puts_nothing_back_which_its_sandbox_would_refuse(
+        self, installed: MemoryDroplet
+    ) -> None:
+        installed.files.remove(paths.CRON)
+        installed.enabled.discard("cron")
+        refresh.run(installed.host(), asked=True)
+        assert not any("back" in said for said in installed.lines.said)
+
+    def test_a_watcher_that_is_not_wanted_stays_off(self, installed: MemoryDroplet) -> None:
+        installed.active.discard(WATCHER)
+        refresh.run(installed.host(DROPLAN_WATCH="false"))
+        assert WATCHER not in installed.active
 
     def test_without_a_loader_it_is_our_unit(self, droplet: MemoryDroplet) -> None:
         droplet.knows("ufw")
