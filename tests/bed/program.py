@@ -98,6 +98,10 @@ class Program:
         """Return what ``droplan status --json`` says."""
         return dict(json.loads(self.run("status", "--json").stdout))
 
+    def problems(self) -> list[str]:
+        """Return the codes of what ``droplan status`` finds wrong (docs/problems.md)."""
+        return [one["code"] for one in self.status()["problems"]]
+
     def report(self) -> dict[str, Any]:
         """Return what the last refresh wrote about itself."""
         return dict(json.loads(self.read(STATUS)))

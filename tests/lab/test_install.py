@@ -257,9 +257,11 @@ class TestWithoutAnAnswer:
         assert probe(fresh.lab.stranger, fresh.droplet, patience=0.7).nothing
         assert probe(fresh.lab.peers[0], fresh.droplet, patience=0.7).nothing
         assert probe(fresh.droplet, fresh.lab.peers[0]).everything
+        assert "unanswered" in fresh.problems()
 
         fresh.lab.do.add(fresh.lab.own_droplet)
         succeeded(fresh.droplet.run([REFRESH], check=False))
+        assert "unanswered" not in fresh.problems()
         assert probe(fresh.lab.peers[0], fresh.droplet).tcp
         assert probe(fresh.lab.stranger, fresh.droplet, patience=0.7).nothing
 
@@ -273,6 +275,16 @@ class TestWithoutAnAnswer:
         succeeded(fresh.run("restore"))
         assert probe(fresh.lab.stranger, fresh.droplet, patience=0.7).nothing
         assert probe(fresh.lab.peers[0], fresh.droplet, patience=0.7).nothing
+
+    def test_a_snapshot_that_a_later_droplan_wrote_is_closed_and_told_of(self, program: Program) -> None:
+        snapshot = program.droplet.path(SNAPSHOT)
+        snapshot.write_text(re.sub(r'"version": \d+', '"version": 99', snapshot.read_text(), count=1))
+        assert program.run("restore").returncode == 1
+        assert "unknown-snapshot" in program.problems()
+        assert probe(program.lab.peers[0], program.droplet, patience=0.7).nothing
+        program.refresh()
+        assert "unknown-snapshot" not in program.problems()
+        assert probe(program.lab.peers[0], program.droplet).tcp
 
     def test_a_repair_keeps_the_rules(self, program: Program) -> None:
         before = program.rules()

@@ -107,6 +107,7 @@ def test_status_check_and_metrics_say_so(observed: Observed) -> None:
     shown = observed.program.run("status")
     assert shown.stdout.startswith("OBSERVING  DROPLAN_MODE=observe")
     assert shown.returncode == 5
+    assert "observing" in observed.program.problems()
     checked = observed.program.run("check")
     assert (checked.returncode, checked.stdout.split(" - ")[0]) == (1, "DROPLAN WARNING")
     assert 'droplan_mode{mode="observe"} 1\n' in observed.program.read(METRICS)

@@ -260,6 +260,7 @@ def test_whatever_goes_wrong_keeps_the_rules_is_told_and_heals(member: Member, t
     assert member.program.rules() == before
     assert trouble.says in (member.program.report()["error"] or "")
     assert member.program.run("status").returncode == 5
+    assert "fleet" in member.program.problems()
     assert probe(lab.peers[0], lab.droplet) == PEER
     assert probe(lab.stranger, lab.droplet).nothing
 

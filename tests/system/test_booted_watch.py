@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +61,7 @@ def live(region: Region, release: str, pyz: bytes) -> Life:
         ["sh", "-c", f"grep ^Pss: /proc/$(systemctl show -p MainPID --value {UNIT})/smaps_rollup"]
     ).stdout
     droplet.run(["systemctl", "disable", "--quiet", "--now", UNIT])
+    seen["status without it"] = droplet.run([PROGRAM, "status", "--json"], check=False)
     droplet.run(["/opt/droplan/refresh.sh"])
     seen["put back"] = [says(droplet, "systemctl", verb, UNIT) for verb in ("is-active", "is-enabled")]
     droplet.run([PROGRAM, "uninstall"])
@@ -144,6 +146,11 @@ class TestWatched:
 
     def test_it_is_small(self, release: str, lives: dict[str, Life]) -> None:
         assert int(lives[release].seen["pss"].split()[1]) <= 12 * 1024
+
+    def test_status_tells_when_it_does_not_run(self, release: str, lives: dict[str, Life]) -> None:
+        told = lives[release].seen["status without it"]
+        assert told.returncode == 5
+        assert [one["code"] for one in json.loads(told.stdout)["problems"]] == ["unwatched"]
 
     def test_the_schedule_puts_it_back(self, release: str, lives: dict[str, Life]) -> None:
         assert lives[release].seen["put back"] == ["active", "enabled"]

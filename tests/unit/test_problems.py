@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from droplan_boot.errors import EXIT_ATTENTION
 from droplan_boot.state import problems, soundness
 from droplan_boot.state.soundness import Unit
 from tests.golden import problems as page
 
 DAY = 86_400
 NOW = 20_000 * DAY + 3600.0
+
+
+BOOTED = "system/test_booted_status.py"
+EACH = f"{BOOTED}::test_each_reason_is_told_with_exit_5_and_only_that_one"
+SEEN = {
+    "not-installed": f"{BOOTED}::test_a_machine_without_droplan_is_told_so",
+    "unknown-snapshot": "lab/test_install.py::test_a_snapshot_that_a_later_droplan_wrote_is_closed_and_told_of",
+    "unanswered": "lab/test_install.py::test_with_fail_closed_it_closes_until_the_peers_are_known",
+    "observing": "lab/test_observe.py::test_status_check_and_metrics_say_so",
+    "cards": EACH,
+    "stale": EACH,
+    "failed": f"{BOOTED}::test_a_failed_run_is_told",
+    "fleet": "shared/test_lab.py::test_whatever_goes_wrong_keeps_the_rules_is_told_and_heals",
+    "settings-mistake": EACH,
+    "unscheduled": EACH,
+    "cron-missing": EACH,
+    "cron-disabled": EACH,
+    "cron-stopped": EACH,
+    "root-expired": f"{BOOTED}::test_an_expired_password_is_told_when_pam_refuses_roots_jobs",
+    "unwatched": "system/test_booted_watch.py::test_status_tells_when_it_does_not_run",
+    "no-loader": EACH,
+    "saved-other": EACH,
+    "nftables-flush": EACH,
+    "firewalld-refuses": f"{BOOTED}::test_firewalld_is_told_by_name_when_it_keeps_peers_out_and_its_zone_"
+    "trusted_lets_them_in",
+    "table-refuses": f"{BOOTED}::test_another_programs_table_is_told_when_it_keeps_peers_out",
+    "quarrel": "lab/test_watch.py::test_who_undoes_it_each_time_is_left_alone_until_the_next_refresh",
+    "cron-missed": "lab/test_watch.py::test_what_cron_misses_it_runs_and_says_so",
+}
+"""Where each reason for exit 5 is seen on a Droplet, with the real program."""
+
+
+def test_every_reason_for_exit_5_is_seen_on_a_droplet() -> None:
+    assert set(SEEN) == {kind.code for kind in problems.KINDS if kind.exit_code == EXIT_ATTENTION}
+
+
+@pytest.mark.parametrize("code", SEEN)
+def test_the_test_that_sees_it_is_there_and_names_it(code: str) -> None:
+    place, _, name = SEEN[code].partition("::")
+    text = (Path(__file__).parents[1] / place).read_text()
+    assert f"def {name}(" in text
+    assert re.search(rf"[\"']{code}[:\"']", text)
 
 
 def test_the_page_lists_every_problem_with_its_remedy() -> None:
