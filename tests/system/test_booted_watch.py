@@ -18,6 +18,7 @@ from tests.system.conftest import user_data
 
 PROGRAM = "/opt/droplan/droplan"
 UNIT = "droplan-watch.service"
+STATUS = "/var/lib/droplan/status.json"
 # So long that cron has no turn while the test looks.
 SETTINGS = "DROPLAN_INTERVAL=60"
 
@@ -60,8 +61,15 @@ def live(region: Region, release: str, pyz: bytes) -> Life:
     seen["pss"] = droplet.run(
         ["sh", "-c", f"grep ^Pss: /proc/$(systemctl show -p MainPID --value {UNIT})/smaps_rollup"]
     ).stdout
+    seen["quarrel"] = comes(lambda: flushed(droplet) and "quarrel" in problems(droplet))
+    droplet.run([PROGRAM, "refresh"])
+    seen["over"] = comes(lambda: "quarrel" not in problems(droplet))
+    # Each minute from here on, and the last time was 50 s ago: in 70 s cron is a minute late.
+    every_minute = "systemctl stop cron; sed -i 's/^DROPLAN_INTERVAL=.*/DROPLAN_INTERVAL=1/' /etc/droplan/droplan.env"
+    droplet.run(["sh", "-ec", f"{every_minute}; touch -d '-50 sec' {STATUS}; systemctl restart {UNIT}"])
+    seen["missed"] = comes(lambda: "cron-missed" in problems(droplet), 240)
     droplet.run(["systemctl", "disable", "--quiet", "--now", UNIT])
-    seen["status without it"] = droplet.run([PROGRAM, "status", "--json"], check=False)
+    seen["problems without it"] = problems(droplet)
     droplet.run(["/opt/droplan/refresh.sh"])
     seen["put back"] = [says(droplet, "systemctl", verb, UNIT) for verb in ("is-active", "is-enabled")]
     droplet.run([PROGRAM, "uninstall"])
@@ -86,6 +94,18 @@ def healed(droplet: BootedDroplet, *damages: list[str]) -> list[bool]:
         found.append(comes(lambda: droplet.run([PROGRAM, "status"], check=False).returncode != 3))
         time.sleep(2)
     return found
+
+
+def flushed(droplet: BootedDroplet) -> bool:
+    droplet.run(["iptables", "-F", "INPUT"])
+    time.sleep(1)
+    return True
+
+
+def problems(droplet: BootedDroplet) -> list[str]:
+    """List what status finds wrong, by its codes."""
+    said = droplet.run([PROGRAM, "status", "--json"], check=False).stdout
+    return [one["code"] for one in json.loads(said)["problems"]]
 
 
 def comes(holds: Callable[[], bool], patience: float = 60.0) -> bool:
@@ -147,10 +167,14 @@ class TestWatched:
     def test_it_is_small(self, release: str, lives: dict[str, Life]) -> None:
         assert int(lives[release].seen["pss"].split()[1]) <= 12 * 1024
 
+    def test_status_names_whom_it_quarrels_with_until_a_refresh(self, release: str, lives: dict[str, Life]) -> None:
+        assert (lives[release].seen["quarrel"], lives[release].seen["over"]) == (True, True)
+
+    def test_status_tells_that_it_runs_what_cron_missed(self, release: str, lives: dict[str, Life]) -> None:
+        assert lives[release].seen["missed"]
+
     def test_status_tells_when_it_does_not_run(self, release: str, lives: dict[str, Life]) -> None:
-        told = lives[release].seen["status without it"]
-        assert told.returncode == 5
-        assert [one["code"] for one in json.loads(told.stdout)["problems"]] == ["unwatched"]
+        assert "unwatched" in lives[release].seen["problems without it"]
 
     def test_the_schedule_puts_it_back(self, release: str, lives: dict[str, Life]) -> None:
         assert lives[release].seen["put back"] == ["active", "enabled"]

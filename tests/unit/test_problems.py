@@ -40,8 +40,8 @@ SEEN = {
     "firewalld-refuses": f"{BOOTED}::test_firewalld_is_told_by_name_when_it_keeps_peers_out_and_its_zone_"
     "trusted_lets_them_in",
     "table-refuses": f"{BOOTED}::test_another_programs_table_is_told_when_it_keeps_peers_out",
-    "quarrel": "lab/test_watch.py::test_who_undoes_it_each_time_is_left_alone_until_the_next_refresh",
-    "cron-missed": "lab/test_watch.py::test_what_cron_misses_it_runs_and_says_so",
+    "quarrel": "system/test_booted_watch.py::test_status_names_whom_it_quarrels_with_until_a_refresh",
+    "cron-missed": "system/test_booted_watch.py::test_status_tells_that_it_runs_what_cron_missed",
 }
 """Where each reason for exit 5 is seen on a Droplet, with the real program."""
 
