@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Final, TextIO
 
 from droplan_boot.errors import DroplanError
+from droplan_boot.host import hints
 from droplan_boot.host.clock import Clock, MachineClock
 from droplan_boot.host.command import Commands, Runner
 from droplan_boot.host.files import Files
@@ -65,6 +66,10 @@ class Host:
     def has_systemd(self) -> bool:
         """Whether systemd runs this machine, sd_booted(3); it does not in a container."""
         return self.files.real(_SYSTEMD).is_dir()
+
+    def hint(self, text: str) -> str:
+        """Name droplan's own commands in a text as they are found here; whatever a verb prints goes through this."""
+        return hints.named(text, self.files)
 
     def require_root(self) -> None:
         """See that we may do this at all.

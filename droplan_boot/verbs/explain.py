@@ -67,7 +67,7 @@ def run(host: Host, *, who: str, service: str | None = None, as_json: bool = Fal
     refusing = others.refusing(host, asked.address, asked.service, by) if answer.accept and by else ()
     answer = replace(answer, steps=tuple(steps))
     if as_json:
-        sys.stdout.write(json.dumps(document(asked, answer, refusing, age), indent=1) + "\n")
+        sys.stdout.write(host.hint(json.dumps(document(asked, answer, refusing, age), indent=1) + "\n"))
     else:
         sys.stdout.write(words.printable(render(asked, answer, refusing, host)))
 
@@ -111,7 +111,7 @@ def render(asked: Asked, answer: Explanation, refusing: tuple[str, ...], host: H
         *([("to change it", answer.remedy)] if answer.remedy else []),
     ]
     for label, text in rows:
-        lines += words.wrap(f"{label:<13} {text}", " " * 14)
+        lines += words.wrap(f"{label:<13} {host.hint(text)}", " " * 14)
     return "\n".join(lines) + "\n"
 
 

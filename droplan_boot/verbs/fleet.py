@@ -56,7 +56,7 @@ def run(host: Host, *, part: str | None = None, file: str | None = None, as_json
     """
     if part == "key":
         if not file:
-            raise UsageError("name the file that the private key goes to: droplan fleet key FILE")
+            raise UsageError("name the file that the private key goes to: `droplan fleet key FILE`")
         if as_json:
             raise UsageError("`droplan fleet key` prints one line, the public key: leave out --json")
         _key(host, Path(file))
@@ -74,7 +74,7 @@ def run(host: Host, *, part: str | None = None, file: str | None = None, as_json
         raise DroplanError(error.plain) from None
     now = host.clock.time()
     shown = (believed, lease.parse(leased.body) if leased else Lease(), len(found.body), now)
-    sys.stdout.write(json.dumps(document(*shown), indent=1) + "\n" if as_json else render(*shown))
+    sys.stdout.write(json.dumps(document(*shown), indent=1) + "\n" if as_json else host.hint(render(*shown)))
     return 0 if believed.expires > now else 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -32,9 +32,9 @@ def run(host: Host, *, as_json: bool = False) -> int:
     host.require_root()
     status = standing.settled(host)
     if as_json:
-        sys.stdout.write(json.dumps(document(status), indent=1) + "\n")
+        sys.stdout.write(host.hint(json.dumps(document(status), indent=1) + "\n"))
     else:
-        sys.stdout.write(render(status, host.clock.time(), host.environ))
+        sys.stdout.write(render(status, host.clock.time(), host.environ, host.hint))
     return status.exit_code
 
 
@@ -71,10 +71,22 @@ def document(status: Status) -> dict[str, Any]:
     }
 
 
-def render(status: Status, now: float, environ: Mapping[str, str] | None = None) -> str:
-    """Lay the status out for a person."""
+def render(
+    status: Status,
+    now: float,
+    environ: Mapping[str, str] | None = None,
+    hint: Callable[[str], str] = str,
+) -> str:
+    """Lay the status out for a person.
+
+    Args:
+        status: how things stand.
+        now: seconds since the epoch.
+        environ: the environment, which may want no colour.
+        hint: names commands as they are found here.
+    """
     word, sentence = verdict(status)
-    head = words.wrap(f"{word}  {words.printable(sentence)}", " " * (len(word) + 2))
+    head = words.wrap(f"{word}  {words.printable(hint(sentence))}", " " * (len(word) + 2))
     kind = "good" if word == "OK" else "bad" if word == "DRIFT" else "warn"
     head[0] = head[0].replace(word, words.colour(word, kind, environ or {}), 1)
     wrong = worst(status.problems)
@@ -99,7 +111,7 @@ def render(status: Status, now: float, environ: Mapping[str, str] | None = None)
     ]
     lines = [""]
     for name, text in rows:
-        lines += words.wrap(f"{name:<13} {words.printable(text)}", " " * 14)
+        lines += words.wrap(f"{name:<13} {words.printable(hint(text))}", " " * 14)
     return "\n".join([*head, *lines]) + "\n"
 
 
