@@ -9,6 +9,7 @@ import sys
 from typing import Final
 
 from droplan_boot.host.doors import Host
+from droplan_boot.plural import counted
 from droplan_boot.state import report
 from droplan_boot.state.report import Report
 from droplan_boot.verbs import words
@@ -68,7 +69,7 @@ def judge(last: Report, now: float, warning: float, critical: float) -> tuple[in
         return WARNING, f"only observing (DROPLAN_MODE=observe), nobody is shut out; {told}"
     if last.repaired:
         return WARNING, f"the last run found the rules altered, and wrote them again; {told}"
-    return OK, f"{last.peers} peers, {told}"
+    return OK, f"{counted(last.peers or 0, 'peer')}, {told}"
 
 
 def _performance(last: Report, now: float, warning: float, critical: float) -> str:

@@ -15,6 +15,7 @@ from droplan_boot.access.verdict import Grant
 from droplan_boot.errors import DroplanError
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
+from droplan_boot.plural import counted
 from droplan_boot.settings import Settings
 from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import snapshot
@@ -109,9 +110,9 @@ def render(found: Snapshot, wanted: Settings, now: float) -> str:
     age = words.ago(now - found.written)
     count = len(found.peers)
     if not count and private.peers:
-        lines = [f"{len(private.peers)} addresses may come in; their names are known after the next refresh:", ""]
+        lines = [f"{counted(len(private.peers), 'address')} may come in; names are known after the next refresh:", ""]
         return "\n".join([*lines, *(str(address) for address in private.peers)]) + "\n"
-    who = "1 Droplet" if count == 1 else f"{count} Droplets" if count else "No Droplet"
+    who = counted(count, "Droplet") if count else "No Droplet"
     head = f"{who} may come in by {', '.join(private.interfaces)} (as of {age} ago): {words.because(wanted)}"
     lines = words.wrap(head)
     if count:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from droplan_boot.access import change
 from droplan_boot.host.doors import Host
+from droplan_boot.plural import counted
 from droplan_boot.settings import Settings
 from droplan_boot.state.problems import worst
 from droplan_boot.state.report import LastChange, Report
@@ -45,12 +46,12 @@ def verdict(status: Status) -> tuple[str, str]:
         return wrong.verdict, wrong.sentence
     services = [entry for entry in status.allow if re.match("[a-z]", entry)]
     allowed = [
-        f" and {count} allowed {what}{'' if count == 1 else 's'}"
+        f" and {counted(count, f'allowed {what}')}"
         for count, what in ((len(status.allow) - len(services), "network"), (len(services), "service"))
         if count
     ]
     count = status.last.peers if status.last and status.last.peers is not None else sum(status.peers.values())
-    droplets = f"{count} Droplet{'' if count == 1 else 's'}"
+    droplets = counted(count, "Droplet")
     verb = "is" if len(status.interfaces) == 1 else "are"
     return (
         "OK",
