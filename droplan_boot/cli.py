@@ -133,8 +133,7 @@ def _schedule_is_wrong(words: list[str]) -> None:
 
 def _log(files: Files, *, scheduled: bool, keep: bool) -> Log:
     """Choose where a run's lines go: the schedule's to the log, a person's to the terminal and, if kept, to both."""
-    from droplan_boot.host.hints import Named
-    from droplan_boot.host.log import Both, LogFile, Terminal
+    from droplan_boot.host.log import Both, LogFile, Named, Terminal
 
     if scheduled:
         return Named(LogFile(files), files)

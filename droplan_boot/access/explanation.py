@@ -323,7 +323,8 @@ def _whose(asked: Asked) -> tuple[str, ...]:
     if droplet is None:
         return ()
     address = f"{asked.address} is" if asked.address else f"{asked.who} is"
-    return (f"{address} Droplet {droplet.name or '(without a name)'} (number {droplet.id}, region {droplet.region})",)
+    told = f"{address} Droplet {droplet.name or '(without a name)'} (number {droplet.id}, region {droplet.region})"
+    return (told, "it is off now, so nothing comes from it") if droplet.off else (told,)
 
 
 def _own(known: Known) -> Droplet | None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Callable, Final, TextIO
 
 from droplan_boot.errors import DroplanError
-from droplan_boot.host import hints
 from droplan_boot.host.clock import Clock, MachineClock
 from droplan_boot.host.command import Commands, Runner
 from droplan_boot.host.files import Files
@@ -69,6 +68,8 @@ class Host:
 
     def hint(self, text: str) -> str:
         """Name droplan's own commands in a text as they are found here; whatever a verb prints goes through this."""
+        from droplan_boot.host import hints  # a refresh prints nothing, and starts lean
+
         return hints.named(text, self.files)
 
     def require_root(self) -> None:

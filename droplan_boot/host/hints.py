@@ -12,7 +12,6 @@ from typing import Final
 from droplan_boot import paths
 from droplan_boot.errors import DroplanError
 from droplan_boot.host.files import Files
-from droplan_boot.host.log import Log
 
 _SUDOERS: Final = Path("/etc/sudoers")
 _RED_HAT: Final = Path("/etc/redhat-release")
@@ -45,32 +44,3 @@ def _found_by_sudo(files: Files) -> bool:
         folders = [*(folders if more else ()), *value.split(b":")]
     # Without that setting, or without sudo, it is the search path of whoever logs in.
     return not folders or bytes(paths.LINK.parent) in folders
-
-
-class Named:
-    """A log whose lines name droplan's commands so.
-
-    Args:
-        log: where they go.
-        files: where sudo's settings are.
-    """
-
-    def __init__(self, log: Log, files: Files) -> None:
-        self.log = log
-        self.files = files
-
-    def say(self, text: str) -> None:
-        """Tell what was done."""
-        self.log.say(named(text, self.files))
-
-    def show(self, text: str) -> None:
-        """Tell who watches that nothing needed doing."""
-        self.log.show(named(text, self.files))
-
-    def complain(self, text: str) -> None:
-        """Tell what went wrong."""
-        self.log.complain(named(text, self.files))
-
-    def detail(self, text: str) -> None:
-        """Keep what only who looks into it needs, as it is."""
-        self.log.detail(text)

@@ -64,7 +64,9 @@ def run(host: Host, *, who: str, service: str | None = None, as_json: bool = Fal
     if age is not None and age > _STALE_S:
         steps.append(f"the last answer is {words.ago(age)} old: `droplan status` says why")
     by = tuple(name for segment in found.policy.segments for name in segment.interfaces) if found else ()
-    refusing = others.refusing(host, asked.address, asked.service, by) if answer.accept and by else ()
+    refusing = (
+        others.refusing(host, asked.address, asked.service, by) if by and (answer.accept or answer.partly) else ()
+    )
     answer = replace(answer, steps=tuple(steps))
     if as_json:
         sys.stdout.write(host.hint(json.dumps(document(asked, answer, refusing, age), indent=1) + "\n"))

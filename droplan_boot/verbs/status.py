@@ -96,14 +96,14 @@ def render(
         *_who(status),
         ("last answer", "never" if status.snapshot_age is None else f"{words.ago(status.snapshot_age)} ago"),
         ("last refresh", _last(status.last, now)),
-        ("next refresh", f"in {words.ago(status.next_run - now)}" if status.next_run else "not scheduled"),
+        ("next refresh", _next(status, now)),
         ("last change", _change(status.last.change if status.last else None, now)),
         *([("guard", f"{status.guard} ({status.guard_why})")] if status.guard else []),
         ("door", _door(status)),
         ("reboot", _reboot(status)),
         *budget.rows(status.last, status.scope),
         *(
-            [("blocked", f"{status.blocked} in the last hour (`droplan blocked` names who)")]
+            [("blocked", f"{counted(status.blocked, 'source')} in the last hour (`droplan blocked` names who)")]
             if status.blocked is not None
             else []
         ),
@@ -127,6 +127,11 @@ def _last(last: Report | None, now: float) -> str:
     if last is None:
         return "never"
     return f"{last.result}, {words.ago(now - last.time)} ago, took {last.duration:.1f} s"
+
+
+def _next(status: Status, now: float) -> str:
+    scheduled = f"in {words.ago(status.next_run - now)}" if status.next_run else "not scheduled"
+    return f"{scheduled}, or when a new Droplet knocks (the watcher hears it)" if status.watched else scheduled
 
 
 def _change(last: LastChange | None, now: float) -> str:

@@ -289,6 +289,11 @@ class TestExplain:
         assert any("its tags are: web" in step for step in found["steps"])
         assert "give it the tag db" in found["remedy"]
 
+    def test_one_that_is_off_is_said_to_be(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        droplet.peers, droplet.off = (*droplet.peers, "10.132.0.4", "10.132.0.5"), ("10.132.0.4",)
+        told = [self.ask(droplet, shown, who, DO_TAG="db")["steps"] for who in ("droplet-3", "droplet-4")]
+        assert ["it is off now, so nothing comes from it" in steps for steps in told] == [True, False]
+
     def test_a_droplet_that_was_made_since_is_said_to_come_in_with_the_next_refresh(
         self, droplet: MemoryDroplet, shown: Shown
     ) -> None:
@@ -334,6 +339,11 @@ class TestExplain:
         droplet.tables[4].chains["INPUT"].insert(0, refuses)
         for service, told in (("tcp/8010-8020", 1), ("tcp/8011-8020", 0), ("proto/6", 1), ("udp/8000", 0)):
             assert len(self.ask(droplet, shown, "10.132.0.2", service)["others"]) == told, service
+        refresh.run(droplet.host(DROPLAN_PEER_PORTS="tcp/8005"))
+        shown()
+        assert len(self.ask(droplet, shown, "10.132.0.2", "tcp/8000-8010")["others"]) == 1, "a part of it gets in"
+        refresh.run(droplet.host())
+        shown()
         droplet.tables[4].chains["INPUT"][0] = "-s 10.132.0.2/32 -j DROP"
         assert self.ask(droplet, shown, "10.132.0.2")["others"] == [
             "a rule of INPUT (iptables-nft) stands before ours and refuses it: -A INPUT -s 10.132.0.2/32 -j DROP"
