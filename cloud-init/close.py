@@ -256,7 +256,11 @@ def close(remembered_only):
         else:
             names = interfaces(found)
     except UNREADABLE as error:
-        return 1, "The private interface is OPEN: the metadata service does not say which it is (%s): see that %s answers." % (error, METADATA)
+        return (
+            1,
+            "The private interface is OPEN: the metadata service does not say which it is (%s): see that %s answers."
+            % (error, METADATA),
+        )
     if not names:
         return 0, "There is no private interface to close."
     failed = close_somehow(names)
