@@ -19,6 +19,7 @@ CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "docs" / "errors.md"
 PROGRAM: Final = CHECKOUT / "droplan_boot"
 STAGE0: Final = CHECKOUT / "cloud-init"
+PYZ: Final = CHECKOUT / "pyz"
 ROOMS = {
     "cli.py": "Any command",
     "settings.py": "Settings",
@@ -41,14 +42,13 @@ then. An error without an advice of its own passes by itself, or tells another p
 so the rules are as they were; where no exit code stands, it goes on. Written by `python -m tests.golden.errors` from
 the source; a test compares them.
 """
+TABLE: Final = ("| what is wrong | what to do | exit |", "|---|---|---|")
 BOOTSTRAP = """\
 ## The bootstrap, and user data
 User data's bootstrap says `droplan BOOTSTRAP FAILED, exit …: …`, on the console too, and `droplan status` says it
 again: exit code and sentence are of this table, or of `droplan install`. Behind them stand how the private interface
 is, and when a timer tries again.
-
-| what is wrong | what to do | exit |
-|---|---|---|"""
+"""
 
 
 def program() -> Source:
@@ -68,6 +68,12 @@ def bootstrap() -> dict[Path, list[Sentence]]:
     return {**found, STAGE0 / "bootstrap.sh": list(_shell(STAGE0 / "bootstrap.sh"))}
 
 
+def zipapp() -> list[Sentence]:
+    """Find the sentences of what unpacks and starts the program."""
+    source = Source(PYZ, [PYZ / "__main__.py", PYZ / "unpack.py"])
+    return [one for module in source.modules.values() for one in source.ended(module)]
+
+
 def row(one: Sentence) -> str:
     """Write a line of the page's tables."""
     code = "-" if one.exit_code is None else one.exit_code
@@ -77,13 +83,14 @@ def row(one: Sentence) -> str:
 def render() -> str:
     """Write the page."""
     lines, source = [HEAD], program()
+    lines += ["## Starting it", *TABLE, *_rows(zipapp()), ""]
     for name, title in ROOMS.items():
         place = PROGRAM / name
         files = [place] if place.is_file() else sorted(place.rglob("*.py"))
         found = _rows(one for file in files for one in sentences(source, file))
         if found:
-            lines += [f"## {title}", "| what is wrong | what to do | exit |", "|---|---|---|", *found, ""]
-    lines += [BOOTSTRAP, *_rows(one for those in bootstrap().values() for one in those), ""]
+            lines += [f"## {title}", *TABLE, *found, ""]
+    lines += [BOOTSTRAP, *TABLE, *_rows(one for those in bootstrap().values() for one in those), ""]
     lines += ["## What `droplan status` finds", "| code | what is wrong | what to do | exit |", "|---|---|---|---|"]
     lines += [f"| `{one.code}` | {_cell(one.sentence)} | {_cell(one.remedy)} | {one.exit_code} |" for one in KINDS]
     return "\n".join([*lines, ""])

@@ -18,6 +18,7 @@ from typing import Final, Union
 UNKNOWN: Final = "…"
 _DEEP: Final = 6
 _FORMAT: Final = re.compile(r"%(?:\(\w+\))?[-#0 +]*[0-9]*(?:\.[0-9]+)?[sdrx]")
+_OURS: Final = "droplan: "
 _SUBJECT: Final = re.compile(f"({UNKNOWN}(={UNKNOWN})?|The private interface is OPEN): ")
 
 Function = Union[ast.FunctionDef, ast.AsyncFunctionDef]
@@ -155,8 +156,15 @@ class Source:
     def ended(self, module: Module) -> Iterator[Sentence]:
         """Find the sentences of a program that knows none of our classes: its own raise Failure(CODE, sentence).
 
-        What it says and then returns a code for, and codes that it returns with a sentence, are among them.
+        What it says and then returns a code for, codes that it returns with a sentence, and sys.exit(sentence) are
+        among them.
         """
+        for call, function in module.calls:
+            for scope in self._contexts(Scope(module, function)):
+                if ast.unparse(call.func) == "sys.exit" and call.args:
+                    for said in self.texts(call.args[0], scope, sentence=True):
+                        if said.startswith(_OURS):
+                            yield Sentence(*split(said.removeprefix(_OURS)), 1, call.lineno)
         for call, function in module.calls:
             for scope in self._contexts(Scope(module, function)):
                 if len(call.args) != 2 or not self._is_failure(call.func, scope):
@@ -359,11 +367,13 @@ class Source:
                     continue
                 code = self._code(after.value, module) if isinstance(after, ast.Return) and after.value else None
                 how = ast.unparse(call.func)
-                if not (how.endswith("complain") or (code and how in ("say", "sys.stderr.write"))):
+                if not (how.endswith("complain") or how == "sys.stderr.write" or (code and how == "say")):
                     continue
                 scope = Scope(module, next((it for it in module.functions.values() if one in ast.walk(it)), None))
                 for text in self.texts(call.args[0], scope, sentence=True):
-                    said = text.strip().removeprefix("droplan: ")
+                    if how == "sys.stderr.write" and not text.startswith(_OURS):
+                        continue  # a program of its own, or what another one said
+                    said = text.strip().removeprefix(_OURS)
                     # Else it is the verb and an error, or an error alone, which is found where it is raised.
                     if not f": {said}".endswith(f": {UNKNOWN}"):
                         yield Sentence(*split(said), code, call.lineno)

@@ -44,6 +44,7 @@ class Read:
         return sorted(one[:3] for path in paths for one in map(_fields, errors.sentences(source, path)))
 
 
+SOURCES = (errors.PYZ / "__main__.py", errors.PYZ / "unpack.py")
 KINDS = """\
 class UsageError(DroplanError):
     exit_code = 2
@@ -120,6 +121,16 @@ def test_every_failure_of_the_bootstrap_is_on_the_page() -> None:
     loud = "droplan BOOTSTRAP FAILED, "
     assert loud in (errors.STAGE0 / "bootstrap.sh").read_text()
     assert loud in page
+
+
+def test_every_failure_to_start_is_on_the_page() -> None:
+    page, said = set(errors.PAGE.read_text().splitlines()), {one.cause for one in errors.zipapp()}
+    made = re.findall(
+        r"^ +(?:fail|sys\.exit|sys\.stderr\.write)\(", "".join(map(Path.read_text, SOURCES)), re.MULTILINE
+    )
+    assert len(said) == len(made) - 1, "all but what all failures end in is a sentence of its own"
+    assert {errors.row(one) for one in errors.zipapp()} <= page
+    assert "needs Python 3.9 or newer, and … is …" in said
 
 
 def test_a_sentence_is_found_with_its_cause_its_remedy_and_its_exit_code(read: Read) -> None:
