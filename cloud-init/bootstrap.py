@@ -151,7 +151,7 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
         for name in required:
             value = options.get(name)
             if value is None:
-                raise Failure(USAGE_ERROR, "%s is missing (it goes before what is for install); see --help." % name)
+                raise Failure(USAGE_ERROR, "%s is missing (it goes before what is for install): see --help." % name)
             if name.endswith("url") and not is_https(value):
                 raise Failure(USAGE_ERROR, "%s must be an address that begins with https://." % name)
             if name.endswith("sha256") and not re.match(r"[0-9a-fA-F]{64}\Z", value):
@@ -603,7 +603,7 @@ Exit codes, each with one sentence on stderr; otherwise it is that of `droplan i
             install_private_python(options)
             python = find_python()
         if not python:
-            raise Failure(NO_PYTHON, "there is no Python >= 3.%d, and none could be installed." % OLDEST_MINOR)
+            raise Failure(NO_PYTHON, "there is no Python >= 3.%d, and none could be installed: install one." % OLDEST_MINOR)
         become(python, for_install)
 
     def main(arguments):

@@ -256,12 +256,16 @@ def close(remembered_only):
         else:
             names = interfaces(found)
     except UNREADABLE as error:
-        return 1, "The private interface is OPEN: the metadata service does not say which it is (%s)." % error
+        return (
+            1,
+            "The private interface is OPEN: the metadata service does not say which it is (%s): see that %s answers."
+            % (error, METADATA),
+        )
     if not names:
         return 0, "There is no private interface to close."
     failed = close_somehow(names)
     if failed:
-        return 1, "The private interface is OPEN: nothing here can close it (%s)." % failed
+        return 1, "The private interface is OPEN: nothing here can close it (%s): install nftables." % failed
     remember(names)
     return 0, "The private interface %s is closed." % ", ".join(names)
 

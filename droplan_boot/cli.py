@@ -123,22 +123,22 @@ def _schedule_is_wrong(words: list[str]) -> None:
     from droplan_boot.errors import UsageError
     from droplan_boot.host.doors import Host
     from droplan_boot.host.files import Files
-    from droplan_boot.host.log import LogFile
 
     os.umask(0o022)
     files = Files()
-    host = Host(files=files, log=LogFile(files), scheduled=True)
+    host = Host(files=files, log=_log(files, scheduled=True, keep=True), scheduled=True)
     mistake = UsageError(f"the schedule passes what droplan does not know ({' '.join(words)}): run `droplan install`")
     _failed(host, "droplan", mistake, host.clock.time())
 
 
 def _log(files: Files, *, scheduled: bool, keep: bool) -> Log:
     """Choose where a run's lines go: the schedule's to the log, a person's to the terminal and, if kept, to both."""
-    from droplan_boot.host.log import Both, LogFile, Terminal
+    from droplan_boot.host.log import Both, LogFile, Named, Terminal
 
     if scheduled:
-        return LogFile(files)
-    return Both(Terminal(), LogFile(files, aloud=False)) if keep and os.geteuid() == 0 else Terminal()
+        return Named(LogFile(files), files)
+    both = keep and os.geteuid() == 0
+    return Named(Both(Terminal(), LogFile(files, aloud=False)) if both else Terminal(), files)
 
 
 def _survive_any_terminal() -> None:

@@ -135,7 +135,11 @@ COMMANDS: Final = (
             Argument(("who",), {"metavar": "WHO", "help": "an address, or a Droplet's name or number"}),
             Argument(
                 ("service",),
-                {"metavar": "SERVICE", "nargs": "?", "help": "such as tcp/5432; without it, everything at once"},
+                {
+                    "metavar": "SERVICE",
+                    "nargs": "?",
+                    "help": "such as tcp/5432, tcp/8000-8010, icmp or proto/47; without it, everything at once",
+                },
             ),
             _JSON,
         ),

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from droplan_boot.access.policy import Policy
 from droplan_boot.networks import Address
+from droplan_boot.plural import counted
 from droplan_boot.sources.listing import Droplet
 
 NAMED: Final = 10
@@ -86,7 +87,7 @@ def listed(those: Iterable[str], most: int = NAMED) -> str:
 
 def peers(number: int) -> str:
     """Count peers, in words."""
-    return f"{number} peer{'' if number == 1 else 's'}"
+    return counted(number, "peer")
 
 
 def lines(change: Change, *, added: str = "Added", removed: str = "Removed") -> list[str]:

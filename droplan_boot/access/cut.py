@@ -11,6 +11,7 @@ from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.host.connections import Connection
 from droplan_boot.networks import Address
+from droplan_boot.plural import counted
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Cut:
         """Say it, with the source's name if it has one."""
         name = names.get(self.source)
         who = f"{name} {self.source}" if name else str(self.source)
-        return f"{self.count} connection{'' if self.count == 1 else 's'} from {who} to {self.service}"
+        return f"{counted(self.count, 'connection')} from {who} to {self.service}"
 
 
 def connections(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field
-from typing import Final, Optional
+from typing import Any, Final
 
-from droplan_boot.access import reasons, services, verdict
+from droplan_boot.access import reasons, verdict
 from droplan_boot.access.policy import Policy, Segment
-from droplan_boot.access.verdict import Grant
+from droplan_boot.access.services import Service
+from droplan_boot.access.verdict import Grant, Verdict
 from droplan_boot.networks import Address
 from droplan_boot.sources.listing import Droplet, Listing
 
@@ -40,9 +41,6 @@ _PRIVATE: Final = tuple(
     )
 )
 
-Service = Optional[tuple[str, int]]
-"""Protocol and port (0 of icmp, which has none); None for everything at once."""
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -52,21 +50,18 @@ class Asked:
         who: as it was asked.
         address: the address that would send; None for a Droplet without one.
         droplet: the Droplet that has it, if any is known.
-        service: what it would reach.
+        service: what it would reach; None for everything at once.
     """
 
     who: str
     address: Address | None
     droplet: Droplet | None
-    service: Service = None
+    service: Service | None = None
 
     @property
     def spelled(self) -> str:
         """The service as DROPLAN_ALLOW takes it; "" for everything at once."""
-        if self.service is None:
-            return ""
-        protocol, port = self.service
-        return str(services.Service(protocol, port, port))
+        return "" if self.service is None else str(self.service)
 
 
 @dataclass(frozen=True)
@@ -99,16 +94,43 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A part of what was asked about, such as some ports of a range.
+
+    Args:
+        service: which.
+        accept: whether that gets in.
+        reason: one of :data:`REASONS`.
+        grant: what lets it in; None where it is shut out.
+    """
+
+    service: Service
+    accept: bool
+    reason: str
+    grant: Grant | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as JSON."""
+        return {
+            "service": str(self.service),
+            "verdict": "accept" if self.accept else "drop",
+            "reason": self.reason,
+            "grant": None if self.grant is None else self.grant.to_json(),
+        }
+
+
+@dataclass(frozen=True)
 class Explanation:
     """The answer.
 
     Args:
-        accept: whether it gets in.
+        accept: whether it gets in, and so does all that was asked about.
         reason: one of :data:`REASONS`.
         rule: the rule that decides, in words.
         steps: every step of why, a line each.
         remedy: the setting that would change it; "" where there is none.
         grant: what lets it in; None where it is no peer's right and no entry's.
+        parts: where parts of what was asked about meet another verdict or another rule, each of them; else none.
     """
 
     accept: bool
@@ -117,6 +139,16 @@ class Explanation:
     steps: tuple[str, ...] = field(default=())
     remedy: str = ""
     grant: Grant | None = None
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def partly(self) -> bool:
+        """Whether some of what was asked about gets in, and some does not."""
+        return len({part.accept for part in self.parts}) > 1
+
+    def among(self, *, accept: bool) -> str:
+        """List the parts that get in, or those that do not."""
+        return ", ".join(str(part.service) for part in self.parts if part.accept == accept)
 
 
 def explain(asked: Asked, known: Known) -> Explanation:
@@ -139,7 +171,11 @@ def explain(asked: Asked, known: Known) -> Explanation:
     found = _judged(asked, known, segment, asked.address)
     if found.accept or not known.observing:
         return found
-    step = f"enforced, it would be shut out: {REASONS[found.reason]}"
+    step = (
+        f"enforced, only {found.among(accept=True)} would be let in"
+        if found.partly
+        else f"enforced, it would be shut out: {REASONS[found.reason]}"
+    )
     return Explanation(
         True,
         "observing",
@@ -157,22 +193,49 @@ def segment_of(policy: Policy, address: Address) -> Segment | None:
 
 def _judged(asked: Asked, known: Known, segment: Segment, address: Address) -> Explanation:
     # Nobody sends this protocol (it is reserved, RFC 3692), so only what lets in everything lets it in.
-    protocol, port = asked.service or ("255", 0)
-    found = verdict.judge(segment, address, protocol, port)
+    judged = verdict.parts(segment, address, asked.service or Service("255"))
+    parts = tuple(_part(*one) for one in judged) if len(judged) > 1 else ()
+    opened = [found for _, found in judged if found.accept]
+    accepts = ", ".join(dict.fromkeys(f"accept {_by(found, address)}" for found in opened))
     by = ", ".join(segment.interfaces)
     chains = _chains(segment, known)
-    if found.accept and found.entry is not None:
-        where = f"{chains}: accept {found.entry}"
-        steps = (*_whose(asked), f"the entry {found.entry} of DROPLAN_ALLOW covers it, on {by}")
-        remedy = f"take {found.entry} out of DROPLAN_ALLOW to shut it out"
-        return Explanation(True, "allowed", where, steps, remedy, Grant(found.entry.service, found.entry))
-    if found.accept:
-        reach = "" if found.service is None else f" to {found.service} (DROPLAN_PEER_PORTS)"
-        steps = (*_whose(asked), f"{address} is among the peers of the last answer, who may come in by {by}{reach}")
-        where = f"{chains}: accept {address}{reach}"
-        return Explanation(True, "peer", where, steps, _out(known), Grant(found.service, None))
-    reason, steps, remedy = _why_not(asked, known, segment, address)
-    return Explanation(False, reason, f"{chains}: drop on {by} what is not accepted", steps, remedy)
+    if len(opened) < len(judged):
+        reason, steps, remedy = _why_not(asked, known, segment, address, parts)
+        rule = f"{chains}: {accepts}{', then ' if accepts else ''}drop on {by} what is not accepted"
+        return Explanation(False, reason, rule, steps, remedy, parts=parts)
+    found, each = opened[0], tuple(f"{part.service} gets in{_thanks(part)}" for part in parts)
+    rule = f"{chains}: {accepts}"
+    if found.entry is not None:
+        steps = (*_whose(asked), *(each or (f"the entry {found.entry} of DROPLAN_ALLOW covers it, on {by}",)))
+        entries = dict.fromkeys(str(one.entry) for one in opened if one.entry)
+        remedy = f"take {' and '.join(entries)} out of DROPLAN_ALLOW to shut it out"
+        grant = Grant(found.entry.service, found.entry)
+        return Explanation(True, "allowed", rule, steps, remedy, None if parts else grant, parts)
+    reach = "" if parts else _reach(found)
+    steps = (
+        *_whose(asked),
+        f"{address} is among the peers of the last answer, who may come in by {by}{reach}",
+        *each,
+    )
+    return Explanation(True, "peer", rule, steps, _out(known), None if parts else Grant(found.service, None), parts)
+
+
+def _part(service: Service, found: Verdict) -> Part:
+    grant = Grant(found.service if found.entry is None else found.entry.service, found.entry)
+    return Part(service, found.accept, found.reason, grant if found.accept else None)
+
+
+def _by(found: Verdict, address: Address) -> str:
+    return f"{address}{_reach(found)}" if found.entry is None else str(found.entry)
+
+
+def _reach(found: Verdict) -> str:
+    return "" if found.service is None else f" to {found.service} (DROPLAN_PEER_PORTS)"
+
+
+def _thanks(part: Part) -> str:
+    entry = part.grant.entry if part.grant else None
+    return ", as peers may reach it" if entry is None else f" by the entry {entry} of DROPLAN_ALLOW"
 
 
 def _chains(segment: Segment, known: Known) -> str:
@@ -181,17 +244,24 @@ def _chains(segment: Segment, known: Known) -> str:
     return " and ".join(filter(None, (guard, f"door {segment.chain} (INPUT)" if known.door else "")))
 
 
-def _why_not(asked: Asked, known: Known, segment: Segment, address: Address) -> tuple[str, tuple[str, ...], str]:
-    steps = [*_whose(asked), f"{address} is not among the peers of the last answer"]
+def _why_not(
+    asked: Asked, known: Known, segment: Segment, address: Address, parts: tuple[Part, ...]
+) -> tuple[str, tuple[str, ...], str]:
+    each = [f"{part.service} {f'gets in{_thanks(part)}' if part.accept else 'is shut out'}" for part in parts]
+    steps = [*_whose(asked), *each, f"{address} is not among the peers of the last answer"]
     granted = verdict.grants(segment, address)
     if not known.answered:
-        steps = ["no answer has named the peers yet, so nobody is one"]
+        steps = [*each, "no answer has named the peers yet, so nobody is one"]
         return "unknown", tuple(steps), "the next refresh that has an answer names them"
     if address in segment.peers:
         ports = ", ".join(map(str, segment.ports or ())) or "none"
-        steps = [*_whose(asked), f"{address} is a peer, and DROPLAN_PEER_PORTS={ports} is all that peers may reach"]
+        told = f"{address} is a peer, and DROPLAN_PEER_PORTS={ports} is all that peers may reach"
+        used = [part.grant.entry for part in parts if part.grant]
+        steps = [*_whose(asked), *each, told]
         steps += [
-            f"the entry {grant.entry} of DROPLAN_ALLOW is for another service" for grant in granted if grant.entry
+            f"the entry {grant.entry} of DROPLAN_ALLOW is for another service"
+            for grant in granted
+            if grant.entry and grant.entry not in used
         ]
         return "peer-not-on-this-port", tuple(steps), _entry(asked, address)
     if granted:
@@ -253,7 +323,8 @@ def _whose(asked: Asked) -> tuple[str, ...]:
     if droplet is None:
         return ()
     address = f"{asked.address} is" if asked.address else f"{asked.who} is"
-    return (f"{address} Droplet {droplet.name or '(without a name)'} (number {droplet.id}, region {droplet.region})",)
+    told = f"{address} Droplet {droplet.name or '(without a name)'} (number {droplet.id}, region {droplet.region})"
+    return (told, "it is off now, so nothing comes from it") if droplet.off else (told,)
 
 
 def _own(known: Known) -> Droplet | None:

@@ -49,8 +49,8 @@ def resolve(
     """
     entries = tuple(entries)
     wanted = allow.names(entries)
-    near = _by_name(peers.neighbours(metadata, listing, scope), wanted, strict=True)
-    anywhere = _by_name(listing.droplets, (*wanted, *(Name("tag", tag.lower()) for tag in tags)), strict=False)
+    near = by_name(peers.neighbours(metadata, listing, scope), wanted, strict=True)
+    anywhere = by_name(listing.droplets, (*wanted, *(Name("tag", tag.lower()) for tag in tags)), strict=False)
     found = {name: near.get(name, ()) for name in wanted}
     return Known(
         private=tuple((name, _addresses(one.private for one in droplets)) for name, droplets in found.items()),
@@ -83,8 +83,17 @@ def _why(name: Name, elsewhere: int, scope: str) -> str:
     return f"no Droplet that {bears} {name.value} is in scope (DROPLAN_SCOPE={scope})"
 
 
-def _by_name(droplets: Iterable[Droplet], wanted: Iterable[Name], *, strict: bool) -> dict[Name, list[Droplet]]:
-    """Find the Droplets of each name, in one pass; ``strict``: fields that the token may not see are an error."""
+def by_name(droplets: Iterable[Droplet], wanted: Iterable[Name], *, strict: bool) -> dict[Name, list[Droplet]]:
+    """Find the Droplets of each name, in one pass.
+
+    Args:
+        droplets: among which.
+        wanted: the names.
+        strict: whether a field that the token may not see is an error; else nobody is found by it.
+
+    Raises:
+        NoAnswerError: the token may not see one.
+    """
     by_tag: dict[str, list[Name]] = {}
     by_droplet: dict[str, Name] = {}
     for name in wanted:

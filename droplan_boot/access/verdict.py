@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -78,6 +78,44 @@ def judge(segment: Segment, source: Address, protocol: str, port: int | None) ->
     if any(grant.entry and grant.entry.source for grant in granted):
         return Verdict(False, ALLOWED_NOT_ON_THIS_PORT)
     return Verdict(False, STRANGER)
+
+
+def parts(segment: Segment, source: Address, service: Service) -> tuple[tuple[Service, Verdict], ...]:
+    """Judge all packets that are for a service: each part of it that meets one verdict, ascending.
+
+    Args:
+        segment: the network that they come in from.
+        source: their sender.
+        service: a port, a range of ports or a whole protocol.
+    """
+    found: list[tuple[Service, Verdict]] = []
+    for piece in _pieces(service, grants(segment, source), source.version):
+        judged = judge(segment, source, piece.protocol, piece.first)
+        if found and found[-1][1] == judged:
+            piece = Service(piece.protocol, found.pop()[0].first, piece.last)
+        found.append((piece, judged))
+    return ((service, found[0][1]),) if len(found) == 1 else tuple(found)
+
+
+def _pieces(service: Service, granted: Iterable[Grant], version: int) -> Iterator[Service]:
+    """Cut a service where what was granted begins and ends: one packet of a piece tells of all."""
+    if service.protocol in ("tcp", "udp"):
+        low, high = service.first or 1, service.last or 65535
+        cuts = {low, high + 1}
+        for opened in (grant.service for grant in granted):
+            if (
+                opened
+                and opened.protocol == service.protocol
+                and opened.first is not None
+                and opened.last is not None
+            ):
+                cuts |= {cut for cut in (opened.first, opened.last + 1) if low < cut <= high}
+        borders = sorted(cuts)
+        yield from (Service(service.protocol, first, after - 1) for first, after in zip(borders, borders[1:]))
+    elif (service.protocol, version) == ("58", 6):
+        yield from (Service("icmp"), service)  # a ping, and the rest of ICMPv6
+    else:
+        yield service
 
 
 def grants(segment: Segment, source: Address) -> tuple[Grant, ...]:

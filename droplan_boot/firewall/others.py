@@ -9,22 +9,23 @@ import ipaddress
 import re
 from collections.abc import Iterator
 
+from droplan_boot.access.services import Service
 from droplan_boot.errors import CommandError, FirewallError
-from droplan_boot.firewall import choose, tables
+from droplan_boot.firewall import choose, protocols, tables
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
 
 
 def refusing(
-    host: Host, address: Address | None, service: tuple[str, int] | None, interfaces: tuple[str, ...]
+    host: Host, address: Address | None, service: Service | None, interfaces: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Name the tables, rules and policies that may refuse a packet which our rules accept, a sentence each.
 
     Args:
         host: this machine.
         address: the sender; None where it is not known.
-        service: protocol and port; None for everything.
+        service: what it would reach; None for everything.
         interfaces: where it comes in.
     """
     version = address.version if address is not None else 4
@@ -52,7 +53,7 @@ def _input(
     host: Host,
     version: int,
     address: Address | None,
-    service: tuple[str, int] | None,
+    service: Service | None,
     interfaces: tuple[str, ...],
 ) -> Iterator[str]:
     """Look at INPUT of iptables: rules before ours that refuse, and the policy where no rule of ours is there."""
@@ -71,22 +72,32 @@ def _input(
         if door is None and any(line.startswith(":INPUT DROP") for line in table):
             yield f"the policy of INPUT is DROP ({backend.name}), and no rule of ours there accepts before it"
         for line in rules[:door]:
-            if re.search(r"-j (DROP|REJECT)\b", line) and _matches(line, address, service, interfaces):
+            if re.search(r"-j (DROP|REJECT)\b", line) and _matches(line, version, address, service, interfaces):
                 yield f"a rule of INPUT ({backend.name}) stands before ours and refuses it: {line}"
 
 
 def _matches(
-    line: str, address: Address | None, service: tuple[str, int] | None, interfaces: tuple[str, ...]
+    line: str, version: int, address: Address | None, service: Service | None, interfaces: tuple[str, ...]
 ) -> bool:
     """Whether a rule may be about the packet: only what it says of card, sender, protocol and port rules it out."""
-    card, source, protocol, port = (_option(line, name) for name in ("-i", "-s", "-p", "--dport"))
+    options = protocols.numbered(line)
+    card, source, protocol, port = (_option(options, name) for name in ("-i", "-s", "-p", "--dport"))
     if card is not None and card not in interfaces:
         return False
     if source is not None and address is not None and address not in ipaddress.ip_network(source, strict=False):
         return False
     if service is None:
         return protocol is None and port is None
-    return protocol in (None, service[0]) and port in (None, str(service[1])) and "RELATED,ESTABLISHED" not in line
+    number = service.number(version)
+    if protocol not in (None, protocols.SPELLED.get(number, str(number))) or "RELATED,ESTABLISHED" in line:
+        return False
+    first, _, last = (port or "").partition(":")
+    return (
+        not port
+        or service.first is None
+        or service.last is None
+        or (int(first) <= service.last and service.first <= int(last or first))
+    )
 
 
 def _option(line: str, name: str) -> str | None:

@@ -66,6 +66,7 @@ def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
             answer.peers,
             settings.fingerprint(host.files),
             wanted.backend,
+            _besides(answer),
         ),
     )
     done = policy(host, wanted.backend, answer.policy, former, (before.peers if before else (), answer.peers))
@@ -155,6 +156,12 @@ def _tell(host: Host, one: Change, changed: bool, last: Report | None) -> None:
         known = not changed and last is not None and _day(last.time) == _day(host.clock.time())
         tell = host.log.show if known else host.log.say
         tell(f"{change.peers(one.kept)} in {one.chain}, {'rules repaired' if changed else 'unchanged'}")
+
+
+def _besides(answer: Learned) -> tuple[Droplet, ...]:
+    """List the Droplets that DROPLAN_ALLOW lets in by name and that are no peers."""
+    peers = {one.id for one in answer.peers} if answer.named else set()
+    return tuple(one for one in answer.named if one.id not in peers)
 
 
 def _addresses(policy: Policy) -> list[tuple[Address, ...]]:

@@ -16,6 +16,7 @@ from droplan_boot.flow.learn import Learned
 from droplan_boot.host import connections
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
+from droplan_boot.plural import counted
 from droplan_boot.settings import Settings
 from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import blocked, snapshot
@@ -120,7 +121,7 @@ def ended(
         yield f"{will} cut {one.line(names)}"
     if len(found) > _MOST:
         rest = sum(one.count for one in found[_MOST:])
-        yield f"{will} cut {rest} more connections from {len(found) - _MOST} sources and services"
+        yield f"{will} cut {counted(rest, 'more connection')}, of other sources or services"
     if not found:
         yield f"{will} cut no connection that exists now"
 

@@ -74,6 +74,12 @@ class Host:
         """Whether systemd runs this machine, sd_booted(3); it does not in a container."""
         return self.files.real(_SYSTEMD).is_dir()
 
+    def hint(self, text: str) -> str:
+        """Name droplan's own commands in a text as they are found here; whatever a verb prints goes through this."""
+        from droplan_boot.host import hints  # a refresh prints nothing, and starts lean
+
+        return hints.named(text, self.files)
+
     def require_root(self) -> None:
         """See that we may do this at all.
 

@@ -170,7 +170,10 @@ class Http:
             for chunk in response.iter_content(65536):
                 body += chunk
                 if len(body) > _LIMIT_BYTES:
-                    raise NoAnswerError(f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page")
+                    raise NoAnswerError(
+                        f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page",
+                        "see what answers there in its place",
+                    )
                 if self._clock.monotonic() > self._deadline:
                     raise late
             self._take_allowance(response.headers)
@@ -234,8 +237,11 @@ def _refusal(host: str, status: int, body: bytes) -> NoAnswerError:
             f"{host} says too many requests (429)", "if it lasts, raise DROPLAN_INTERVAL or use another token"
         )
     if 300 <= status < 400:
-        return NoAnswerError(f"{host} redirects elsewhere ({status}), where the token must not go")
-    return NoAnswerError(f"{host} answers with status {status}{_message(body)}")
+        return NoAnswerError(
+            f"{host} redirects elsewhere ({status}), where the token must not go",
+            "see what answers there in its place",
+        )
+    return NoAnswerError(f"{host} answers with status {status}{_message(body)}", "the next run asks again")
 
 
 def _message(body: bytes) -> str:

@@ -127,6 +127,42 @@ class Both:
         self.kept.detail(text)
 
 
+class Named:
+    """A log whose lines name droplan's own commands as they are found here.
+
+    Args:
+        log: where they go.
+        files: where sudo's settings are.
+    """
+
+    def __init__(self, log: Log, files: Files) -> None:
+        self.log = log
+        self.files = files
+
+    def say(self, text: str) -> None:
+        """Tell what was done."""
+        self.log.say(self._named(text))
+
+    def show(self, text: str) -> None:
+        """Tell who watches that nothing needed doing."""
+        self.log.show(self._named(text))
+
+    def complain(self, text: str) -> None:
+        """Tell what went wrong."""
+        self.log.complain(self._named(text))
+
+    def detail(self, text: str) -> None:
+        """Keep what only who looks into it needs, as it is."""
+        self.log.detail(text)
+
+    def _named(self, text: str) -> str:
+        if "`" not in text:
+            return text
+        from droplan_boot.host import hints  # most runs name no command, and start lean
+
+        return hints.named(text, self.files)
+
+
 def _tell_journal(socket_path: Path, text: str, priority: int) -> None:
     """Send a line to systemd's journal, if there is one: https://systemd.io/JOURNAL_NATIVE_PROTOCOL/."""
     if not socket_path.exists():

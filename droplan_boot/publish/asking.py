@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
+from droplan_boot import paths
 from droplan_boot.errors import NoAnswerError, TokenError
 from droplan_boot.host.clock import Clock
 from droplan_boot.host.http import Http
@@ -150,7 +151,7 @@ class Asking:
             return None
         entries = model.member(answer, "vpc_peerings", list)
         if model.member(model.member(answer, "meta", dict), "total", int) != len(entries):
-            raise NoAnswerError("the list of VPC peerings is incomplete")
+            raise NoAnswerError("the list of VPC peerings is incomplete", "the next listing tries again")
         return tuple(pair for _, status, pair in map(api.peering, entries) if status == "ACTIVE")
 
     def _get(self, path: str, *, listing: bool = False) -> Any:
@@ -176,13 +177,18 @@ class Asking:
                 self.pace.until = max(self.pace.until, self.clock.monotonic() + pause)
             raise NoAnswerError("the API says too many requests (429)", f"asking again in {pause} s")
         if reply.status in (401, 403):
-            raise TokenError(f"the API refuses the publisher's token ({reply.status}) for {path.split('?')[0]}")
+            raise TokenError(
+                f"the API refuses the publisher's token ({reply.status}) for {path.split('?')[0]}",
+                f"set DO_KEY in {paths.PUBLISH} to one with the scope droplet:read",
+            )
         if reply.status != 200:
             raise NoAnswerError(f"the API answers with status {reply.status}", "the next listing tries again")
         try:
             return json.loads(reply.body)
         except (ValueError, RecursionError):
-            raise NoAnswerError("the API answers with something that is no JSON") from None
+            raise NoAnswerError(
+                "the API answers with something that is no JSON", "the next listing tries again"
+            ) from None
 
     def _slot(self, listing: bool) -> None:
         """Wait until one request more is within the limits, and count it."""

@@ -9,6 +9,7 @@ from typing import Final
 from droplan_boot.errors import DroplanError, NoAnswerError, TokenError
 from droplan_boot.host.clock import Clock
 from droplan_boot.host.log import Log
+from droplan_boot.plural import counted
 from droplan_boot.publish import lease, merge, pace
 from droplan_boot.publish.asking import Asking
 from droplan_boot.publish.holding import Holding
@@ -262,7 +263,10 @@ class Publisher:
         self.written.sweep_out(int(self.clock.time()), dict(self.written.retired))
         head = self.written.head
         if head:
-            self.log.say(f"Published version {head.version}: {head.droplets} Droplets, {len(head.changes)} changes")
+            self.log.say(
+                f"Published version {head.version}: "
+                f"{counted(head.droplets, 'Droplet')}, {counted(len(head.changes), 'change')}"
+            )
         return True
 
     def _complain(self, text: str) -> None:

@@ -22,6 +22,7 @@ from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host import selinux
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
+from droplan_boot.plural import counted
 
 UNIT_NAME: Final = "droplan-restore.service"
 UNIT: Final = Path("/etc/systemd/system") / UNIT_NAME
@@ -130,7 +131,7 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
         problem = host.files.ensure(path, data, saved.mode)
         if left_out:
             shown = "; ".join(ascii(line[:60]) for line in left_out[:3])
-            lines = "1 line" if len(left_out) == 1 else f"{len(left_out)} lines"
+            lines = counted(len(left_out), "line")
             yield f"Left {lines} out of {path} that iptables-restore cannot read: {shown}"
         if problem:
             selinux.restore(host, (path, backup))

@@ -169,8 +169,9 @@ def _matches(installation: Installation, door: Iptables) -> Step:
     """See that the kernel has the matches we need, before INPUT is touched: EL 10 ships them apart from it."""
 
     def missing() -> str | None:
-        if installation.dry_run:
-            return "unknown until tried"
+        return "unknown until tried" if installation.dry_run else lacking()
+
+    def lacking() -> str | None:
         try:
             door.probe()
         except FirewallError as error:
@@ -180,7 +181,7 @@ def _matches(installation: Installation, door: Iptables) -> Step:
     def put() -> None:
         if installation.family == "el":
             install_modules()
-        problem = missing()
+        problem = lacking()
         if problem:
             raise DroplanError(f"this kernel lacks a match that the rules need: {problem}")
 
@@ -191,7 +192,7 @@ def _matches(installation: Installation, door: Iptables) -> Step:
             packages.install([f"kernel-modules-extra-{release}"])
         except CommandError:
             packages.install(["kernel-modules-extra"])
-            if missing():
+            if lacking():
                 raise DroplanError(
                     "the kernel modules that the rules need are installed, but not for the kernel that runs: "
                     "reboot this Droplet, and the schedule ends the installation"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from droplan_boot.errors import NoAnswerError
@@ -23,6 +23,7 @@ class Droplet:
         vpc: UUID of its VPC; None when the token may not see it.
         private: its private IPv4 addresses; none while it is being created.
         public: its public addresses, IPv4 and IPv6.
+        off: whether it is switched off now; kept nowhere, for it keeps its addresses and is let in all the same.
     """
 
     id: int
@@ -32,6 +33,7 @@ class Droplet:
     vpc: str | None
     private: tuple[ipaddress.IPv4Address, ...]
     public: tuple[Address, ...]
+    off: bool = field(default=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Write it as JSON: what the token may not see is null."""

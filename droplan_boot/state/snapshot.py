@@ -38,6 +38,7 @@ class Snapshot:
         settings: which settings file it was learned with, as :func:`droplan_boot.settings.fingerprint` tells; "" when
             not told.
         backend: the setting DROPLAN_BACKEND that it was enforced with, so that a boot needs no settings.
+        named: the Droplets that names in DROPLAN_ALLOW stand for and that are no peers; none in a snapshot of before.
     """
 
     droplet_id: int
@@ -46,6 +47,7 @@ class Snapshot:
     peers: tuple[Droplet, ...] = ()
     settings: str = ""
     backend: str = "auto"
+    named: tuple[Droplet, ...] = ()
 
     @property
     def answered(self) -> bool:
@@ -111,6 +113,7 @@ def store(files: Files, snapshot: Snapshot) -> None:
         "peers": [droplet.to_json() for droplet in snapshot.peers],
         "settings": snapshot.settings,
         "backend": snapshot.backend,
+        "named": [droplet.to_json() for droplet in snapshot.named],
     }
     files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)
     files.ensure(paths.OUTLINE, json.dumps(_outline(snapshot.policy)).encode() + b"\n", 0o600)
@@ -144,6 +147,7 @@ def _from_json(value: Any) -> Snapshot:
         settings=str(value.get("settings", "")),
         # Whatever else stands there: a boot is to be closed all the same.
         backend=str(value["backend"]) if value.get("backend") in ("iptables", "nftables") else "auto",
+        named=tuple(Droplet.from_json(droplet) for droplet in value.get("named", ())),
     )
 
 

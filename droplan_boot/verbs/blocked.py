@@ -12,6 +12,7 @@ from typing import Final
 
 from droplan_boot.errors import UsageError
 from droplan_boot.host.doors import Host
+from droplan_boot.plural import counted
 from droplan_boot.state import blocked, snapshot
 from droplan_boot.state.blocked import Blocked, Source
 from droplan_boot.verbs import words
@@ -81,8 +82,8 @@ def render(found: Blocked, now: float) -> str:
         return "Nobody was shut out.\n"
     verb = "would have been shut out" if all(each.observed for each in found.sources) else "shut out"
     count = len(found.sources)
-    counted = "; packets are samples, at least one a second for each" if found.sampled else ""
-    lines = [f"{count} source{'' if count == 1 else 's'} {verb}, the last first{counted}", ""]
+    sampled = "; packets are samples, at least one a second for each" if found.sampled else ""
+    lines = [f"{counted(count, 'source')} {verb}, the last first{sampled}", ""]
     lines += (line for each in found.sources for line in _lines(each, now))
     return "".join(f"{words.one_line(line)}\n" for line in lines)
 
@@ -92,7 +93,8 @@ def _lines(source: Source, now: float) -> Iterator[str]:
     yield f"{source.source}{name}: {_who(source)}"
     asked = ", ".join(f"{each.service} ({each.packets})" for each in source.services)
     passed = ", passed: droplan only observes" if source.observed else ""
-    yield f"    {source.packets} packets by {source.interface or 'an interface that is gone'}{passed}: {asked}"
+    by = source.interface or "an interface that is gone"
+    yield f"    {counted(source.packets, 'packet')} by {by}{passed}: {asked}"
     yield f"    first {_when(source.first)}, last {_when(source.last)} ({words.ago(now - source.last)} ago)"
 
 

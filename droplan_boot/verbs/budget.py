@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from droplan_boot.plural import counted
 from droplan_boot.state import budget
 from droplan_boot.state.report import Report
 
@@ -30,7 +31,10 @@ def rows(last: Report | None, scope: str) -> Iterator[tuple[str, str]]:
     if last.droplets is None or last.interval is None or most is None:
         return
     each = budget.requests(last.droplets, peered=scope == "vpc")
-    text = f"{last.droplets} Droplets take {last.droplets * each * 60 // last.interval} requests an hour"
+    text = (
+        f"{counted(last.droplets, 'Droplet')} take{'s' if last.droplets == 1 else ''} "
+        f"{counted(last.droplets * each * 60 // last.interval, 'request')} an hour"
+    )
     if last.stretched:
         text += (
             f", each refreshing every {last.interval} min: {last.set_interval} as set would be more than is granted"

@@ -9,6 +9,7 @@ import sys
 from typing import Final
 
 from droplan_boot.host.doors import Host
+from droplan_boot.plural import counted
 from droplan_boot.state import report
 from droplan_boot.state.report import Report
 from droplan_boot.verbs import words
@@ -32,14 +33,14 @@ def run(host: Host, *, warning: int | None = None, critical: int | None = None) 
     """
     last = report.load(host.files)
     if last is None:
-        return _say(UNKNOWN, "no run has reported yet: is droplan installed here?", "")
+        return _say(host, UNKNOWN, "no run has reported yet: is droplan installed here?", "")
     interval = (last.interval or _INTERVAL) * 60
     limits = (
         _WARN_AFTER * interval if warning is None else warning,
         _CRITICAL_AFTER * interval if critical is None else critical,
     )
     code, text = judge(last, host.clock.time(), *limits)
-    return _say(code, text, _performance(last, host.clock.time(), *limits))
+    return _say(host, code, text, _performance(last, host.clock.time(), *limits))
 
 
 def judge(last: Report, now: float, warning: float, critical: float) -> tuple[int, str]:
@@ -68,7 +69,7 @@ def judge(last: Report, now: float, warning: float, critical: float) -> tuple[in
         return WARNING, f"only observing (DROPLAN_MODE=observe), nobody is shut out; {told}"
     if last.repaired:
         return WARNING, f"the last run found the rules altered, and wrote them again; {told}"
-    return OK, f"{last.peers} peers, {told}"
+    return OK, f"{counted(last.peers or 0, 'peer')}, {told}"
 
 
 def _performance(last: Report, now: float, warning: float, critical: float) -> str:
@@ -84,8 +85,8 @@ def _performance(last: Report, now: float, warning: float, critical: float) -> s
     return " ".join(found)
 
 
-def _say(code: int, text: str, performance: str) -> int:
+def _say(host: Host, code: int, text: str, performance: str) -> int:
     # What stands behind the bar is read by programs, and one line is all that is read of the rest.
-    shown = words.printable(text).replace("|", "/").replace("\n", " ")
+    shown = words.printable(host.hint(text)).replace("|", "/").replace("\n", " ")
     sys.stdout.write(f"DROPLAN {_NAMES[code]} - {shown}{f' | {performance}' if performance else ''}\n")
     return code

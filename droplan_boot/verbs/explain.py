@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from droplan_boot import settings
-from droplan_boot.access import explanation
-from droplan_boot.access.explanation import Asked, Explanation, Known, Service
+from droplan_boot.access import explanation, services
+from droplan_boot.access.explanation import Asked, Explanation, Known
+from droplan_boot.access.services import Service
 from droplan_boot.errors import CommandError, DroplanError, UsageError
 from droplan_boot.firewall import others
 from droplan_boot.flow import learn
@@ -34,7 +35,7 @@ def run(host: Host, *, who: str, service: str | None = None, as_json: bool = Fal
     Args:
         host: this machine.
         who: an address, or a Droplet's name or number.
-        service: such as ``tcp/5432``; None for everything at once.
+        service: such as ``tcp/5432``, ``tcp/8000-8010`` or ``proto/47``; None for everything at once.
         as_json: for programs.
 
     Raises:
@@ -63,10 +64,12 @@ def run(host: Host, *, who: str, service: str | None = None, as_json: bool = Fal
     if age is not None and age > _STALE_S:
         steps.append(f"the last answer is {words.ago(age)} old: `droplan status` says why")
     by = tuple(name for segment in found.policy.segments for name in segment.interfaces) if found else ()
-    refusing = others.refusing(host, asked.address, asked.service, by) if answer.accept and by else ()
+    refusing = (
+        others.refusing(host, asked.address, asked.service, by) if by and (answer.accept or answer.partly) else ()
+    )
     answer = replace(answer, steps=tuple(steps))
     if as_json:
-        sys.stdout.write(json.dumps(document(asked, answer, refusing, age), indent=1) + "\n")
+        sys.stdout.write(host.hint(json.dumps(document(asked, answer, refusing, age), indent=1) + "\n"))
     else:
         sys.stdout.write(words.printable(render(asked, answer, refusing, host)))
 
@@ -83,6 +86,7 @@ def document(asked: Asked, answer: Explanation, refusing: tuple[str, ...], age: 
         "reason": answer.reason,
         "rule": answer.rule,
         "grant": None if answer.grant is None else answer.grant.to_json(),
+        "parts": [part.to_json() for part in answer.parts],
         "steps": list(answer.steps),
         "remedy": answer.remedy,
         "others": list(refusing),
@@ -92,12 +96,16 @@ def document(asked: Asked, answer: Explanation, refusing: tuple[str, ...], age: 
 
 def render(asked: Asked, answer: Explanation, refusing: tuple[str, ...], host: Host) -> str:
     """Lay it out for a person: the verdict first, then why, then what would change it."""
-    head = "ACCEPT" if answer.accept else "DROP"
+    head = "ACCEPT" if answer.accept else "PARTLY" if answer.partly else "DROP"
     name = f"{asked.droplet.name} " if asked.droplet and asked.droplet.name and asked.address else ""
     who = f"{name}{asked.address or asked.who}"
     service = f" to {asked.spelled}" if asked.spelled else ""
-    lines = words.wrap(f"{head}  {who}{service}: {explanation.REASONS[answer.reason]}", " " * (len(head) + 2))
-    lines[0] = lines[0].replace(head, words.colour(head, "good" if answer.accept else "bad", host.environ), 1)
+    why = explanation.REASONS[answer.reason]
+    if answer.partly:
+        why = f"{answer.among(accept=True)} gets in, {answer.among(accept=False)} does not"
+    lines = words.wrap(f"{head}  {who}{service}: {why}", " " * (len(head) + 2))
+    kind = {"ACCEPT": "good", "PARTLY": "warn", "DROP": "bad"}[head]
+    lines[0] = lines[0].replace(head, words.colour(head, kind, host.environ), 1)
     rows = [
         *(("why" if number == 0 else "", step) for number, step in enumerate(answer.steps)),
         ("rule", answer.rule),
@@ -105,23 +113,16 @@ def render(asked: Asked, answer: Explanation, refusing: tuple[str, ...], host: H
         *([("to change it", answer.remedy)] if answer.remedy else []),
     ]
     for label, text in rows:
-        lines += words.wrap(f"{label:<13} {text}", " " * 14)
+        lines += words.wrap(f"{label:<13} {host.hint(text)}", " " * 14)
     return "\n".join(lines) + "\n"
 
 
-def _service(text: str | None) -> Service:
-    if text is None:
-        return None
-    protocol, slash, port = text.lower().partition("/")
-    if protocol in ("tcp", "udp") and re.fullmatch(r"[0-9]{1,5}", port) and 1 <= int(port) <= 65535:
-        return protocol, int(port)
-    if not slash and protocol == "icmp":
-        return protocol, 0
-    raise UsageError(f"{text} is no service: write such as tcp/5432, udp/53 or icmp")
+def _service(text: str | None) -> Service | None:
+    return None if text is None else services.one("SERVICE", text.lower())
 
 
 def _find(
-    host: Host, wanted: Settings, found: Snapshot | None, who: str, service: Service
+    host: Host, wanted: Settings, found: Snapshot | None, who: str, service: Service | None
 ) -> tuple[Asked, Listing | None, str]:
     """Find whom is meant: in the snapshot first, then at the source.
 
@@ -129,7 +130,7 @@ def _find(
         Whom; what the source listed, None where it was not asked or did not answer; and why it did not.
     """
     address = _address(who)
-    known = found.peers if found else ()
+    known = (*found.peers, *found.named) if found else ()
     droplet = _one(known, who, address)
     sender = address or _sender(droplet)
     covered = sender is not None and (

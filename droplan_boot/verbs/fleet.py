@@ -11,6 +11,7 @@ from droplan_boot import settings
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, UsageError
 from droplan_boot.host import files, openssl
 from droplan_boot.host.doors import Host
+from droplan_boot.plural import counted
 from droplan_boot.publish import lease
 from droplan_boot.publish.lease import Lease
 from droplan_boot.settings import Settings
@@ -56,7 +57,7 @@ def run(host: Host, *, part: str | None = None, file: str | None = None, as_json
     """
     if part == "key":
         if not file:
-            raise UsageError("name the file that the private key goes to: droplan fleet key FILE")
+            raise UsageError("name the file that the private key goes to: `droplan fleet key FILE`")
         if as_json:
             raise UsageError("`droplan fleet key` prints one line, the public key: leave out --json")
         _key(host, Path(file))
@@ -74,7 +75,7 @@ def run(host: Host, *, part: str | None = None, file: str | None = None, as_json
         raise DroplanError(error.plain) from None
     now = host.clock.time()
     shown = (believed, lease.parse(leased.body) if leased else Lease(), len(found.body), now)
-    sys.stdout.write(json.dumps(document(*shown), indent=1) + "\n" if as_json else render(*shown))
+    sys.stdout.write(json.dumps(document(*shown), indent=1) + "\n" if as_json else host.hint(render(*shown)))
     return 0 if believed.expires > now else 1
 
 
@@ -125,7 +126,10 @@ def render(believed: Head, leased: Lease, size: int, now: float) -> str:
         ("publisher", holder),
         ("standby", ", ".join(_name(holder) for holder, _ in leased.standby) or "none"),
         ("version", f"{believed.version}, written by {believed.publisher}"),
-        ("Droplets", f"{believed.droplets}, {len(believed.changes)} changes since the base, a head of {size} bytes"),
+        (
+            "Droplets",
+            f"{believed.droplets}, {counted(len(believed.changes), 'change')} since the base, a head of {size} bytes",
+        ),
         ("interval", f"members look every {believed.interval} s"),
         ("requests", f"{leased.requests} to the API in the last hour"),
         *(("" if number else "changes", _change(entry, now)) for number, entry in enumerate(leased.recent[::-1])),

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from droplan_boot import settings
-from droplan_boot.access import reasons, verdict
-from droplan_boot.access.allow import Allow
+from droplan_boot.access import allow, names, reasons, verdict
+from droplan_boot.access.allow import Allow, Name
 from droplan_boot.access.policy import Segment
 from droplan_boot.access.verdict import Grant
 from droplan_boot.errors import DroplanError
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
+from droplan_boot.plural import counted
 from droplan_boot.settings import Settings
 from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import snapshot
@@ -47,7 +48,7 @@ def run(host: Host, *, as_json: bool = False) -> None:
 
 def document(found: Snapshot, wanted: Settings) -> dict[str, Any]:
     """Make the JSON document, docs/schemas/peers.json."""
-    why, reached = reasons.why_peer(wanted.scope, wanted.tags), reaches(found)
+    why, reached, bearers = reasons.why_peer(wanted.scope, wanted.tags), reaches(found), _bearers(found)
     return {
         "schema": SCHEMA,
         "answered": found.written,
@@ -73,6 +74,10 @@ def document(found: Snapshot, wanted: Settings) -> dict[str, Any]:
                 "network": _network(segment),
                 **Grant(entry.service, entry).to_json(),
                 "sources": _sources(segment, entry),
+                "droplets": [
+                    {"id": one.id, "name": one.name, "addresses": [str(address) for address in _of(one, segment)]}
+                    for one in _named(entry, bearers)
+                ],
             }
             for segment in found.policy.segments
             for entry in segment.allow
@@ -105,18 +110,19 @@ def render(found: Snapshot, wanted: Settings, now: float) -> str:
     age = words.ago(now - found.written)
     count = len(found.peers)
     if not count and private.peers:
-        lines = [f"{len(private.peers)} addresses may come in; their names are known after the next refresh:", ""]
+        lines = [f"{counted(len(private.peers), 'address')} may come in; names are known after the next refresh:", ""]
         return "\n".join([*lines, *(str(address) for address in private.peers)]) + "\n"
-    who = "1 Droplet" if count == 1 else f"{count} Droplets" if count else "No Droplet"
+    who = counted(count, "Droplet") if count else "No Droplet"
     head = f"{who} may come in by {', '.join(private.interfaces)} (as of {age} ago): {words.because(wanted)}"
     lines = words.wrap(head)
     if count:
         lines += [*words.wrap(f"As peers they reach {_as_peers(private)}."), "", *_listed(found, private)]
+    bearers = _bearers(found)
     for segment in found.policy.segments:
         if segment.allow:
             by = ", ".join(segment.interfaces)
             lines += ["", *words.wrap(f"DROPLAN_ALLOW lets in by {by}, peer or not:")]
-            lines += words.table([(str(entry), _said(_sources(segment, entry))) for entry in segment.allow])
+            lines += words.table([(str(entry), _said(segment, entry, bearers)) for entry in segment.allow])
     return "\n".join(lines) + "\n"
 
 
@@ -152,8 +158,27 @@ def _sources(segment: Segment, entry: Allow) -> list[str] | None:
     return [str(one) for version in (4, 6) for one in segment.stands_for(entry, version)]
 
 
-def _said(sources: list[str] | None) -> str:
-    return "everyone" if sources is None else ", ".join(sources) or "nobody yet: no Droplet in scope has it"
+def _bearers(found: Snapshot) -> dict[Name, list[Droplet]]:
+    """Find the Droplets that each name in DROPLAN_ALLOW stands for, peers or not."""
+    wanted = allow.names(entry for segment in found.policy.segments for entry in segment.allow)
+    return names.by_name((*found.peers, *found.named), wanted, strict=False)
+
+
+def _named(entry: Allow, bearers: Mapping[Name, Sequence[Droplet]]) -> Sequence[Droplet]:
+    those = bearers.get(entry.source, ()) if isinstance(entry.source, Name) else ()
+    return sorted(those, key=lambda one: one.id)
+
+
+def _said(segment: Segment, entry: Allow, bearers: Mapping[Name, Sequence[Droplet]]) -> str:
+    sources = _sources(segment, entry)
+    if sources is None:
+        return "everyone"
+    those = [(one, [str(address) for address in _of(one, segment)]) for one in _named(entry, bearers)]
+    said = [f"{words.one_line(one.name) or one.id} {', '.join(held) or '(no address yet)'}" for one, held in those]
+    # Those of a snapshot of before, which had no names of Droplets that are no peers.
+    told = {address for _, held in those for address in held}
+    nameless = [address for address in sources if address not in told]
+    return ", ".join((*said, *nameless)) or "nobody yet: no Droplet in scope has it"
 
 
 def _network(segment: Segment) -> str:

@@ -13,6 +13,7 @@ from droplan_boot.errors import EXIT_DONE, DroplanError
 from droplan_boot.flow import enforce, refreshing, repairing
 from droplan_boot.host import dmi, lock
 from droplan_boot.host.doors import Host
+from droplan_boot.plural import counted
 from droplan_boot.state import snapshot
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.watch.children import REPAIRED
@@ -57,7 +58,7 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
     elif policy != found.policy:
         host.log.say(f"The snapshot is Droplet {found.droplet_id}'s, not ours: closed to all until the next refresh")
     elif done.changed:
-        host.log.say(f"Restored {len(policy.segments[0].peers)} peers from the snapshot")
+        host.log.say(f"Restored {counted(len(policy.segments[0].peers), 'peer')} from the snapshot")
     else:
         host.log.say("The rules are those of the snapshot already: nothing was added")
     return EXIT_DONE

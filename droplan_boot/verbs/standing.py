@@ -69,6 +69,7 @@ class Status:
     saved_by: str = ""
     snapshot_age: float | None = None
     next_run: float | None = None
+    watched: bool = False
     last: Report | None = None
     drift: tuple[str, ...] = ()
     shared_from: int | None = None
@@ -107,6 +108,23 @@ def look(host: Host) -> Status:
     age = now - found.written if found and found.answered else None
     observing = found is not None and found.policy.observe
     saved = persistence.loader(host, choice.backend.door) if choice and not observing else None
+    problems = (
+        *_problems(host, wanted, found, last, differences, age, mistake=mistake),
+        *(_astray(choice.backend, host) if choice else ()),
+        *_passing_by(host, found),
+        *(
+            sound.problems(
+                host,
+                None if mistake else wanted.interval,
+                found,
+                choice.backend if choice else None,
+                watched=not mistake and wanted.watch,
+            )
+            if _installed(host)
+            else ()
+        ),
+    )
+    heard = host.has_systemd() and _installed(host) and not mistake and wanted.watch
     return Status(
         interfaces=tuple(name for segment in segments for name in segment.interfaces),
         peers={segment.chain: len(segment.peers) for segment in segments},
@@ -122,26 +140,12 @@ def look(host: Host) -> Status:
         saved_by=" and ".join(saved.loaders) if saved else persistence.UNIT_NAME if host.has_systemd() else "",
         snapshot_age=age,
         next_run=next_run,
+        watched=heard and not any(one.code == "unwatched" for one in problems),
         last=last,
         shared_from=budget.shared_from(last, wanted.scope),
         blocked=_blocked(host, now),
         drift=differences,
-        problems=(
-            *_problems(host, wanted, found, last, differences, age, mistake=mistake),
-            *(_astray(choice.backend, host) if choice else ()),
-            *_passing_by(host, found),
-            *(
-                sound.problems(
-                    host,
-                    None if mistake else wanted.interval,
-                    found,
-                    choice.backend if choice else None,
-                    watched=not mistake and wanted.watch,
-                )
-                if _installed(host)
-                else ()
-            ),
-        ),
+        problems=problems,
     )
 
 

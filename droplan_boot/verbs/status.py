@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 from droplan_boot.access import change
 from droplan_boot.host.doors import Host
+from droplan_boot.plural import counted
 from droplan_boot.settings import Settings
 from droplan_boot.state.problems import worst
 from droplan_boot.state.report import LastChange, Report
@@ -32,9 +33,9 @@ def run(host: Host, *, as_json: bool = False) -> int:
     host.require_root()
     status = standing.settled(host)
     if as_json:
-        sys.stdout.write(json.dumps(document(status), indent=1) + "\n")
+        sys.stdout.write(host.hint(json.dumps(document(status), indent=1) + "\n"))
     else:
-        sys.stdout.write(render(status, host.clock.time(), host.environ))
+        sys.stdout.write(render(status, host.clock.time(), host.environ, host.hint))
     return status.exit_code
 
 
@@ -45,12 +46,12 @@ def verdict(status: Status) -> tuple[str, str]:
         return wrong.verdict, wrong.sentence
     services = [entry for entry in status.allow if re.match("[a-z]", entry)]
     allowed = [
-        f" and {count} allowed {what}{'' if count == 1 else 's'}"
+        f" and {counted(count, f'allowed {what}')}"
         for count, what in ((len(status.allow) - len(services), "network"), (len(services), "service"))
         if count
     ]
     count = status.last.peers if status.last and status.last.peers is not None else sum(status.peers.values())
-    droplets = f"{count} Droplet{'' if count == 1 else 's'}"
+    droplets = counted(count, "Droplet")
     verb = "is" if len(status.interfaces) == 1 else "are"
     return (
         "OK",
@@ -71,10 +72,22 @@ def document(status: Status) -> dict[str, Any]:
     }
 
 
-def render(status: Status, now: float, environ: Mapping[str, str] | None = None) -> str:
-    """Lay the status out for a person."""
+def render(
+    status: Status,
+    now: float,
+    environ: Mapping[str, str] | None = None,
+    hint: Callable[[str], str] = str,
+) -> str:
+    """Lay the status out for a person.
+
+    Args:
+        status: how things stand.
+        now: seconds since the epoch.
+        environ: the environment, which may want no colour.
+        hint: names commands as they are found here.
+    """
     word, sentence = verdict(status)
-    head = words.wrap(f"{word}  {words.printable(sentence)}", " " * (len(word) + 2))
+    head = words.wrap(f"{word}  {words.printable(hint(sentence))}", " " * (len(word) + 2))
     kind = "good" if word == "OK" else "bad" if word == "DRIFT" else "warn"
     head[0] = head[0].replace(word, words.colour(word, kind, environ or {}), 1)
     wrong = worst(status.problems)
@@ -83,14 +96,14 @@ def render(status: Status, now: float, environ: Mapping[str, str] | None = None)
         *_who(status),
         ("last answer", "never" if status.snapshot_age is None else f"{words.ago(status.snapshot_age)} ago"),
         ("last refresh", _last(status.last, now)),
-        ("next refresh", f"in {words.ago(status.next_run - now)}" if status.next_run else "not scheduled"),
+        ("next refresh", _next(status, now)),
         ("last change", _change(status.last.change if status.last else None, now)),
         *([("guard", f"{status.guard} ({status.guard_why})")] if status.guard else []),
         ("door", _door(status)),
         ("reboot", _reboot(status)),
         *budget.rows(status.last, status.scope),
         *(
-            [("blocked", f"{status.blocked} in the last hour (`droplan blocked` names who)")]
+            [("blocked", f"{counted(status.blocked, 'source')} in the last hour (`droplan blocked` names who)")]
             if status.blocked is not None
             else []
         ),
@@ -99,7 +112,7 @@ def render(status: Status, now: float, environ: Mapping[str, str] | None = None)
     ]
     lines = [""]
     for name, text in rows:
-        lines += words.wrap(f"{name:<13} {words.printable(text)}", " " * 14)
+        lines += words.wrap(f"{name:<13} {words.printable(hint(text))}", " " * 14)
     return "\n".join([*head, *lines]) + "\n"
 
 
@@ -114,6 +127,11 @@ def _last(last: Report | None, now: float) -> str:
     if last is None:
         return "never"
     return f"{last.result}, {words.ago(now - last.time)} ago, took {last.duration:.1f} s"
+
+
+def _next(status: Status, now: float) -> str:
+    scheduled = f"in {words.ago(status.next_run - now)}" if status.next_run else "not scheduled"
+    return f"{scheduled}, or when a new Droplet knocks (the watcher hears it)" if status.watched else scheduled
 
 
 def _change(last: LastChange | None, now: float) -> str:

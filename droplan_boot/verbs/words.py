@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,12 @@ from typing import Final
 from droplan_boot.settings import Settings
 
 WIDTH: Final = 80
+_HOLD: Final = str.maketrans(" -", "\0\1")
+"""What textwrap breaks a line at, and in place of it what it does not."""
+_HOLD_WORDS: Final = str.maketrans("-", "\1")
+_RELEASE: Final = str.maketrans("\0\1", " -")
+_PUNCTUATION: Final = 4
+"""As much as may stick to a command, such as a parenthesis before and two marks behind it."""
 _COLOURS: Final = {"good": "32", "bad": "31", "warn": "33", "bold": "1"}
 
 
@@ -32,8 +39,17 @@ def one_line(text: str) -> str:
 
 
 def wrap(text: str, indent: str = "") -> list[str]:
-    """Break a line at 80 columns; what follows the first line is indented."""
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent)
+    """Break a line at 80 columns; what follows the first line is indented.
+
+    A command in backquotes is not broken, so that it can be copied; one that is too long for a line is broken between
+    its words.
+    """
+    held = re.sub("`[^`]*`", lambda found: _hold(found[0], WIDTH - len(indent) - _PUNCTUATION), text)
+    return [line.translate(_RELEASE) for line in textwrap.wrap(held, WIDTH, subsequent_indent=indent)]
+
+
+def _hold(command: str, width: int) -> str:
+    return command.translate(_HOLD if len(command) <= width else _HOLD_WORDS)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

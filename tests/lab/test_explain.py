@@ -13,13 +13,16 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
+from droplan_boot.access import services
 from tests.bed import Lab, fleet
 from tests.bed.account import VPC, ListedDroplet
 from tests.bed.knock import Knock, let_in
 from tests.bed.program import Program, succeeded
+from tests.bed.reach import ECHO_PORT, connects
 
 SEED = 20261125
 RANDOM_CASES = 5
@@ -179,6 +182,9 @@ def test_its_verdict_is_what_packets_meet(backend: str) -> None:
                     met[number] = came_in
             wrong = [(one, said, came_in) for one, said, came_in in zip(knocks, told, met) if said != came_in]
             assert wrong == [], case
+            some = list(zip(knocks, met))[::4]
+            parts = ask_wider(program, [one for one, _ in some])
+            assert parts == [came_in for _, came_in in some], case
             for one, so in zip(knocks, met):
                 network = "private" if one.source in (*account.private, *account.link) else "public"
                 verdicts[f"{network} {'IPv6' if ':' in one.source else 'IPv4'}", so] += 1
@@ -190,14 +196,63 @@ def test_its_verdict_is_what_packets_meet(backend: str) -> None:
 
 def ask(program: Program, knocks: Sequence[Knock]) -> list[bool]:
     """Ask droplan about each: whether it gets in."""
-    lines = "".join(f"{one.source} {one.service}\n" for one in knocks)
+    return [
+        {"accept": True, "drop": False}[found["verdict"]]
+        for found in explained(program, [(one.source, one.service) for one in knocks])
+    ]
+
+
+def ask_wider(program: Program, knocks: Sequence[Knock]) -> list[bool]:
+    """Ask about a range or a protocol that each is of: whether the part of it gets in that the knock is for."""
+    found = explained(program, [(one.source, wider(one)) for one in knocks])
+    return [part_of(said, one)["verdict"] == "accept" for said, one in zip(found, knocks)]
+
+
+def wider(one: Knock) -> str:
+    """Choose what is asked about: of ports that are even a range, else the protocol."""
+    version = ipaddress.ip_address(one.source).version
+    if one.way != "icmp" and one.port % 2 == 0:
+        return f"{one.way}/{one.port // 2}-{one.port * 2}"
+    return f"proto/{services.Service(one.way).number(version)}"
+
+
+def part_of(said: dict[str, Any], one: Knock) -> dict[str, Any]:
+    """Find the part of an answer that a knock is for; the answer itself where it has none."""
+    version = ipaddress.ip_address(one.source).version
+    for part in said["parts"]:
+        if services.one("", part["service"]).covers(one.way, one.port or None, version):
+            return dict(part)
+    assert not said["parts"]
+    return said
+
+
+def explained(program: Program, questions: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Have droplan explain who may reach what."""
+    lines = "".join(f"{source} {service}\n" for source, service in questions)
     done = program.droplet.run(["/usr/bin/python3", "-I", "-S", "-c", ASK], input=lines, timeout=300)
     told = []
-    for one, line in zip(knocks, done.stdout.splitlines()):
+    for (source, service), line in zip(questions, done.stdout.splitlines()):
         code, text = json.loads(line)
         assert code == 0
         found = json.loads(text)
-        assert (found["address"], found["service"]) == (one.source, one.service)
-        told.append({"accept": True, "drop": False}[found["verdict"]])
-    assert len(told) == len(knocks)
+        assert (found["address"], found["service"]) == (source, service)
+        told.append(found)
+    assert len(told) == len(questions)
     return told
+
+
+def test_a_droplet_that_an_entry_lets_in_by_name_is_named_and_gets_in(nft_lab: Lab) -> None:
+    program = Program(nft_lab)
+    program.install()
+    named, other = nft_lab.peer_droplets[:2]
+    refreshed = program.run(
+        "install", "--force", DO_TAG="nobody", DROPLAN_ALLOW=f"tcp/{ECHO_PORT}@droplet:{named.name}"
+    )
+    succeeded(refreshed)
+    said = program.run("peers").stdout
+    assert f"{named.name} {named.private}" in said
+    assert other.name not in said
+    listed = json.loads(program.run("peers", "--json").stdout)["allowed"]
+    assert [one["name"] for entry in listed for one in entry["droplets"]] == [named.name]
+    assert connects(nft_lab.peers[0], nft_lab.droplet, ECHO_PORT)
+    assert not connects(nft_lab.peers[1], nft_lab.droplet, ECHO_PORT)

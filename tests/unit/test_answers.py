@@ -81,8 +81,8 @@ class TestPeers:
             "         tcp/443 by tcp/443",
             "",
             "DROPLAN_ALLOW lets in by eth1, peer or not:",
-            "tcp/5432@tag:web          10.132.0.2, 10.132.0.3",
-            "udp/53@droplet:droplet-2  10.132.0.3",
+            "tcp/5432@tag:web          droplet-1 10.132.0.2, droplet-2 10.132.0.3",
+            "udp/53@droplet:droplet-2  droplet-2 10.132.0.3",
             "tcp/443                   everyone",
             "10.9.0.0/24               10.9.0.0/24",
             "tcp/9@tag:none            nobody yet: no Droplet in scope has it",
@@ -110,12 +110,38 @@ class TestPeers:
         public = {"network": "public", "service": "tcp/443", "entry": "tcp/443"}
         assert found["peers"][0]["reaches"] == [private, public]
         assert found["allowed"] == [
-            {**private, "sources": ["10.132.0.2"]},
-            {**public, "sources": None},
-            {"network": "public", "service": None, "entry": "tag:db", "sources": []},
+            {
+                **private,
+                "sources": ["10.132.0.2"],
+                "droplets": [{"id": 8, "name": "web-1", "addresses": ["10.132.0.2"]}],
+            },
+            {**public, "sources": None, "droplets": []},
+            {"network": "public", "service": None, "entry": "tag:db", "sources": [], "droplets": []},
         ]
         text = peers.render(Snapshot(7, 0.0, policy, (web,)), wanted, 60)
         assert "    also tcp/443 by tcp/443 (public network)\n" in text
+
+    def test_who_is_let_in_by_name_and_is_no_peer_is_named_too(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        allow = "tcp/22@droplet:droplet-2,tag:web,10.9.0.0/24"
+        refresh.run(droplet.host(DO_TAG="db", DROPLAN_ALLOW=allow))
+        shown()
+        peers.run(droplet.host())
+        assert shown().splitlines()[-3:] == [
+            "tcp/22@droplet:droplet-2  droplet-2 10.132.0.3",
+            "tag:web                   droplet-1 10.132.0.2, droplet-2 10.132.0.3",
+            "10.9.0.0/24               10.9.0.0/24",
+        ]
+        peers.run(droplet.host(), as_json=True)
+        one, both, network = json.loads(shown())["allowed"]
+        assert one["droplets"] == [{"id": 9, "name": "droplet-2", "addresses": ["10.132.0.3"]}]
+        assert [each["name"] for each in both["droplets"]] == ["droplet-1", "droplet-2"]
+        assert network["droplets"] == []
+
+    def test_addresses_of_a_snapshot_that_has_no_names_for_them_are_told_all_the_same(self) -> None:
+        wanted = settings.parse({"DROPLAN_ALLOW": "tag:db"})
+        known = ((Name("tag", "db"), (IPv4Address("10.132.0.7"),)),)
+        policy = Policy((Segment(False, ("eth1",), (), wanted.allow, known=known),))
+        assert peers.render(Snapshot(7, 0.0, policy), wanted, 60).endswith("\ntag:db  10.132.0.7\n")
 
     def test_no_row_is_wider_than_a_screen(self) -> None:
         tags = tuple(f"team:payments-{number}" for number in range(20))
@@ -177,6 +203,60 @@ class TestExplain:
         assert found["remedy"] == "DROPLAN_ALLOW=icmp@10.132.0.66 lets it in"
         assert settings.parse({"DROPLAN_ALLOW": "icmp@10.132.0.66"}).allow
 
+    @pytest.mark.parametrize("service", ["proto/47", "proto/6", "tcp/8000-8010", "icmp", "udp/53"])
+    def test_a_service_is_whatever_the_setting_takes(
+        self, service: str, droplet: MemoryDroplet, shown: Shown
+    ) -> None:
+        found = self.ask(droplet, shown, "10.132.0.66", service)
+        assert (found["verdict"], found["service"], found["parts"]) == ("drop", service, [])
+        assert found["remedy"] == f"DROPLAN_ALLOW={service}@10.132.0.66 lets it in"
+        refresh.run(droplet.host(DROPLAN_ALLOW=f"{service}@10.132.0.66"))
+        shown()
+        found = self.ask(droplet, shown, "10.132.0.66", service)
+        assert (found["verdict"], found["parts"]) == ("accept", [])
+        assert found["grant"] == {"service": service, "entry": f"{service}@10.132.0.66"}
+
+    def test_of_a_range_it_says_which_part_is_let_in(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        allow = "tcp/8000-8003@10.132.0.64/26,tcp/8004-8005@10.132.0.66,tcp/8009@10.132.0.66"
+        refresh.run(droplet.host(DROPLAN_ALLOW=allow))
+        shown()
+        found = self.ask(droplet, shown, "10.132.0.66", "tcp/8000-8010")
+        assert (found["verdict"], found["reason"], found["grant"]) == ("drop", "allowed-not-on-this-port", None)
+        assert [(part["service"], part["verdict"]) for part in found["parts"]] == [
+            ("tcp/8000-8003", "accept"),
+            ("tcp/8004-8005", "accept"),
+            ("tcp/8006-8008", "drop"),
+            ("tcp/8009", "accept"),
+            ("tcp/8010", "drop"),
+        ]
+        assert found["parts"][0]["grant"] == {"service": "tcp/8000-8003", "entry": "tcp/8000-8003@10.132.0.64/26"}
+        assert "tcp/8006-8008 is shut out" in found["steps"]
+        explain.run(droplet.host(), who="10.132.0.66", service="tcp/8000-8010")
+        assert shown().splitlines()[:2] == [
+            "PARTLY  10.132.0.66 to tcp/8000-8010: tcp/8000-8003, tcp/8004-8005, tcp/8009",
+            "        gets in, tcp/8006-8008, tcp/8010 does not",
+        ]
+
+    def test_a_range_that_two_entries_open_together_gets_in(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        refresh.run(droplet.host(DROPLAN_ALLOW="tcp/8000-8004@10.132.0.66,tcp/8005-8010@10.132.0.66"))
+        shown()
+        found = self.ask(droplet, shown, "10.132.0.66", "tcp/8000-8010")
+        assert (found["verdict"], found["reason"], found["grant"]) == ("accept", "allowed", None)
+        assert [part["verdict"] for part in found["parts"]] == ["accept", "accept"]
+
+    def test_what_a_peer_may_reach_of_a_protocol_is_told_by_port(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        refresh.run(droplet.host(DROPLAN_PEER_PORTS="tcp/80,icmp"))
+        shown()
+        found = self.ask(droplet, shown, "droplet-1", "proto/6")
+        assert [part["service"] for part in found["parts"]] == ["tcp/1-79", "tcp/80", "tcp/81-65535"]
+        assert found["reason"] == "peer-not-on-this-port"
+
+    def test_who_is_let_in_by_name_is_known_without_asking(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        refresh.run(droplet.host(DO_TAG="db", DROPLAN_ALLOW="tcp/22@droplet:droplet-2"))
+        shown()
+        droplet.refusal = OSError("Connection refused")
+        assert self.ask(droplet, shown, "droplet-2", "tcp/22")["reason"] == "allowed"
+
     def test_a_stranger_is_dropped_and_told_what_lets_it_in(self, droplet: MemoryDroplet, shown: Shown) -> None:
         explain.run(droplet.host(), who="10.132.0.66", service="tcp/5432")
         text = shown()
@@ -208,6 +288,11 @@ class TestExplain:
         assert (found["verdict"], found["reason"]) == ("drop", "lacks-tag")
         assert any("its tags are: web" in step for step in found["steps"])
         assert "give it the tag db" in found["remedy"]
+
+    def test_one_that_is_off_is_said_to_be(self, droplet: MemoryDroplet, shown: Shown) -> None:
+        droplet.peers, droplet.off = (*droplet.peers, "10.132.0.4", "10.132.0.5"), ("10.132.0.4",)
+        told = [self.ask(droplet, shown, who, DO_TAG="db")["steps"] for who in ("droplet-3", "droplet-4")]
+        assert ["it is off now, so nothing comes from it" in steps for steps in told] == [True, False]
 
     def test_a_droplet_that_was_made_since_is_said_to_come_in_with_the_next_refresh(
         self, droplet: MemoryDroplet, shown: Shown
@@ -250,7 +335,16 @@ class TestExplain:
         assert self.ask(made(files), shown, "10.132.0.66")["reason"] == "not-installed"
 
     def test_a_rule_before_ours_that_refuses_a_peer_is_named(self, droplet: MemoryDroplet, shown: Shown) -> None:
-        droplet.tables[4].chains["INPUT"].insert(0, "-s 10.132.0.2/32 -j DROP")
+        refuses = "-p tcp -m tcp --dport 8000:8010 -j DROP"
+        droplet.tables[4].chains["INPUT"].insert(0, refuses)
+        for service, told in (("tcp/8010-8020", 1), ("tcp/8011-8020", 0), ("proto/6", 1), ("udp/8000", 0)):
+            assert len(self.ask(droplet, shown, "10.132.0.2", service)["others"]) == told, service
+        refresh.run(droplet.host(DROPLAN_PEER_PORTS="tcp/8005"))
+        shown()
+        assert len(self.ask(droplet, shown, "10.132.0.2", "tcp/8000-8010")["others"]) == 1, "a part of it gets in"
+        refresh.run(droplet.host())
+        shown()
+        droplet.tables[4].chains["INPUT"][0] = "-s 10.132.0.2/32 -j DROP"
         assert self.ask(droplet, shown, "10.132.0.2")["others"] == [
             "a rule of INPUT (iptables-nft) stands before ours and refuses it: -A INPUT -s 10.132.0.2/32 -j DROP"
         ]
@@ -269,8 +363,10 @@ class TestExplain:
         [
             (("nobody",), "no Droplet of the account is called nobody"),
             (("10.132.0.0/24",), "is a network: name one address of it"),
-            (("10.132.0.2", "ssh"), "ssh is no service: write such as tcp/5432"),
-            (("10.132.0.2", "tcp/99999"), "tcp/99999 is no service"),
+            (("10.132.0.2", "ssh"), "SERVICE: ssh is no service: write such as tcp/22"),
+            (("10.132.0.2", "tcp/99999"), "SERVICE: tcp/99999 has no such port: write one from 1 to 65535"),
+            (("10.132.0.2", "tcp/9-1"), "SERVICE: tcp/9-1 runs backwards: write tcp/1-9"),
+            (("10.132.0.2", "proto/0"), "needs the number of an IP protocol, 1 to 255: write such as proto/47"),
         ],
     )
     def test_a_question_that_means_nothing_is_a_mistake_of_usage(

@@ -152,7 +152,7 @@ class TestVerb:
         assert "10.132.0.6 db-6: a Droplet of yours in another VPC (DROPLAN_SCOPE)\n" in said
         assert "10.132.0.3 web-3: a peer, for what peers may not reach, or before it was one\n" in said
         assert "10.132.0.5: no Droplet that the account lists to us" in said
-        assert "    1 packets by eth1: tcp/5432 (1)\n    first 1970/01/01 00:16:40, last 1970/01/01 00:16:40" in said
+        assert "    1 packet by eth1: tcp/5432 (1)\n    first 1970/01/01 00:16:40, last 1970/01/01 00:16:40" in said
         assert said.index("10.132.0.3") < said.index("10.132.0.6") < said.index("10.132.0.5")
 
     def test_since_leaves_out_whom_nobody_saw_lately(self, machine: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def test_a_person_sees_who_publishes_how_old_the_list_is_and_what_changed(
         "publisher  pub-1",
         "standby    pub-2",
         f"version    {NOW}, written by pub-1",
-        f"Droplets   2, 1 changes since the base, a head of {len(body)} bytes",
+        f"Droplets   2, 1 change since the base, a head of {len(body)} bytes",
         "interval   members look every 30 s",
         "requests   4093 to the API in the last hour",
         "changes    - web-2, 60 s ago",

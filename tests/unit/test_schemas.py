@@ -12,7 +12,7 @@ import pytest
 from droplan_boot.access.explanation import REASONS
 from droplan_boot.host.files import Files
 from droplan_boot.state.problems import KINDS
-from droplan_boot.verbs import explain, install, peers, standing, status
+from droplan_boot.verbs import explain, install, peers, refresh, standing, status
 from tests.bed.memory.droplet import MemoryDroplet, made
 from tests.unit.test_status import NORMAL, WORST
 
@@ -53,13 +53,17 @@ def test_status_of_a_droplet(droplet: MemoryDroplet) -> None:
 
 
 def test_peers(droplet: MemoryDroplet, capsys: pytest.CaptureFixture[str]) -> None:
+    refresh.run(droplet.host(DROPLAN_ALLOW="tcp/22@droplet:droplet-1,10.9.0.0/24"))
+    capsys.readouterr()
     peers.run(droplet.host(), as_json=True)
     check("peers", json.loads(capsys.readouterr().out))
 
 
 @pytest.mark.parametrize("who", ["droplet-1", "10.132.0.66", "203.0.113.9", "104.236.32.9"])
-@pytest.mark.parametrize("service", [None, "tcp/22"])
+@pytest.mark.parametrize("service", [None, "tcp/22", "tcp/1-100"])
 def test_explain(who: str, service: str | None, droplet: MemoryDroplet, capsys: pytest.CaptureFixture[str]) -> None:
+    refresh.run(droplet.host(DROPLAN_PEER_PORTS="tcp/22"))
+    capsys.readouterr()
     explain.run(droplet.host(), who=who, service=service, as_json=True)
     check("explain", json.loads(capsys.readouterr().out))
 

@@ -31,7 +31,7 @@ PEERS = (
     Droplet(8, "web-41", "nyc3", ("web",), "v-own", (ipaddress.IPv4Address("10.132.1.41"),), ()),
     Droplet(9, "db-1", "nyc3", None, None, (), (ipaddress.ip_address("2604::2"),)),
 )
-TAKEN = Snapshot(7, 1_800_000_000.25, SCENARIOS["public"].policy, PEERS)
+TAKEN = Snapshot(7, 1_800_000_000.25, SCENARIOS["public"].policy, PEERS[:1], named=PEERS[1:])
 # As droplan 1.0.0 wrote it, from a Droplet.
 OF_1_0_0 = b"""{"droplet_id": 2756294, "written": 1795600000.5, "policy": {"guards": [{"public": false, \
 "interfaces": ["eth1"], "peers": ["10.132.0.2", "10.132.0.3"], \

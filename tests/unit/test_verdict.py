@@ -145,6 +145,27 @@ def test_backends_are_told_of_exactly_those_whom_the_verdict_lets_in(
     assert any(among(source, one.sources) for one in for_it) == any(among(source, one.sources) for one in for_it[:1])
 
 
+@given(SEGMENTS, ADDRESS, SERVICE)
+def test_the_parts_of_a_service_are_all_of_it_and_each_packet_meets_the_verdict_of_its_part(
+    policy: Segment, source: Address, service: Service
+) -> None:
+    found = verdict.parts(policy, source, service)
+    for protocol, port in [
+        *(("tcp", port) for port in range(1, 8)),
+        *(("udp", port) for port in range(1, 8)),
+        ("47", None),
+    ]:
+        judged = [said for part, said in found if part.covers(protocol, port, source.version)]
+        asked = service.covers(protocol, port, source.version)
+        assert judged == ([verdict.judge(policy, source, protocol, port)] if asked else [])
+    assert all(one != other for (_, one), (_, other) in zip(found, found[1:])), "parts that meet one verdict are one"
+
+
+def test_a_ping_is_a_part_of_its_own_of_all_that_ipv6_calls_icmp() -> None:
+    found = verdict.parts(segment("icmp"), NOBODY, Service("58"))
+    assert [(str(part), said.accept) for part, said in found] == [("icmp", True), ("proto/58", False)]
+
+
 @given(SEGMENTS)
 def test_backends_are_told_of_each_port_once_and_of_none_that_is_open_to_nobody(policy: Segment) -> None:
     for version in (4, 6):

@@ -59,12 +59,15 @@ class TestInstall:
     @pytest.mark.parametrize("damage", ["disabled", "stopped"])
     def test_status_says_where_it_does_not_run_though_it_should(self, installed: MemoryDroplet, damage: str) -> None:
         assert "unwatched" not in [one.code for one in standing.look(installed.host()).problems]
+        assert standing.look(installed.host()).watched
         (installed.enabled if damage == "disabled" else installed.active).discard(watcher.UNIT.name)
         found = standing.look(installed.host())
         assert (found.exit_code, [one.code for one in found.problems]) == (5, ["unwatched"])
         assert f"{watcher.UNIT.name} is {damage}" in found.problems[0].sentence
+        assert not found.watched
         install.run(installed.host(DROPLAN_WATCH="false"))
         assert standing.look(installed.host()).problems == ()
+        assert not standing.look(installed.host()).watched
 
     def test_a_setting_takes_it_away_and_brings_it_back(self, installed: MemoryDroplet) -> None:
         install.run(installed.host(DROPLAN_WATCH="false"))

@@ -57,6 +57,7 @@ def droplet(value: object) -> Droplet:
         vpc=optional(value, "vpc_uuid", str, None) or None,
         private=tuple(private),
         public=tuple(public),
+        off=value.get("status") == "off" if isinstance(value, dict) else False,
     )
 
 

@@ -32,6 +32,7 @@ INTERVALS: Final = (5, 300)
 """The shortest and the longest time between two polls of a member, in seconds."""
 
 _SKEW_S: Final = 300
+_OTHERS: Final = "see who else writes to the bucket"
 
 
 class NotBelievedError(NoAnswerError):
@@ -110,7 +111,7 @@ def verified(runner: Runner, data: bytes, trust: Sequence[str], fleet: str) -> H
     """
     lines = data.decode("ascii", errors="replace").split("\n")
     if len(data) > LIMIT_BYTES or len(lines) != 3 or lines[2]:
-        raise _refused("it is cut off or no head at all")
+        raise _refused("it is cut off or no head at all", _OTHERS)
     text, signature = lines[:2]
     claimed = _value(text).get("key")
     keys = [key for key in trust if key_id(key) == claimed]
@@ -168,9 +169,9 @@ def _value(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise _refused("it is cut off or no head at all") from None
+        raise _refused("it is cut off or no head at all", _OTHERS) from None
     if not isinstance(value, dict):
-        raise _refused("it is no head at all")
+        raise _refused("it is no head at all", _OTHERS)
     return value
 
 

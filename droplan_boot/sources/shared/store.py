@@ -97,7 +97,9 @@ class Store:
             raise self._refusal(name, reply)
         length = reply.headers.get("content-length", "")
         if re.fullmatch(r"[0-9]{1,12}", length) and int(length) != len(reply.body):
-            raise StoreError(f"{self._host} sent {len(reply.body)} of {length} bytes of {name}")
+            raise StoreError(
+                f"{self._host} sent {len(reply.body)} of {length} bytes of {name}", "the next run tries again"
+            )
         return Found(reply.body, _etag(reply))
 
     def create(self, name: str, body: bytes) -> str | None:

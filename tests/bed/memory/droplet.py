@@ -33,6 +33,7 @@ class MemoryDroplet(Kernel):
         enabled: services.
         active: services.
         peers: private addresses of the account's other Droplets.
+        off: those of them that are switched off.
         refusal: what the API answers instead of listing them; None where it lists them.
     """
 
@@ -41,6 +42,7 @@ class MemoryDroplet(Kernel):
     enabled: set[str] = field(default_factory=set)
     active: set[str] = field(default_factory=set)
     peers: tuple[str, ...] = ("10.132.0.2", "10.132.0.3")
+    off: tuple[str, ...] = ()
     refusal: Script | None = None
     lines: Lines = field(default_factory=Lines)
 
@@ -87,6 +89,7 @@ class MemoryDroplet(Kernel):
             {
                 "id": OWN_ID + number,
                 "name": f"droplet-{number}",
+                "status": "off" if address in self.off else "active",
                 "region": {"slug": "nyc3"},
                 "tags": ["web"],
                 "networks": {"v4": [{"type": "private", "ip_address": address}]},

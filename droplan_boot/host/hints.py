@@ -1,0 +1,46 @@
+"""Name droplan's own commands in what people read so that typing them works: ``sudo`` has a search path of its own.
+
+sudoers(5), "secure_path": Enterprise Linux leaves /usr/local/sbin out of it, where the link to the program is.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from droplan_boot import paths
+from droplan_boot.errors import DroplanError
+from droplan_boot.host.files import Files
+
+_SUDOERS: Final = Path("/etc/sudoers")
+_RED_HAT: Final = Path("/etc/redhat-release")
+"""There on Enterprise Linux and Fedora, and for everybody to read; the former is not."""
+
+_SECURE_PATH: Final = re.compile(rb'^\s*Defaults\S*\s(?:.*[\s,])?secure_path\s*(\+?)=\s*"?([^"\s,]+)', re.MULTILINE)
+COMMAND: Final = re.compile(r"(`(?:sudo )?(?:[A-Z_]+=\S+ )?)droplan(?=[ `])")
+"""A command of droplan's in a sentence, in backquotes."""
+
+
+def named(text: str, files: Files) -> str:
+    """Have the commands of droplan's in a text name the program by its full path, where sudo would not find it.
+
+    Args:
+        text: what is to be shown, with commands in backquotes.
+        files: where sudo's settings are.
+    """
+    if not COMMAND.search(text) or _found_by_sudo(files):
+        return text
+    return COMMAND.sub(rf"\g<1>{paths.LINK}", text)
+
+
+def _found_by_sudo(files: Files) -> bool:
+    try:
+        settings = files.read(_SUDOERS) or b""
+    except DroplanError:  # who is not root may not read it
+        return not files.exists(_RED_HAT)
+    folders: list[bytes] = []
+    for more, value in _SECURE_PATH.findall(settings):
+        folders = [*(folders if more else ()), *value.split(b":")]
+    # Without that setting, or without sudo, it is the search path of whoever logs in.
+    return not folders or bytes(paths.LINK.parent) in folders
