@@ -109,7 +109,7 @@ def kept(droplet: BootedDroplet, secrets: set[str]) -> set[str]:
         "cat >/dev/shm/secrets\n"
         f"grep -raohF --devices=skip -f /dev/shm/secrets {' '.join(_KEPT)}\n"
         "grep -aohF -f /dev/shm/secrets /proc/[0-9]*/environ /proc/[0-9]*/cmdline\n"
-        "curl -sS http://169.254.169.254/metadata/v1.json | sed 's/\\\\n/\\n/g' | grep -aoF -f /dev/shm/secrets\n"
+        "curl -sS http://169.254.169.254/metadata/v1.json | grep -aoF -f /dev/shm/secrets\n"
         "rm /dev/shm/secrets\n"
     )
     return set(droplet.run(["sh", "-c", script], input="\n".join(sorted(secrets)) + "\n").stdout.splitlines())

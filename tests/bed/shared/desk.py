@@ -11,9 +11,10 @@ import socket
 import socketserver
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.bed.shared.engine import Engine
+if TYPE_CHECKING:
+    from tests.bed.shared.engine import Engine
 
 
 class Desk:
