@@ -7,6 +7,9 @@ locals {
   # Null leaves a setting at droplan's default.
   settings = {
     DO_KEY                = var.do_key
+    DROPLAN_SHARED        = var.shared
+    DROPLAN_SHARED_KEY    = var.shared_key
+    DROPLAN_SHARED_TRUST  = length(var.shared_trust) > 0 ? join(",", var.shared_trust) : null
     DO_TAG                = length(local.tags) > 0 ? join(",", local.tags) : null
     DROPLAN_SCOPE         = var.scope
     DROPLAN_PEER_PORTS    = var.peer_ports == null ? null : length(var.peer_ports) > 0 ? join(",", var.peer_ports) : "none"
@@ -25,10 +28,30 @@ locals {
     "/opt/droplan/bootstrap.conf" = "URL='${var.droplan_url}'\nSHA256='${var.droplan_sha256}'\n"
   }
 
-  write_files = [
+  # Only a publisher has these, and it reads nothing else (docs/scale.md).
+  publisher_files = nonsensitive(var.publisher == null) ? [] : [
+    {
+      path        = "/etc/droplan/publish.env"
+      permissions = "0600"
+      content = join("", [
+        "DO_KEY=${var.publisher.do_key}\n",
+        "DROPLAN_SHARED=${coalesce(var.shared, "-")}\n",
+        "DROPLAN_SHARED_KEY=${var.publisher.shared_key}\n",
+        "DROPLAN_SHARED_TRUST=${join(",", var.shared_trust)}\n",
+        "DROPLAN_SIGNING_KEY=/etc/droplan/fleet.key\n",
+      ])
+    },
+    {
+      path        = "/etc/droplan/fleet.key"
+      permissions = "0600"
+      content     = "${trimspace(var.publisher.signing_key)}\n"
+    },
+  ]
+
+  write_files = concat([
     for entry in local.pasted.write_files :
     merge(entry, contains(keys(local.filled_in), entry.path) ? { content = local.filled_in[entry.path] } : {})
-  ]
+  ], local.publisher_files)
 
   alone = "#cloud-config\n${yamlencode({ write_files = local.write_files, runcmd = local.pasted.runcmd })}"
 

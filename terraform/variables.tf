@@ -2,10 +2,57 @@
 # the output instead (outputs.tf).
 
 variable "do_key" {
-  description = "DigitalOcean API token with the scope droplet:read (tag:read with `tags` or \"tag:\" in `allow`, vpc:read with scope \"vpc\"). It ends up in the Droplet's user data."
+  description = "DigitalOcean API token with the scope droplet:read (tag:read with `tags` or \"tag:\" in `allow`, vpc:read with scope \"vpc\"). It ends up in the Droplet's user data. Null with `shared`: a fleet's Droplets hold no token."
   type        = string
+  default     = null
   sensitive   = true
+}
+
+variable "shared" {
+  description = "Instead of `do_key`, for large fleets: https address of the bucket, and a prefix in it, where a publisher writes who the fleet's Droplets are. Null for none."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.shared == null || can(regex("^https://[A-Za-z0-9_.-]+(:[0-9]+)?/[A-Za-z0-9_./-]*[A-Za-z0-9_.-]$", var.shared))
+    error_message = "shared must be the https:// address of a bucket and a prefix, such as \"https://nyc3.digitaloceanspaces.com/BUCKET/fleet\"."
+  }
+
+  validation {
+    condition     = (var.shared == null) == (length(var.shared_trust) == 0)
+    error_message = "shared and shared_trust go together: set both or none."
+  }
+}
+
+variable "shared_key" {
+  description = "Key of that bucket that reads, as \"ID:SECRET\"."
+  type        = string
+  default     = null
+  sensitive   = true
+}
+
+variable "shared_trust" {
+  description = "Public keys, one or two, of those who may sign the list: what `droplan fleet key FILE` prints."
+  type        = list(string)
+  default     = []
   nullable    = false
+
+  validation {
+    # 91 bytes in base64, beginning with what says P-256 (RFC 5480).
+    condition     = length(var.shared_trust) <= 2 && alltrue([for key in var.shared_trust : can(regex("^MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE[A-Za-z0-9+/]{86}==$", key))])
+    error_message = "shared_trust takes one or two public keys as `droplan fleet key FILE` prints them."
+  }
+}
+
+variable "publisher" {
+  description = "Makes the Droplet a publisher of `shared`: an API token of its own (`do_key`), the bucket's key that writes (`shared_key`, \"ID:SECRET\"), and the private key that `droplan fleet key FILE` wrote (`signing_key`, the file's text). Null for a member."
+  type = object({
+    do_key      = string
+    shared_key  = string
+    signing_key = string
+  })
+  default   = null
+  sensitive = true
 }
 
 variable "droplan_url" {

@@ -27,6 +27,9 @@ _TRIES: Final = 3
 _NEWBORN_S: Final = 180.0
 """So long a Droplet without addresses is asked about again and again."""
 
+_UNSEEN_S: Final = 60.0
+"""So long actions are not looked at when they could not be had: they hold up no listing."""
+
 
 @dataclass
 class Publisher:
@@ -188,6 +191,10 @@ class Publisher:
         except TokenError:
             self._looks, self._next_look = False, float("inf")
             self.log.say("The token may not see actions (scope actions:read): changes are found by listings alone")
+            return
+        except NoAnswerError as error:
+            self._next_look = self.clock.monotonic() + _UNSEEN_S
+            self.log.complain(f"No actions ({error.plain}): changes are found by listings meanwhile")
             return
         first = self._last_action is None
         newest = self._last_action or 0

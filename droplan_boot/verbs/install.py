@@ -15,6 +15,10 @@ from droplan_boot.setup.steps import Installation, steps
 from droplan_boot.state import snapshot
 
 LOCK_S: Final = 60.0
+FIRST_LIST_S: Final = 120.0
+"""How long the first install waits for a fleet's first list: its publisher may be booting too, or be this Droplet."""
+
+_LOOK_S: Final = 5.0
 
 _BEGUN: Final = b"An install began and has not ended; the schedule goes on with it.\n"
 
@@ -108,24 +112,47 @@ def _install(installation: Installation, answer: Learned | NoAnswerError) -> Non
         else:
             host.log.show(f"{step.what}: unchanged")
     if isinstance(answer, NoAnswerError):
-        if _closes(installation):
+        closes, first = _closes(installation), _first(installation)
+        if closes:
             enforce.closed(host, installation.settings, installation.here)
-            answer = answer.closed()
-        reporting.failed(host, answer)
-        raise answer
+        if installation.settings.shared and first and not host.scheduled:
+            answer = _awaited(installation, answer)
+        if isinstance(answer, NoAnswerError):
+            answer = answer.closed() if closes else answer
+            reporting.failed(host, answer)
+            raise answer
     refreshing.now(host, installation.settings, answer)
     host.files.remove(paths.UNFINISHED)
     host.files.remove(paths.BOOTSTRAP_FAILED)
 
 
-def _closes(installation: Installation) -> bool:
-    """Whether to close the interface for want of an answer: only if asked to, and if there was none before.
+def _awaited(installation: Installation, answer: NoAnswerError) -> Learned | NoAnswerError:
+    """Look again for a fleet's first list, for as long as its publisher may take to boot.
 
-    An earlier answer of another Droplet, whose image we run, does not count.
+    Raises:
+        RefusedError: it is there, and would do harm that a person did not ask for.
     """
+    host = installation.host
+    host.log.say(f"No list yet ({answer.why}): looking again for {FIRST_LIST_S:.0f} s")
+    end = host.clock.monotonic() + FIRST_LIST_S
+    while host.clock.monotonic() < end:
+        host.clock.sleep(_LOOK_S)
+        try:
+            found = learn.who(host, host.session(host.clock), installation.settings, installation.here)
+        except NoAnswerError as error:
+            answer = error
+        else:
+            refreshing.spare(host, installation.settings, found)
+            return found
+    return answer
+
+
+def _closes(installation: Installation) -> bool:
+    """Whether to close the interface for want of an answer: only if asked to, and if there was none before."""
+    return installation.settings.fail_closed and not installation.settings.observe and _first(installation)
+
+
+def _first(installation: Installation) -> bool:
+    """Whether there was no answer before; one of another Droplet, whose image we run, does not count."""
     found = snapshot.load(installation.host.files)
-    return (
-        installation.settings.fail_closed
-        and not installation.settings.observe
-        and (found is None or found.droplet_id != installation.here.metadata.droplet_id)
-    )
+    return found is None or found.droplet_id != installation.here.metadata.droplet_id

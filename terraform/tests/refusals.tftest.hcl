@@ -556,3 +556,246 @@ run "more_than_64_kib" {
 
   expect_failures = [output.user_data]
 }
+
+run "neither_a_token_nor_a_shared_source" {
+  command = plan
+
+  variables {
+    do_key = null
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_token_beside_a_shared_source" {
+  command = plan
+
+  variables {
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "ID:SECRET"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_shared_source_by_plain_http" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "http://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "ID:SECRET"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+  }
+
+  expect_failures = [var.shared]
+}
+
+run "a_shared_source_that_ends_in_a_slash" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/"
+    shared_key   = "ID:SECRET"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+  }
+
+  expect_failures = [var.shared]
+}
+
+run "a_shared_source_with_a_line_break" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet\nDO_KEY=x"
+    shared_key   = "ID:SECRET"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+  }
+
+  expect_failures = [var.shared]
+}
+
+run "a_shared_source_that_nobody_signs" {
+  command = plan
+
+  variables {
+    do_key     = null
+    shared     = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key = "ID:SECRET"
+  }
+
+  expect_failures = [var.shared]
+}
+
+run "trust_without_a_shared_source" {
+  command = plan
+
+  variables {
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+  }
+
+  expect_failures = [var.shared]
+}
+
+run "trust_in_a_private_key" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "ID:SECRET"
+    shared_trust = ["-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"]
+  }
+
+  expect_failures = [var.shared_trust]
+}
+
+run "trust_in_three_keys" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "ID:SECRET"
+    shared_trust = [for i in range(3) : "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+  }
+
+  expect_failures = [var.shared_trust]
+}
+
+run "a_shared_source_without_its_key" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_shared_key_without_its_secret" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "ID"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_shared_key_with_a_line_break" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "ID:SECRET\nDO_KEY=x"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_shared_key_without_a_source" {
+  command = plan
+
+  variables {
+    shared_key = "ID:SECRET"
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_publisher_without_a_shared_source" {
+  command = plan
+
+  variables {
+    publisher = {
+      do_key      = "dop_v1_${join("", [for i in range(64) : "0"])}"
+      shared_key  = "ID:SECRET"
+      signing_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+    }
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_publisher_whose_token_is_a_name" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "ID:SECRET"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+    publisher = {
+      do_key      = "my-token"
+      shared_key  = "ID:SECRET"
+      signing_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+    }
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_publisher_whose_key_has_no_secret" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "ID:SECRET"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+    publisher = {
+      do_key      = "dop_v1_${join("", [for i in range(64) : "0"])}"
+      shared_key  = "ID"
+      signing_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+    }
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_publisher_that_is_given_the_name_of_a_file" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "ID:SECRET"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+    publisher = {
+      do_key      = "dop_v1_${join("", [for i in range(64) : "0"])}"
+      shared_key  = "ID:SECRET"
+      signing_key = "/root/fleet.key"
+    }
+  }
+
+  expect_failures = [output.user_data]
+}
+
+run "a_publisher_that_is_given_the_public_key" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "ID:SECRET"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+    publisher = {
+      do_key      = "dop_v1_${join("", [for i in range(64) : "0"])}"
+      shared_key  = "ID:SECRET"
+      signing_key = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="
+    }
+  }
+
+  expect_failures = [output.user_data]
+}

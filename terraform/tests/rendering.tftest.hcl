@@ -180,3 +180,68 @@ run "a_script_of_the_users_is_combined" {
     error_message = "A script must be sent as one, whatever letters it holds."
   }
 }
+
+run "a_member_of_a_fleet_gets_no_token" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "READ:SECRET"
+    shared_trust = [for letter in ["A", "B"] : "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : letter])}=="]
+  }
+
+  assert {
+    condition = nonsensitive(yamldecode(output.user_data).write_files[0].content) == join("", [
+      "DROPLAN_FAIL_CLOSED=true\n", "DROPLAN_INTERVAL=5\n", "DROPLAN_LOCK_METADATA=true\n", "DROPLAN_SCOPE=region\n",
+      "DROPLAN_SHARED=https://nyc3.digitaloceanspaces.com/bucket/fleet\n", "DROPLAN_SHARED_KEY=READ:SECRET\n",
+      "DROPLAN_SHARED_TRUST=${join(",", var.shared_trust)}\n",
+    ])
+    error_message = "A member is told where the list is, the key that reads, and whom to believe."
+  }
+
+  assert {
+    condition     = !strcontains(nonsensitive(output.user_data), "DO_KEY") && !strcontains(nonsensitive(output.user_data), "publish.env")
+    error_message = "A member holds no token, and nothing of a publisher's."
+  }
+}
+
+run "a_publisher_gets_files_of_its_own" {
+  command = plan
+
+  variables {
+    do_key       = null
+    shared       = "https://nyc3.digitaloceanspaces.com/bucket/fleet"
+    shared_key   = "READ:SECRET"
+    shared_trust = ["MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE${join("", [for i in range(86) : "A"])}=="]
+    publisher = {
+      do_key      = "dop_v1_${join("", [for i in range(64) : "0"])}"
+      shared_key  = "WRITE:SECRET"
+      signing_key = "\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
+    }
+  }
+
+  assert {
+    condition = [for entry in nonsensitive(yamldecode(output.user_data).write_files) : entry if contains(["/etc/droplan/publish.env", "/etc/droplan/fleet.key"], entry.path)] == [
+      {
+        path        = "/etc/droplan/publish.env"
+        permissions = "0600"
+        content = join("", [
+          "DO_KEY=${var.publisher.do_key}\n", "DROPLAN_SHARED=${var.shared}\n", "DROPLAN_SHARED_KEY=WRITE:SECRET\n",
+          "DROPLAN_SHARED_TRUST=${var.shared_trust[0]}\n", "DROPLAN_SIGNING_KEY=/etc/droplan/fleet.key\n",
+        ])
+      },
+      {
+        path        = "/etc/droplan/fleet.key"
+        permissions = "0600"
+        content     = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
+      },
+    ]
+    error_message = "A publisher's files are for root alone."
+  }
+
+  assert {
+    condition     = !strcontains(nonsensitive(yamldecode(output.user_data).write_files[0].content), "DO_KEY")
+    error_message = "Its own interface is guarded as a member's is: without the token."
+  }
+}

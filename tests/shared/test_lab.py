@@ -5,12 +5,14 @@ No token is on it. What goes wrong is data: each fault keeps the rules, byte for
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
 import signal
 import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,10 +22,12 @@ import pytest
 
 from droplan_boot.host import openssl
 from droplan_boot.host.command import Commands
+from droplan_boot.publish import lease
 from droplan_boot.sources.shared import head
 from droplan_boot.sources.shared.head import Head
 from tests.bed import ca
 from tests.bed.droplet import API_ADDRESS
+from tests.bed.faults import Fault
 from tests.bed.program import SETTINGS, Program, succeeded
 from tests.bed.reach import Reach, probe
 from tests.bed.shared.engine import OWNER, READER, Engine
@@ -213,8 +217,15 @@ def _no_base(member: Member) -> None:
     member.program.droplet.path("/var/lib/droplan/shared.base").unlink()
 
 
+def _fresh(member: Member) -> None:
+    """Have the member need the base, as a new one does."""
+    member.program.droplet.path("/var/lib/droplan/shared.base").unlink()
+
+
 TROUBLES = (
     Trouble("store down", StoreFault(reset=True)),
+    Trouble("store too slow", StoreFault(delay=40), says="gives no answer"),
+    Trouble("store throttles", StoreFault(status=503), says="503"),
     Trouble("store answers 403", StoreFault(status=403), says="403"),
     Trouble("store answers 500", StoreFault(status=500), says="500"),
     Trouble("store redirects", StoreFault(status=302), says="302"),
@@ -222,6 +233,9 @@ TROUBLES = (
     Trouble("head of no sense", StoreFault(path="head", body=b"{}")),
     Trouble("head gone", harm=lambda member: member.delete("head")),
     Trouble("base missing", harm=_no_base),
+    Trouble("base refused", StoreFault(path="base/", status=500), harm=_fresh, says="500"),
+    Trouble("truncated base", StoreFault(path="base/", cut=100), harm=_fresh),
+    Trouble("base of other bytes", StoreFault(path="base/", body=b"x" * 300), harm=_fresh, says="does not have the"),
     Trouble("half-written base", harm=_other_base, says="does not have the hash"),
     Trouble("replayed old head", harm=_replayed, says="older than"),
     Trouble("head of another fleet", harm=lambda member: member.sign(fleet=FLEET + "-2"), says="another fleet"),
@@ -295,10 +309,141 @@ def test_the_polling_child_refreshes_when_the_head_changed_and_else_asks_little(
         unchanged = [each for each in member.proxy.passed if each.status == 304]
         assert max(each.sent + each.received for each in unchanged) <= 1024
     finally:
-        inside = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
-        os.kill(int(inside[0]) if inside else child.pid, signal.SIGTERM)
+        os.kill(_inside(child), signal.SIGTERM)
         child.communicate()
     lab.droplet.run(["sh", "-c", "! pgrep -f '[d]roplan poll'"])  # the watcher takes its child with it
+
+
+@dataclass(frozen=True)
+class Upset:
+    """Something that goes wrong for a publisher that runs as its unit runs it.
+
+    Attributes:
+        store: faults of what it asks the store.
+        api: faults of what it asks the API.
+        harm: what somebody does to the bucket.
+    """
+
+    name: str
+    store: StoreFault | None = None
+    api: Fault | None = None
+    harm: Callable[[Member], None] = field(default=lambda member: None)
+
+
+def _half_a_base(member: Member) -> None:
+    name = member.head().base.name
+    member.put(name, member.get(name)[:100])
+
+
+UPSETS = (
+    Upset("writes are cut off, and were done", StoreFault(path="PUT", reset=True, done=True)),
+    Upset("writes answer 500, and were done", StoreFault(path="PUT", status=500, done=True)),
+    Upset("the key that writes is revoked", StoreFault(path="PUT", status=403)),
+    Upset("writes hang", StoreFault(path="PUT", delay=12, status=504)),
+    Upset("the API is down", api=Fault(reset=True)),
+    Upset("the API lists half", api=Fault(path=r"/v2/droplets\?", patch={"/meta/total": 99})),
+    Upset("head gone", harm=lambda member: member.delete("head")),
+    Upset("lease gone", harm=lambda member: member.delete("lease")),
+    Upset("half-written base", harm=_half_a_base),
+)
+
+
+class TestPublisherAsAProgram:
+    @pytest.fixture(scope="class")
+    def publisher(self, member: Member) -> Iterator[subprocess.Popen[str]]:
+        """``droplan publish`` without an end, as droplan-publish.service runs it."""
+        member.proxy.fault()
+        member.publish()
+        with _published(member) as running:
+            yield running
+
+    @pytest.mark.parametrize("upset", UPSETS, ids=lambda upset: upset.name)
+    def test_lives_on_cuts_nobody_and_heals(
+        self, member: Member, publisher: subprocess.Popen[str], upset: Upset
+    ) -> None:
+        lab = member.program.lab
+        before, rules = member.head(), member.program.rules()
+        member.proxy.passed.clear()
+        lab.do.forget_requests()
+        member.proxy.fault(*([upset.store] if upset.store else []))
+        lab.do.fault(*([upset.api] if upset.api else []))
+        upset.harm(member)
+        if upset.api:
+            _until(lambda: bool(lab.do.requests("api")))
+        else:
+            _until(lambda: any(each.method == "PUT" for each in member.proxy.passed))
+        member.refresh()  # which may find nothing that it believes
+        assert member.program.rules() == rules
+        assert probe(lab.peers[0], lab.droplet) == PEER
+        assert probe(lab.stranger, lab.droplet).nothing
+
+        member.proxy.fault()
+        lab.do.clear_faults()
+        # News arrives again, from the same process.
+        newcomer = dataclasses.replace(lab.peer_droplets[0], id=779, name="new", private=lab.stranger.address)
+        lab.do.add(newcomer)
+        _until(lambda: member.refresh() == 0 and probe(lab.stranger, lab.droplet) == PEER)
+        assert member.program.run("status").returncode == 0
+        lab.do.remove(newcomer)
+        _until(lambda: member.refresh() == 0 and probe(lab.stranger, lab.droplet).nothing)
+        assert member.program.rules() == rules
+        assert member.head().version > before.version
+        assert publisher.poll() is None
+
+
+def test_one_that_was_frozen_writes_nothing_when_the_other_has_taken_over(member: Member) -> None:
+    lab = member.program.lab
+    member.proxy.fault()
+    with _published(member) as first, _published(member):
+        holder = _lease(member).holder
+        _until(lambda: bool(_lease(member).standby))
+        os.kill(_inside(first), signal.SIGSTOP)
+        frozen = member.head()
+        _until(lambda: _lease(member).holder not in ("", holder), 120)
+        lab.do.add(dataclasses.replace(lab.peer_droplets[0], id=780, name="new", private=lab.stranger.address))
+        _until(lambda: member.head().version > frozen.version and member.refresh() == 0)
+        _until(lambda: member.refresh() == 0 and probe(lab.stranger, lab.droplet) == PEER)
+        seen: dict[int, bytes] = {}
+        member.proxy.passed.clear()
+        os.kill(_inside(first), signal.SIGCONT)
+
+        def stands_by() -> bool:
+            """Whether it has found out; no version has two heads meanwhile."""
+            body = member.get("head")
+            assert seen.setdefault(head.claimed_version(body), body) == body
+            return holder in dict(_lease(member).standby)
+
+        _until(stands_by)
+        assert _lease(member).holder not in ("", holder)
+        assert member.refresh() == 0
+        assert probe(lab.stranger, lab.droplet) == PEER
+        lab.do.remove(780)
+        _until(lambda: member.refresh() == 0 and probe(lab.stranger, lab.droplet).nothing)
+
+
+@contextlib.contextmanager
+def _published(member: Member) -> Iterator[subprocess.Popen[str]]:
+    """Run a publisher, and wait until it has the lease or stands by."""
+    running = member.program.droplet.popen(["/opt/droplan/droplan", "publish"], stdout=None, stderr=None)
+    try:
+        already = _lease(member)
+        _until(lambda: _lease(member) != already)
+        yield running
+    finally:
+        os.kill(_inside(running), signal.SIGTERM)
+        os.kill(_inside(running), signal.SIGCONT)
+        os.kill(running.pid, signal.SIGCONT)  # nsenter stops with the program in it
+        running.wait(60)
+
+
+def _inside(command: subprocess.Popen[str]) -> int:
+    """Find the program behind what entered its namespaces."""
+    inside = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+    return int(inside[0]) if inside else command.pid
+
+
+def _lease(member: Member) -> lease.Lease:
+    return lease.parse(member.get("lease"))
 
 
 def _until(true: Callable[[], bool], patience: int = 60) -> None:

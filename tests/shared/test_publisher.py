@@ -51,8 +51,11 @@ def test_a_droplet_comes_and_goes_within_the_heads_interval(fleet_of_three: Test
     assert fleet_of_three.believed() == {1000, 1002, 2000}
 
 
-def test_without_the_right_to_see_actions_listings_find_the_same(fleet_of_three: TestFleet, api: Api) -> None:
-    api.actions_allowed = False
+@pytest.mark.parametrize(("allowed", "status"), [(False, 200), (True, 500), (True, 404)])
+def test_without_actions_listings_find_the_same(
+    fleet_of_three: TestFleet, api: Api, allowed: bool, status: int
+) -> None:
+    api.actions_allowed, api.actions_status = allowed, status
     publisher = fleet_of_three.publisher()
     running(publisher, 30)
     api.create(*fleet(1, first_id=2000))

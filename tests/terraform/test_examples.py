@@ -1,4 +1,4 @@
-"""Both examples, applied with the real terraform through a stub of the provider to a fake API."""
+"""The examples, applied with the real terraform through a stub of the provider to a fake API."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.bed.cache import CHECKOUT
+from tests.bed.shared.fleet import Keys
 from tests.bed.terraform import tf
 from tests.terraform.conftest import FakeApi
 
+EXAMPLES = ["minimal", "fleet", "shared"]
 PYZ = b"not quite a zipapp"
 PUBLISHED = f"droplan/{hashlib.sha256(PYZ).hexdigest()}/droplan.pyz"
 URL = f"https://my-bucket.nyc3.digitaloceanspaces.com/{PUBLISHED}"
@@ -45,6 +47,20 @@ def fleet(sources: Path, environment: dict[str, str], token: str, tmp_path: Path
     return example
 
 
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    return Keys.made(tmp_path_factory.mktemp("keys") / "fleet.key")
+
+
+@pytest.fixture
+def shared(sources: Path, environment: dict[str, str], inputs: dict[str, str], keys: Keys) -> tf.Terraform:
+    """Return the example of publishers and members, with ``keys`` and an API token for its publishers."""
+    signing = {"signing_key": keys.private.read_text(), "trust": json.dumps([keys.public])}
+    example = tf.Terraform(sources / "examples" / "shared", {**inputs, "bucket": "my-bucket", **signing}, environment)
+    example.run("init")
+    return example
+
+
 def user_data(module: Path, **variables: str) -> str:
     """Render user data with the module alone."""
     alone = tf.Terraform(module, variables)
@@ -65,7 +81,7 @@ def nothing_to_do(example: tf.Terraform, **variables: str) -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("name", ["minimal", "fleet"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_valid(name: str, request: pytest.FixtureRequest) -> None:
     example: tf.Terraform = request.getfixturevalue(name)
 
@@ -113,7 +129,7 @@ def test_fleet_publishes_the_zipapp_where_its_droplets_look(fleet: tf.Terraform,
     assert URL in shown
 
 
-@pytest.mark.parametrize("name", ["minimal", "fleet"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_a_second_plan_is_empty(name: str, request: pytest.FixtureRequest) -> None:
     example: tf.Terraform = request.getfixturevalue(name)
     apply(example)
@@ -121,7 +137,7 @@ def test_a_second_plan_is_empty(name: str, request: pytest.FixtureRequest) -> No
     assert nothing_to_do(example)
 
 
-@pytest.mark.parametrize("name", ["minimal", "fleet"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_destroy_leaves_nothing(name: str, request: pytest.FixtureRequest, api: FakeApi, spaces: Path) -> None:
     example: tf.Terraform = request.getfixturevalue(name)
     apply(example)
@@ -132,7 +148,7 @@ def test_destroy_leaves_nothing(name: str, request: pytest.FixtureRequest, api: 
     assert list(spaces.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["minimal", "fleet"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_the_token_is_in_no_state_log_or_output(
     name: str, request: pytest.FixtureRequest, token: str, api: FakeApi, tmp_path: Path
 ) -> None:
@@ -215,3 +231,58 @@ def test_a_refusal_of_the_api_is_shown(minimal: tf.Terraform, api: FakeApi, toke
     assert done.returncode != 0
     assert "Size is not available in this region." in done.stdout
     assert token not in done.stdout
+
+
+def test_the_token_and_what_signs_and_writes_are_on_publishers_only(
+    shared: tf.Terraform, api: FakeApi, token: str, keys: Keys
+) -> None:
+    apply(shared)
+
+    state = json.loads((shared.directory / "terraform.tfstate").read_text())
+    spaces_keys = {
+        entry["name"]: entry["instances"][0]["attributes"]["secret_key"]
+        for entry in state["resources"]
+        if entry["type"] == "digitalocean_spaces_key"
+    }
+    private = keys.private.read_text().splitlines()[1]
+    secrets = {"token": token, "signs": private, "writes": spaces_keys["publishers"], "reads": spaces_keys["members"]}
+    held = {
+        droplet["name"]: {name for name, secret in secrets.items() if secret in droplet["user_data"]}
+        for droplet in api.created
+    }
+    assert held == {
+        "fleet-publisher-1": set(secrets),
+        "fleet-publisher-2": set(secrets),
+        "fleet-1": {"reads"},
+        "fleet-2": {"reads"},
+    }
+
+
+def test_the_key_that_signs_is_in_no_state_log_or_output(shared: tf.Terraform, keys: Keys, tmp_path: Path) -> None:
+    shown = shared.run("plan") + apply(shared) + shared.run("show") + shared.run("output", "-json")
+
+    private = keys.private.read_text().splitlines()[1]
+    assert private not in shown
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and private.encode() in path.read_bytes()]
+    assert written == []
+
+
+def test_keys_of_spaces_are_for_one_bucket_and_members_read_it_only(shared: tf.Terraform) -> None:
+    apply(shared)
+
+    state = json.loads((shared.directory / "terraform.tfstate").read_text())
+    entries = [entry for entry in state["resources"] if entry["type"] == "digitalocean_spaces_key"]
+    assert {entry["name"]: entry["instances"][0]["attributes"]["grant"] for entry in entries} == {
+        "members": [{"bucket": "my-bucket", "permission": "read"}],
+        "publishers": [{"bucket": "my-bucket", "permission": "readwrite"}],
+    }
+
+
+def test_a_member_more_touches_nobody_else(shared: tf.Terraform, api: FakeApi) -> None:
+    apply(shared)
+    before = dict(api.droplets)
+
+    apply(shared, member_count="3")
+
+    assert {number: api.droplets[number] for number in before} == before
+    assert api.names() == ["fleet-1", "fleet-2", "fleet-3", "fleet-publisher-1", "fleet-publisher-2"]

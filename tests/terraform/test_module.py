@@ -14,8 +14,6 @@ from tests.bed.terraform import tf
 LEFT_OUT = {
     *("DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN", "DROPLAN_BACKEND"),
     *("DIGITALOCEAN_API_URL", "DROPLAN_METADATA_URL"),
-    # A shared source has no variables yet.
-    *("DROPLAN_SHARED", "DROPLAN_SHARED_KEY", "DROPLAN_SHARED_TRUST"),
 }
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, Token
 from droplan_boot.firewall import choose
 from droplan_boot.host.files import Files
 from droplan_boot.setup import persistence, program
+from droplan_boot.sources.shared import base
+from droplan_boot.sources.shared.head import Base
 from droplan_boot.state import report, snapshot
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import install, refresh, restore, standing, status
-from tests.bed.memory.doors import Answer, Script
-from tests.bed.memory.droplet import ADDRESS, PYZ, TOKEN, TWO, MemoryDroplet, made
+from tests.bed.memory.doors import Answer, Clock, Host, Script
+from tests.bed.memory.droplet import ADDRESS, OWN_ID, PYZ, TOKEN, TWO, MemoryDroplet, furnished, made
+from tests.bed.memory.heads import FLEET, NOW, signed
 from tests.bed.memory.netfilter import Packet
 from tests.golden.scenarios import segment
 
@@ -276,6 +280,87 @@ class TestNoAnswer:
                 droplet.host(DROPLAN_FAIL_CLOSED="true", scheduled=False, SSH_CONNECTION="fe80::2 40000 fe80::1 22")
             )
         assert droplet.everything() == before
+
+
+@dataclass
+class Newcomer(MemoryDroplet):
+    """A member of a fleet whose publisher boots beside it.
+
+    Args:
+        objects: what the bucket will hold, by name.
+        published: when (epoch); before that it is empty.
+
+    Attributes:
+        meanwhile: what a peer met each time that the bucket was asked again.
+    """
+
+    objects: dict[str, bytes] | None = None
+    published: float = NOW
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.clock = Clock(NOW)
+        self.meanwhile: list[str] = []
+        self.knows("openssl", "Verified OK\n")
+
+    def _answer(self, url: str) -> Script:
+        if not url.startswith(FLEET):
+            return super()._answer(url)
+        name = url[len(FLEET) + 1 :]
+        if self.clock.slept:
+            self.meanwhile.append(self.tables[4].verdict(Packet("10.132.0.2")))
+        if self.clock.now < self.published or name not in (self.objects or {}):
+            return Answer(status=404, body=b"")
+        return Answer(body=(self.objects or {})[name])
+
+    def member(self, public: str, *, scheduled: bool = False) -> Host:
+        """Return it as ``install`` sees it, told of the fleet and holding no token."""
+        shared = {"DROPLAN_SHARED": FLEET, "DROPLAN_SHARED_KEY": "READ:SECRET", "DROPLAN_SHARED_TRUST": public}
+        host = self.host(token="", scheduled=scheduled, DROPLAN_FAIL_CLOSED="true", **shared)
+        return replace(host, clock=self.clock, unattended=True)
+
+
+class TestFirstListOfAFleet:
+    @pytest.fixture
+    def newcomer(self, files: Files, key: tuple[Path, str]) -> Newcomer:
+        listed = ((OWN_ID, ADDRESS), (OWN_ID + 1, "10.132.0.2"))
+        rows = [[number, f"droplet-{number}", "nyc3", [], None, [address], []] for number, address in listed]
+        data = base.encode(base.changed(base.Fleet(), rows))
+        digest = hashlib.sha256(data).hexdigest()
+        named = Base(f"base/{digest}", digest)
+        return Newcomer(files=furnished(files), objects={"head": signed(key, base=named), named.name: data})
+
+    def test_is_waited_for_behind_a_closed_door(self, newcomer: Newcomer, key: tuple[Path, str]) -> None:
+        newcomer.published = NOW + 30
+        install.run(newcomer.member(key[1]))
+        assert newcomer.clock.slept == [5.0] * 6
+        assert set(newcomer.meanwhile) == {"DROP"}
+        assert newcomer.tables[4].verdict(Packet("10.132.0.2")) == "ACCEPT"
+        assert closed(newcomer)
+        assert not newcomer.files.exists(paths.UNFINISHED)
+
+    def test_that_never_comes_is_no_answer_and_the_schedule_goes_on(
+        self, newcomer: Newcomer, key: tuple[Path, str]
+    ) -> None:
+        newcomer.published = NOW + 600
+        with pytest.raises(NoAnswerError, match=r"holds no head: the interface is closed"):
+            install.run(newcomer.member(key[1]))
+        assert newcomer.clock.now == NOW + install.FIRST_LIST_S
+        newcomer.clock.slept.clear()
+        with pytest.raises(NoAnswerError):
+            install.run(newcomer.member(key[1], scheduled=True))
+        assert newcomer.clock.slept == []
+        newcomer.clock.now = newcomer.published
+        install.run(newcomer.member(key[1], scheduled=True))
+        assert newcomer.tables[4].verdict(Packet("10.132.0.2")) == "ACCEPT"
+
+    def test_once_there_was_one_nobody_waits(self, newcomer: Newcomer, key: tuple[Path, str]) -> None:
+        install.run(newcomer.member(key[1]))
+        newcomer.objects = {}
+        with pytest.raises(NoAnswerError, match=r"holds no head: the rules stay as they are"):
+            install.run(newcomer.member(key[1]))
+        assert newcomer.clock.slept == []
+        assert newcomer.tables[4].verdict(Packet("10.132.0.2")) == "ACCEPT"
 
 
 def test_restore_closes_where_a_later_droplan_wrote_the_snapshot(droplet: MemoryDroplet) -> None:

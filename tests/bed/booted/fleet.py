@@ -1,4 +1,4 @@
-"""A fleet as Terraform makes it: terraform/examples/fleet applied in a region of the lab, its Droplets booted.
+"""A fleet as Terraform makes it: one of terraform/examples applied in a region of the lab, its Droplets booted.
 
 with Region() as region, Fleet(region, pyz) as fleet:
     one, two = fleet.apply(2)
@@ -8,7 +8,10 @@ with Region() as region, Fleet(region, pyz) as fleet:
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -18,10 +21,15 @@ from pathlib import Path
 
 from tests.bed import ca
 from tests.bed.booted.droplet import BootedDroplet
+from tests.bed.booted.files import DOMAIN
 from tests.bed.booted.probe import Answered, knock
 from tests.bed.booted.region import Region
 from tests.bed.cache import CHECKOUT
 from tests.bed.hosts import Host
+from tests.bed.shared.desk import Desk
+from tests.bed.shared.engine import Engine
+from tests.bed.shared.fleet import Keys
+from tests.bed.shared.proxy import Proxy
 from tests.bed.terraform import tf
 
 # The example's image is Debian 13.
@@ -32,7 +40,7 @@ ONE_INTERVAL = 110
 
 
 class Fleet:
-    """The example, initialised; use it in a `with` statement. Its Droplets are the region's.
+    """The example of that name, initialised; use it in a `with` statement. Its Droplets are the region's.
 
     Args:
         region: where it is applied.
@@ -43,6 +51,9 @@ class Fleet:
         folder: holds all that Terraform reads and writes.
         printed: what Terraform has printed up to now.
     """
+
+    example = "fleet"
+    count = "droplet_count"
 
     def __init__(self, region: Region, pyz: bytes) -> None:
         self.droplets: dict[str, BootedDroplet] = {}
@@ -56,12 +67,12 @@ class Fleet:
         self._region.bucket(BUCKET)
         with contextlib.ExitStack() as undo:
             self.folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
-            example = tf.copy_sources(self.folder) / "examples/fleet"
+            example = tf.copy_sources(self.folder) / "examples" / self.example
             (self.folder / "dist").mkdir()
             (self.folder / "dist/droplan.pyz").write_bytes(self._pyz)
             self._terraform = tf.Terraform(
                 example,
-                {"do_key": self._region.token, "bucket": BUCKET, "interval": "1"},
+                {"do_key": self._region.token, "bucket": BUCKET, **self._variables()},
                 {
                     "TF_REATTACH_PROVIDERS": self._start_provider(undo, example),
                     # As the example's README tells CI to; by default there is no log at all.
@@ -76,13 +87,21 @@ class Fleet:
     def __exit__(self, *_error: object) -> None:
         self._exit.close()
 
+    def _variables(self) -> dict[str, str]:
+        """Return what the example is given besides the token and the bucket's name."""
+        return {"interval": "1"}
+
+    def _provider(self) -> dict[str, str]:
+        """Return what else the provider's stub has in its environment."""
+        return {}
+
     def apply(self, count: int) -> list[BootedDroplet]:
         """Run `terraform apply` for so many Droplets and switch the new ones on.
 
         Returns:
             The new ones, by name; they boot.
         """
-        self._run("apply", "-auto-approve", droplet_count=str(count))
+        self._run("apply", "-auto-approve", **{self.count: str(count)})
         listed = {droplet["name"]: droplet["id"] for droplet in self._region.do.droplets}
         new = {
             name: self._region.created(RELEASE, number)
@@ -95,9 +114,9 @@ class Fleet:
         self.droplets = {**kept, **new}
         return list(new.values())
 
-    def is_settled(self) -> bool:
-        """Say whether another `terraform plan` finds nothing to do."""
-        done = self._terraform.attempt("plan", "-detailed-exitcode", droplet_count=str(len(self.droplets)))
+    def is_settled(self, count: int) -> bool:
+        """Say whether another `terraform plan` for so many finds nothing to do."""
+        done = self._terraform.attempt("plan", "-detailed-exitcode", **{self.count: str(count)})
         self.printed += done.stdout
         assert done.returncode in (0, 2), done.stdout
         return done.returncode == 0
@@ -113,6 +132,7 @@ class Fleet:
             "DIGITALOCEAN_TOKEN": self._region.token,
             "SSL_CERT_FILE": str(ca.certificates().authority),
             "STUB_SPACES": str(self._region.spaces),
+            **self._provider(),
             "PYTHONPATH": str(CHECKOUT),
         }
         stub = subprocess.Popen(
@@ -126,6 +146,60 @@ class Fleet:
         undo.enter_context(stub)  # closes its standard input, which ends it, and waits
         assert stub.stdout
         return stub.stdout.readline().strip()
+
+
+class SharedFleet(Fleet):
+    """Publishers and members of terraform/examples/shared, before the real object store.
+
+    Args:
+        region: where it is applied.
+        pyz: the zipapp, which has its place already.
+        engine: the object store.
+
+    Attributes:
+        keys: who signs.
+    """
+
+    example = "shared"
+    count = "member_count"
+
+    def __init__(self, region: Region, pyz: bytes, engine: Engine) -> None:
+        super().__init__(region, pyz)
+        self._engine = engine
+        self._around = contextlib.ExitStack()
+
+    def __enter__(self) -> SharedFleet:
+        with contextlib.ExitStack() as undo:
+            place = Path(undo.enter_context(tempfile.TemporaryDirectory()))
+            self.keys = Keys.made(place / "fleet.key")
+            self._desk = undo.enter_context(Desk(self._engine, place / "desk"))
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(ca.server(DOMAIN))
+            undo.enter_context(Proxy(self._engine.url, self._region.store(), tls))
+            super().__enter__()
+            self._around = undo.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._around.close()
+
+    def _variables(self) -> dict[str, str]:
+        return {
+            "droplan_url": self._region.publish("droplan.pyz", self._pyz),
+            "droplan_sha256": hashlib.sha256(self._pyz).hexdigest(),
+            "signing_key": self.keys.private.read_text(),
+            "trust": json.dumps([self.keys.public]),
+        }
+
+    def _provider(self) -> dict[str, str]:
+        return {"STUB_STORE": str(self._desk.place)}
+
+    def grow(self, count: int) -> Host:
+        """Run `terraform apply` for one member more, who is there and does not boot."""
+        self._run("apply", "-auto-approve", **{self.count: str(count)})
+        (new,) = (each for each in self._region.do.droplets if each["name"] not in self.droplets)
+        return self._region.awake(new["id"])
 
 
 def knock_all(sources: Iterable[Host], targets: Iterable[Host]) -> dict[tuple[str, str], Answered]:

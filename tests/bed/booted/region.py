@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from tests.bed.network import Network
 from tests.bed.world import GATEWAY, METADATA_ADDRESS
 
 FILES_ADDRESS = "104.236.32.2"
+STORE_ADDRESS = "104.236.32.3"
 # Droplets are told apart by a number: it is the last octet of their addresses.
 FIRST_NUMBER = 10
 FIRST_DROPLET_ID = 2756294
@@ -214,6 +216,29 @@ class Region:
         """Return a host as the API would list it."""
         number = int(host.address.rsplit(".", 1)[1])
         return account.ListedDroplet(FIRST_DROPLET_ID + number, host.name, host.address, host.public.ipv4, tags=tags)
+
+    def awake(self, droplet_id: int) -> Host:
+        """Make a host of a Droplet that was created through the API: it has its address, and does not boot.
+
+        Args:
+            droplet_id: what the API answered to the POST.
+        """
+        listed = next(each for each in self.do.droplets if each["id"] == droplet_id)
+        address = next(net["ip_address"] for net in listed["networks"]["v4"] if net["type"] == "private")
+        host = Host(listed["name"])
+        self._exit.callback(host.stop)
+        host.start()
+        self._plug_settled(host, *_links(next(self._numbers), address))
+        return host
+
+    def store(self) -> socket.socket:
+        """Make a socket that Droplets which boot from now on find as Spaces' own, for who serves there."""
+        host = Host("store")
+        self._exit.callback(host.stop)
+        host.start()
+        self._network.connect(host, Link("eth0", "fe:00:00:00:01:03", (f"{STORE_ADDRESS}/20",)), "public")
+        self._names[DOMAIN] = STORE_ADDRESS
+        return host.inside(lambda: socket.create_server((STORE_ADDRESS, 443), backlog=64))
 
     def bucket(self, name: str) -> str:
         """Return the URL of a bucket, and let Droplets that boot for the first time from now on find it."""

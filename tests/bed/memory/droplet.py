@@ -128,8 +128,13 @@ class MemoryDroplet(Kernel):
 
 def made(files: Files) -> MemoryDroplet:
     """Make a fresh one: Debian 12, its metadata and its account as DigitalOcean shows them."""
+    return MemoryDroplet(files=furnished(files))
+
+
+def furnished(files: Files) -> Files:
+    """Write what a fresh one finds on its disk, and in /proc and /sys."""
     files.write(Path("/proc/net/if_inet6"), b"", 0o644)
     files.write(Path("/sys/class/net/eth1/address"), f"{MAC}\n".encode(), 0o644)
     files.write(Path("/etc/os-release"), (RELEASES / "debian-12").read_bytes(), 0o644)
     files.write(PROGRAM, PYZ, 0o755)
-    return MemoryDroplet(files=files)
+    return files

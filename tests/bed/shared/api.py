@@ -21,6 +21,7 @@ class Api:
     Attributes:
         tokens: those that the API knows.
         actions_allowed: whether they may see actions.
+        actions_status: answer the list of actions with this; 200 for the truth.
         newest_first: in which order Droplets are listed.
         status: answer everything with this instead; 200 for the truth.
         gpus_status: answer the list of GPU Droplets with this.
@@ -31,6 +32,7 @@ class Api:
 
     tokens: set[str] = field(default_factory=lambda: {"token"})
     actions_allowed: bool = True
+    actions_status: int = 200
     newest_first: bool = True
     status: int = 200
     before: Callable[[str], None] = field(default=lambda path: None)
@@ -91,6 +93,8 @@ class Api:
         asked = dict(parse_qsl(parts.query))
         with self.lock:
             if parts.path == "/v2/actions":
+                if self.actions_status != 200:
+                    return self.actions_status, b"{}"
                 if not self.actions_allowed:
                     return 403, b'{"id":"forbidden","message":"You are not authorized"}'
                 return 200, json.dumps({"actions": self._actions[::-1][:200], "links": {}, "meta": {}}).encode()

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -84,6 +87,8 @@ class Engine:
     def __init__(self) -> None:
         self._root = packages()
         self._daemons: list[subprocess.Popen[bytes]] = []
+        self._grants: dict[str, list[object]] = {}
+        self._policies = threading.Lock()
         self.url = ""
 
     def __enter__(self) -> Engine:
@@ -162,6 +167,48 @@ class Engine:
                 b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>",
             )
         return address
+
+    def private_bucket(self, name: str) -> None:
+        """Make a bucket that nobody but its owner gets anything from yet, as a digitalocean_spaces_bucket is."""
+        self.ask("PUT", f"{self.url}/{name}")
+
+    def delete_bucket(self, name: str) -> None:
+        """Remove a bucket and what is in it, as force_destroy does."""
+        listed = self.ask("GET", f"{self.url}/{name}").decode()
+        for key in re.findall("<Key>([^<]+)</Key>", listed):
+            self.ask("DELETE", f"{self.url}/{name}/{key}")
+        self.ask("DELETE", f"{self.url}/{name}")
+
+    def key(self, bucket: str, permission: str) -> tuple[str, str]:
+        """Make a key to one bucket, as a digitalocean_spaces_key is.
+
+        Args:
+            bucket: its name.
+            permission: ``read`` or ``readwrite``.
+
+        Returns:
+            Id and secret.
+        """
+        identity, secret = f"DO{uuid.uuid4().hex[:18].upper()}", secrets.token_urlsafe(32)
+        words = ("--uid", identity, "--display-name", identity, "--access-key", identity, "--secret-key", secret)
+        self._do("radosgw-admin", "user", "create", *words)
+        granted = {"read": ["s3:GetObject"], "readwrite": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]}
+        with self._policies:
+            self._grants.setdefault(bucket, []).append(
+                {
+                    "Effect": "Allow",
+                    "Principal": {"AWS": [f"arn:aws:iam:::user/{identity}"]},
+                    "Action": granted[permission],
+                    "Resource": [f"arn:aws:s3:::{bucket}/*"],
+                }
+            )
+            policy = {"Version": "2012-10-17", "Statement": self._grants[bucket]}
+            self.ask("PUT", f"{self.url}/{bucket}?policy", json.dumps(policy).encode())
+        return identity, secret
+
+    def delete_key(self, identity: str) -> None:
+        """Make a key unknown."""
+        self._do("radosgw-admin", "user", "rm", "--uid", identity, "--purge-data")
 
     def revoke(self, name: str) -> None:
         """Take READER's right to a bucket away."""

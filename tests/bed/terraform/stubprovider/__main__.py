@@ -5,6 +5,7 @@ It serves until its standard input ends, so that it cannot outlive the test that
 - ``DIGITALOCEAN_API_URL``, ``DIGITALOCEAN_TOKEN``: where Droplets are created, and as whom.
 - ``SSL_CERT_FILE``: the CA of that API, if it is a test's own (Python's ssl reads it).
 - ``STUB_SPACES``: a folder that stands for Spaces; objects lie in it at BUCKET/KEY.
+- ``STUB_STORE``: the socket of a ``tests.bed.shared.desk``, where buckets and keys are to be real as well.
 """
 
 from __future__ import annotations

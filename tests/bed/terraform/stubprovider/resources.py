@@ -9,10 +9,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from tf.blocks import SetNestedBlock
 from tf.iface import Resource
-from tf.schema import Attribute, Schema
+from tf.schema import Attribute, Block, Schema
 from tf.types import Bool, Set, String
 
+from tests.bed.shared import desk
 from tests.bed.terraform.stubprovider.api import ApiClient, ApiError, address
 
 State = dict[str, Any]
@@ -158,6 +160,11 @@ def spaces() -> Path:
     return Path(os.environ["STUB_SPACES"])
 
 
+def store(action: str, *arguments: str) -> Any:
+    """Have the real object store do something; None where Spaces is but a folder."""
+    return desk.ask(os.environ["STUB_STORE"], action, *arguments) if "STUB_STORE" in os.environ else None
+
+
 class BucketResource(Base):
     """digitalocean_spaces_bucket."""
 
@@ -184,6 +191,7 @@ class BucketResource(Base):
     def create(self, ctx: Any, planned: State) -> State:
         endpoint = f"{planned['region']}.digitaloceanspaces.com"
         (spaces() / planned["name"]).mkdir(parents=True)
+        store("bucket", planned["name"])
         return {
             **planned,
             "id": planned["name"],
@@ -194,10 +202,44 @@ class BucketResource(Base):
 
     def delete(self, ctx: Any, current: State) -> None:
         folder = spaces() / current["name"]
-        if any(path.is_file() for path in folder.rglob("*")):
+        if not current["force_destroy"] and any(path.is_file() for path in folder.rglob("*")):
             ctx.diagnostics.add_error(f"Error deleting Spaces bucket: BucketNotEmpty: {current['name']}")
         else:
             shutil.rmtree(folder)
+            store("delete_bucket", current["name"])
+
+
+class KeyResource(Base):
+    """digitalocean_spaces_key. The provider's grants are a list of blocks; of one, a set is no different."""
+
+    @classmethod
+    def get_name(cls) -> str:
+        return "spaces_key"
+
+    @classmethod
+    def get_schema(cls) -> Schema:
+        grant = [Attribute("bucket", String(), required=True), Attribute("permission", String(), required=True)]
+        return Schema(
+            version=1,
+            attributes=[
+                Attribute("id", String(), computed=True),
+                Attribute("name", String(), required=True),
+                Attribute("access_key", String(), computed=True),
+                Attribute("secret_key", String(), computed=True, sensitive=True),
+                Attribute("created_at", String(), computed=True),
+            ],
+            block_types=[SetNestedBlock("grant", Block(attributes=grant))],
+        )
+
+    def create(self, ctx: Any, planned: State) -> State:
+        (grant,) = planned["grant"]
+        made = store("key", grant["bucket"], grant["permission"])
+        identity, secret = made or (f"DO{uuid.uuid4().hex[:18].upper()}", f"secret-{uuid.uuid4().hex}")
+        times = {"created_at": "2026-11-29T00:00:00Z"}
+        return {**planned, **times, "id": identity, "access_key": identity, "secret_key": secret}
+
+    def delete(self, ctx: Any, current: State) -> None:
+        store("delete_key", current["id"])
 
 
 class BucketObjectResource(Base):
@@ -233,4 +275,7 @@ class BucketObjectResource(Base):
         (spaces() / current["bucket"] / current["key"]).unlink(missing_ok=True)
 
 
-RESOURCES: list[type[Base]] = [DropletResource, VpcResource, TagResource, BucketResource, BucketObjectResource]
+RESOURCES: list[type[Base]] = [
+    *(DropletResource, VpcResource, TagResource),
+    *(BucketResource, BucketObjectResource, KeyResource),
+]
