@@ -168,8 +168,8 @@ def _works(host: Host) -> tuple[bool | None, str]:
         except UnansweredError as error:
             if host.table_stands(nft_table.NAME):
                 raise FirewallError(
-                    f"nft was stopped before it answered ({error}): find out by whom, or what holds it up; "
-                    "the guard stays where it stands, and the next run asks again"
+                    f"the guard stays where it stands, as nft does not answer ({error}): "
+                    "see what stops it or holds it up; the next run asks again"
                 ) from error
             why = str(error)
     return None, why

@@ -155,7 +155,7 @@ def works(runner: Runner, policy: Policy) -> tuple[bool | None, str]:
         except CommandError as error:
             return None, str(error)
         if -done.status in _ENDED_BY_OTHERS:
-            raise UnansweredError(done.complaint(), done.stderr)
+            raise UnansweredError(f"nft was stopped before it answered: {done.complaint()}", done.stderr)
         if done.status == 0:
             return notes, ""
         why = done.complaint()

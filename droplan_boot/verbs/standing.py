@@ -222,7 +222,7 @@ def _problems(
     if host.files.exists(paths.UNFINISHED):
         yield problem("unfinished")
     heard = watching.load(host.files) if host.has_systemd() else watching.Watching()
-    if heard.quarrel:
+    if heard.quarrels(last.succeeded if last else None):
         yield problem("quarrel", program=heard.quarrel)
     if heard.missed:
         yield problem("cron-missed")

@@ -308,7 +308,7 @@ class Watcher:
         told = (self.healing.quarrel, self.overdue.missed)
         if told != self.told:
             self.told = told
-            text = json.dumps({"schema": 1, "quarrel": told[0], "missed": told[1]}) + "\n"
+            text = json.dumps({"schema": 1, "quarrel": told[0], "missed": told[1], "written": time.time()}) + "\n"
             try:
                 shut_out.replace(self.state.path("watch.json"), text.encode())
             except OSError as error:

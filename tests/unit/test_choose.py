@@ -202,7 +202,7 @@ class TestSetting:
             raise UnansweredError("`nft --check -f -` had not ended after 15 s and was stopped")
 
         commands_of(host).knows("nft", nft)
-        with pytest.raises(FirewallError, match=r"had not ended.*the guard stays where it stands"):
+        with pytest.raises(FirewallError, match=r"the guard stays where it stands.*had not ended"):
             choose.choose("auto", replace(host, table_stands=stands))
         assert asked == ["inet droplan"]
         choice = choose.choose("auto", replace(host, table_stands=lambda table: False))

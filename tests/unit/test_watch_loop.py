@@ -296,7 +296,11 @@ def test_what_it_tells_status_reads(watcher: Watcher, runs: Runs, tmp_path: Path
     files = Files(tmp_path, os.getuid())
     (tmp_path / "var/lib/droplan").mkdir(parents=True)
     (tmp_path / "watch.json").rename(tmp_path / "var/lib/droplan/watch.json")
-    assert watching.load(files) == watching.Watching("firewalld", missed=True)
+    found = watching.load(files)
+    assert (found.quarrel, found.missed) == ("firewalld", True)
+    assert found.quarrels(None)
+    assert found.quarrels(found.written - 1)
+    assert not found.quarrels(found.written + 1), "a refresh ends it, though the watcher has not looked since"
 
 
 def test_what_is_told_to_end_becomes_no_other_program(
