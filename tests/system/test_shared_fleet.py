@@ -29,9 +29,8 @@ def test_terraform_makes_a_fleet_whose_members_hold_no_token(roots: None, pyz: b
 
         # Two publishers and two members boot at the same time, and each waits for the first list.
         everyone = fleet.apply(2)
-        for droplet in everyone:
-            report = droplet.wait_cloud_init()
-            assert (droplet.name, report["status"], report["errors"]) == (droplet.name, "done", [])
+        ended = [(droplet.name, droplet.wait_cloud_init()["errors"]) for droplet in everyone]
+        assert ended == [(droplet.name, []) for droplet in everyone], "\n".join(map(told, everyone))
         members = [fleet.droplets["fleet-1"], fleet.droplets["fleet-2"]]
         publishers = [fleet.droplets["fleet-publisher-1"], fleet.droplets["fleet-publisher-2"]]
         assert set(knock_all(everyone, everyone).values()) == {PEERS_ONLY}
@@ -113,6 +112,13 @@ def kept(droplet: BootedDroplet, secrets: set[str]) -> set[str]:
         "rm /dev/shm/secrets\n"
     )
     return set(droplet.run(["sh", "-c", script], input="\n".join(sorted(secrets)) + "\n").stdout.splitlines())
+
+
+def told(droplet: BootedDroplet) -> str:
+    """Return what a Droplet's install and publisher said."""
+    journal = droplet.journal("--unit=droplan-publish", "--lines=30")
+    install = droplet.run(["tail", "-n", "25", "/var/log/cloud-init-output.log"]).stdout
+    return f"{droplet.name}:\n{install}\n{journal}"
 
 
 def setting(droplet: BootedDroplet, path: str, name: str) -> str:
