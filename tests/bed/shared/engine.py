@@ -192,14 +192,18 @@ class Engine:
         identity, secret = f"DO{uuid.uuid4().hex[:18].upper()}", secrets.token_urlsafe(32)
         words = ("--uid", identity, "--display-name", identity, "--access-key", identity, "--secret-key", secret)
         self._do("radosgw-admin", "user", "create", *words)
-        granted = {"read": ["s3:GetObject"], "readwrite": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]}
+        # Without the right to list, a key gets 403 for what is not there, not 404. A member bears that.
+        granted = {
+            "read": ["s3:GetObject"],
+            "readwrite": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"],
+        }
         with self._policies:
             self._grants.setdefault(bucket, []).append(
                 {
                     "Effect": "Allow",
                     "Principal": {"AWS": [f"arn:aws:iam:::user/{identity}"]},
                     "Action": granted[permission],
-                    "Resource": [f"arn:aws:s3:::{bucket}/*"],
+                    "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"],
                 }
             )
             policy = {"Version": "2012-10-17", "Statement": self._grants[bucket]}
