@@ -34,7 +34,7 @@ _KERNEL_ARGUMENTS: Final = (
     "systemd.default_timeout_start_sec=900 systemd.default_device_timeout_sec=900"
 )
 # The root has keys already, and whose they are is nobody's business here; making others takes a minute.
-_KEYS: Final = "ssh_deletekeys: false\nssh_genkeytypes: []\n"
+_KEYS: Final = "ssh_deletekeys: false\nssh_genkeytypes: [ed25519]\n"
 _SSH: Final = (
     *("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR"),
     *("-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=60", "-o", "ServerAliveInterval=15"),
