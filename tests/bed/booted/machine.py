@@ -1,4 +1,4 @@
-"""Droplets with a kernel of their own: Debian's, in qemu, which emulates the processor. A boot takes a minute or two.
+"""Droplets with a kernel of their own: Debian's, in qemu, which emulates the processor. A boot takes minutes.
 
     with Region() as region:
         machine = region.machine("web-1", user_data="#cloud-config\\n…")
@@ -24,7 +24,7 @@ from tests.bed.booted.guest import ENVIRONMENT, Guest, Identity
 from tests.bed.booted.root import BootedDisk
 from tests.bed.hosts import Host, Link
 
-PATIENCE: Final = 1200.0  # seconds for a boot: an emulated processor that others keep waiting is slow
+PATIENCE: Final = 2400.0  # seconds for a boot: an emulated processor that others keep waiting is slow
 KNOCKS: Final = 0.1  # seconds between two of somebody's: at a Droplet's usual pace it would do nothing else
 ROOT: Final = "kernel"
 # systemd gives up on units and devices after 90 s; here that would be a verdict on the emulation. The others leave
