@@ -27,6 +27,11 @@ class Network:
         self._numbers = itertools.count(1)
         self._ports: dict[tuple[Host, str], str] = {}
 
+    @property
+    def switch(self) -> Host:
+        """Where the bridges are."""
+        return self._switch
+
     def start(self) -> None:
         """Make the bridges."""
         self._switch.start()
@@ -40,6 +45,16 @@ class Network:
     def set_bridge(self, bridge: str, options: str) -> None:
         """Change how a bridge works, in ip-link(8)'s words for its type."""
         self._switch.ip(f"link set {bridge} type bridge {options}\n")
+
+    def socket(self, bridge: str) -> str:
+        """Make a socket (a tap device) of a bridge, for the card of a virtual machine that runs in `switch`.
+
+        Returns:
+            Its name there.
+        """
+        port = f"port{next(self._numbers)}"
+        self._switch.ip(f"tuntap add {port} mode tap\nlink set {port} master {bridge} up\n")
+        return port
 
     def plug(self, host: Host, link: Link, bridge: str) -> None:
         """Give a host a card whose cable leads to a bridge; the card is down and has no address yet.

@@ -17,6 +17,12 @@ def roots() -> None:
 
 
 @pytest.fixture(scope="session")
+def kernel_root() -> None:
+    """The root with Debian's own kernel, and qemu to boot it, made on the first run (two minutes) and cached."""
+    subprocess.run([CHECKOUT / "script/roots", "kernel"], check=True)
+
+
+@pytest.fixture(scope="session")
 def pyz() -> bytes:
     """The zipapp, built from this checkout."""
     subprocess.run([CHECKOUT / "script/build"], check=True, stdout=subprocess.DEVNULL)

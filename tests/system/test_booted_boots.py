@@ -1,4 +1,4 @@
-"""Boots that others have spoilt: whatever became of loaders, saved files and settings, no boot is open.
+"""Boots that others have spoilt: whatever became of loaders, saved files, settings and cards, no boot is open.
 
 A stranger knocks from before each boot on, and a peer until he is in; each scenario is lived through two reboots.
 What is seen is written down; the tests then ask.
@@ -44,6 +44,19 @@ ExecStart=/bin/sh -ec 'rm -rf /run/class; cp -a /sys/class /run/class || :; \\
 WantedBy=sysinit.target
 """
 
+# What becomes of the private card before ours looks for it, as by udev on a machine.
+CARD = """\
+[Unit]
+DefaultDependencies=no
+Before=droplan-restore.service network-pre.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/local/sbin/card
+[Install]
+WantedBy=sysinit.target
+"""
+
 
 @dataclass(frozen=True)
 class Boot:
@@ -51,7 +64,9 @@ class Boot:
 
     stranger_knocked: int
     stranger_answered: int
+    stranger_answered6: int
     peer: Answered
+    stranger: Answered
     restored: str
 
 
@@ -93,8 +108,10 @@ class Teller:
         self.story.boots.append(
             Boot(
                 stranger.sent,
-                stranger.answered + stranger.answered6,
+                stranger.answered,
+                stranger.answered6,
                 knock(self.peer, droplet),
+                knock(self.region.stranger, droplet),
                 droplet.journal("--unit=droplan-restore.service"),
             )
         )
@@ -138,6 +155,32 @@ HARMS = {
 }
 
 
+CARDS = {
+    "its private card has another name": ("mesh0", "ip link set eth1 name mesh0"),
+    "its private card is part of a bridge": (
+        "br0",
+        """\
+ip link add br0 address $(cat /sys/class/net/eth1/address) type bridge forward_delay 0 mcast_snooping 0
+ip link set eth1 master br0 up""",
+    ),
+}
+
+
+def recarded(name: str, change: str, teller: Teller, release: str) -> None:
+    """Have the private address on another card from the next boot on, and boot twice."""
+    droplet = teller.droplet(release, "recarded")
+    droplet.path("/usr/local/sbin/card").write_text(f"#!/bin/sh -e\n{change}\n")
+    droplet.path("/usr/local/sbin/card").chmod(0o755)
+    droplet.path("/etc/systemd/system/card.service").write_text(CARD)
+    droplet.run(["systemctl", "enable", "card"])
+    # cloud-init would name the card as its metadata has it, before each boot's network.
+    droplet.path("/etc/cloud/cloud.cfg.d/98-network.cfg").write_text("network: {config: disabled}\n")
+    droplet.run(["sh", "-ec", f"sed -i s/eth1/{name}/ $(grep -rl eth1 /etc/network)"])
+    teller.reboot(droplet)
+    teller.reboot(droplet)
+    teller.story.notes["address"] = droplet.run(["ip", "-brief", "-4", "address", "show", "dev", name]).stdout
+
+
 def firewalld(teller: Teller, release: str) -> None:
     """Enable firewalld beside us."""
     droplet = teller.droplet("furnished", "beside-firewalld")
@@ -179,13 +222,16 @@ def at_reboot(teller: Teller, release: str) -> None:
 
 SCENARIOS: dict[str, Callable[[Teller, str], None]] = {
     **{name: partial(spoilt, harm) for name, harm in HARMS.items()},
+    **{name: partial(recarded, *how) for name, how in CARDS.items()},
     "firewalld is enabled": firewalld,
     "its image is another Droplet": image,
     "a peer comes while it is down": at_reboot,
 }
 SPOILT = (*HARMS, "firewalld is enabled")
 PAIRS = [
-    (name, release) for name in SCENARIOS for release in (("bookworm", "trixie") if name in HARMS else ("bookworm",))
+    (name, release)
+    for name in SCENARIOS
+    for release in (("bookworm", "trixie") if name in (*HARMS, *CARDS) else ("bookworm",))
 ]
 
 
@@ -231,7 +277,18 @@ def test_no_packet_of_a_strangers_is_answered_in_two_boots_and_the_peer_is_in(st
     assert len(story.boots) == 2
     for boot in story.boots:
         assert boot.stranger_knocked > 100
-        assert (boot.stranger_answered, boot.peer) == (0, PEERS_ONLY), boot.restored
+        answered = boot.stranger_answered + boot.stranger_answered6
+        assert (answered, boot.peer) == (0, PEERS_ONLY), boot.restored
+
+
+@pairs(*CARDS)
+def test_the_guard_knows_the_private_network_on_any_card_and_the_next_run_knows_the_card(story: Story) -> None:
+    assert "10.132.0." in story.notes["address"]
+    for boot in story.boots:
+        assert boot.stranger_knocked > 100
+        assert (boot.stranger_answered, boot.stranger, boot.peer) == (0, CLOSED, PEERS_ONLY), boot.restored
+    # By its link-local addresses a card is not known, until the run that the first boot began with looked for it.
+    assert story.boots[1].stranger_answered6 == 0, story.boots[1].restored
 
 
 @pairs("firewalld is enabled")
@@ -245,7 +302,8 @@ def test_an_image_that_boots_elsewhere_is_closed_to_all_whatever_the_saved_files
     assert story.notes["told"] == "999888777"
     for boot in story.boots:
         assert boot.stranger_knocked > 100
-        assert (boot.stranger_answered, boot.peer) == (0, CLOSED), boot.restored
+        answered = boot.stranger_answered + boot.stranger_answered6
+        assert (answered, boot.peer) == (0, CLOSED), boot.restored
 
 
 @pairs("a peer comes while it is down")

@@ -10,54 +10,27 @@
 
 A Droplet is a systemd-nspawn container that takes itself for a machine. cloud-init runs its own DigitalOcean
 datasource: its name, network and user data come from the stand-in's metadata service. The kernel is this machine's,
-so kernel modules cannot be missing here.
+so kernel modules cannot be missing here; a `Machine` (machine.py) has its own.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
-from tests.bed import account
-from tests.bed.booted.container import REBOOTED, BootError, Container, poll
+from tests.bed.booted.container import REBOOTED, BootError, Container
+from tests.bed.booted.guest import ENVIRONMENT, Guest, Identity
 from tests.bed.booted.root import BootedDisk
-from tests.bed.hosts import Host, Link
+from tests.bed.hosts import Host
 
-__all__ = ["RELEASES", "BootError", "BootedDroplet", "Identity"]
+__all__ = ["RELEASES", "BootError", "BootedDroplet"]
 
 RELEASES = ("bullseye", "bookworm", "trixie", "forky")
 
-_ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-}
 
-
-@dataclass(frozen=True)
-class Identity:
-    """What a Droplet is to others.
-
-    Attributes:
-        droplet: as the API lists it.
-        links: eth0 and eth1 as they will be once it has configured them.
-        hosts: host names that it knows, and their addresses.
-        nameservers: that it asks for all others.
-        files: what its image has besides, by path.
-    """
-
-    droplet: account.ListedDroplet
-    links: tuple[Link, ...]
-    hosts: Mapping[str, str]
-    nameservers: tuple[str, ...]
-    files: Mapping[str, str] = field(default_factory=dict)
-
-
-class BootedDroplet(Host):
+class BootedDroplet(Guest):
     """A Droplet of a Debian release; `Region.droplet` makes it. As a Host, `reach` and `Knocking` can aim at it.
 
     Args:
@@ -89,12 +62,8 @@ class BootedDroplet(Host):
         if not self._disk.pid:
             self._disk.start()
             identity = self._identity
-            self._disk.furnish(
-                name=self.name,
-                droplet_id=self.droplet.id,
-                hosts=identity.hosts,
-                nameservers=identity.nameservers,
-            )
+            self._disk.furnish(name=self.name, hosts=identity.hosts, nameservers=identity.nameservers)
+            self._disk.disguise(self.droplet.id)
             for path, text in identity.files.items():
                 self._disk.write(path, text)
         self._container = Container(self.name, self._disk)
@@ -167,7 +136,7 @@ class BootedDroplet(Host):
             AssertionError: the command failed; it says command, exit code and both outputs.
             subprocess.TimeoutExpired: it ran too long.
         """
-        done = self._running.run_in_guest(argv, stdin=input, env={**_ENVIRONMENT, **(env or {})}, timeout=timeout)
+        done = self._running.run_in_guest(argv, stdin=input, env={**ENVIRONMENT, **(env or {})}, timeout=timeout)
         if check and done.returncode:
             raise AssertionError(f"{self.name}: {argv} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
@@ -175,41 +144,6 @@ class BootedDroplet(Host):
     def path(self, path: str | Path) -> Path:
         """Return where this machine finds a file of the Droplet, on or off; /run and /tmp are not on its disk."""
         return self._disk.path(path)
-
-    def wait_until(self, argv: Sequence[str], *, timeout: float = 60) -> None:
-        """Wait until a command in it exits 0.
-
-        Raises:
-            TimeoutError: It does not within `timeout` seconds; the message shows what it said last.
-        """
-        last: list[subprocess.CompletedProcess[str]] = []
-
-        def holds() -> bool:
-            last[:] = [self.run(argv, check=False)]
-            return last[0].returncode == 0
-
-        poll(holds, timeout, lambda: f"{self.name} never came to this: {last[0]}", interval=0.25)
-
-    def wait_cloud_init(self, *, timeout: float = 300) -> dict[str, Any]:
-        """Wait until cloud-init has finished with this boot.
-
-        Returns:
-            What `cloud-init status --format json` says; Debian 11's only says the status and the errors.
-
-        Raises:
-            TimeoutError: It has not finished after `timeout` seconds.
-        """
-        # `cloud-init status --wait` exits at once if asked before this boot's generator has run.
-        self.wait_until(["test", "-e", "/run/cloud-init/result.json"], timeout=timeout)
-        result = json.loads(self.run(["cat", "/run/cloud-init/result.json"]).stdout)["v1"]
-        status = self.run(["cloud-init", "status", "--format", "json"], check=False)
-        if status.stdout.startswith("{"):
-            return dict(json.loads(status.stdout))
-        return {"status": "error" if result["errors"] else "done", "errors": result["errors"]}
-
-    def journal(self, *arguments: str) -> str:
-        """What its journal holds of this boot; `arguments` as journalctl takes them, such as "--unit=cron"."""
-        return self.run(["journalctl", "--boot", "--no-pager", "--output=short-monotonic", *arguments]).stdout
 
     def console(self) -> str:
         """What was shown on its console since the first boot."""

@@ -78,6 +78,7 @@ class Knocking:
     Args:
         source: Who knocks.
         target: Whom; on, off or in between.
+        interval: Seconds between two knocks.
 
     Attributes:
         sent: How many requests were sent, to both addresses together.
@@ -85,12 +86,13 @@ class Knocking:
         answered6: How many were answered over IPv6.
     """
 
-    def __init__(self, source: Host, target: Host) -> None:
+    def __init__(self, source: Host, target: Host, *, interval: float = INTERVAL) -> None:
         self.sent = 0
         self.answered = 0
         self.answered6 = 0
         self._source = source
         self._target = target
+        self._interval = interval
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._knock, name=f"{source.name} knocks", daemon=True)
         self._failure: BaseException | None = None
@@ -128,7 +130,7 @@ class Knocking:
                 while not self._stop.is_set():
                     self._send(raw, _echo_request(8, self._identity), (self._target.address, 0))
                     self._send(raw6, _echo_request(128, self._identity), (self._target.link_local, 0, 0, scope))
-                    self._listen(raw, raw6, INTERVAL)
+                    self._listen(raw, raw6, self._interval)
                 self._listen(raw, raw6, 0.2)  # to the last answers
         except BaseException as failure:
             self._failure = failure  # the end of the with block raises it

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.bed import account, ca
-from tests.bed.booted.droplet import BootedDroplet, Identity
+from tests.bed.booted.droplet import BootedDroplet
 from tests.bed.booted.files import DOMAIN, certificate
+from tests.bed.booted.guest import Identity
+from tests.bed.booted.machine import Machine
 from tests.bed.cache import CHECKOUT
 from tests.bed.control import DigitalOcean
 from tests.bed.droplet import API_ADDRESS, RESOLVERS
@@ -87,6 +89,28 @@ class Region:
         droplet = account.ListedDroplet(FIRST_DROPLET_ID + number, name, private.ipv4, public.ipv4, tags=tags)
         self.do.add(droplet)
         return self._made(release, number, droplet, (public, private), user_data, vendor_data)
+
+    def machine(self, name: str, *, user_data: str = "") -> Machine:
+        """Make a Droplet with a kernel of its own, switched off, and let the API list it.
+
+        Args:
+            name: its name, and hostname.
+            user_data: what cloud-init is given at first boot.
+        """
+        number = next(self._numbers)
+        public, private = _links(number)
+        droplet = account.ListedDroplet(FIRST_DROPLET_ID + number, name, private.ipv4, public.ipv4)
+        self.do.add(droplet)
+        self._tell_metadata(number, droplet, (public, private), user_data)
+        # Its cloud-init draws the address that it first asks from; the stand-in goes by addresses.
+        asks = ["-m", "mac", "--mac-source", public.mac, "-s", "169.254.0.0/16"]
+        known = ["-j", "SNAT", "--to-source", _link_local(number)]
+        self._cloud.run(["iptables", "-t", "nat", "-A", "INPUT", *asks, *known])
+        sockets = {public: self._network.socket("public"), private: self._network.socket("private")}
+        identity = Identity(droplet, (public, private), self._names, RESOLVERS)
+        made = Machine(identity, self._network.switch, sockets, self.host("admin"))
+        self._exit.callback(made.destroy)
+        return made
 
     def private_droplet(self, release: str, name: str, *, user_data: str = "") -> BootedDroplet:
         """Make a Private Droplet: its one card, eth0, is in the VPC, and its way out is a NAT gateway there.
@@ -178,16 +202,7 @@ class Region:
         vendor_data: str = "",
     ) -> BootedDroplet:
         public, private = links
-        document = account.metadata(
-            droplet,
-            account.Nic(public.mac, public.ipv4, "255.255.240.0", GATEWAY),
-            account.Nic(private.mac, private.ipv4, "255.255.0.0", "nil"),
-            user_data=user_data,
-            vendor_data=vendor_data or "#cloud-config\n{}\n",
-        )
-        # cloud-init asks from the first address before it has configured the second.
-        for address in (_link_local(number), public.ipv4):
-            self.do.set_metadata(address, document)
+        self._tell_metadata(number, droplet, links, user_data, vendor_data)
 
         def connect(host: Host) -> Callable[[], None]:
             self._network.plug(host, public, "public")
@@ -203,6 +218,26 @@ class Region:
         made = BootedDroplet(release, Identity(droplet, links, self._names, RESOLVERS), connect)
         self._exit.callback(made.destroy)
         return made
+
+    def _tell_metadata(
+        self,
+        number: int,
+        droplet: account.ListedDroplet,
+        links: tuple[Link, Link],
+        user_data: str,
+        vendor_data: str = "",
+    ) -> None:
+        public, private = links
+        document = account.metadata(
+            droplet,
+            account.Nic(public.mac, public.ipv4, "255.255.240.0", GATEWAY),
+            account.Nic(private.mac, private.ipv4, "255.255.0.0", "nil"),
+            user_data=user_data,
+            vendor_data=vendor_data or "#cloud-config\n{}\n",
+        )
+        # cloud-init asks from the first address before it has configured the second.
+        for address in (_link_local(number), public.ipv4):
+            self.do.set_metadata(address, document)
 
     def host(self, name: str) -> Host:
         """Make a host that does not boot, to send from; `listing` of it, given to `do.add`, makes it a peer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from tests.bed.hosts import Host
 
 CLOUD_CONFIG = """\
 datasource_list: [DigitalOcean]
-datasource: {DigitalOcean: {use_ip4LL: false, retries: 5}}
 apt: {preserve_sources_list: true}
 growpart: {mode: 'off'}
 resize_rootfs: false
 locale: C.UTF-8
 """
+
+# A card of a container's has no link-local address that cloud-init could give it: the bed has given it one.
+CONTAINERS_SOURCE = "datasource: {DigitalOcean: {use_ip4LL: false, retries: 5}}\n"
 
 # systemd and cloud-init would find a container, and act differently from a Droplet.
 NO_CONTAINER = "#!/bin/sh\necho none\nexit 1\n"
@@ -50,7 +53,8 @@ echo up
 exec cat
 """
 MOUNTED = Path("/mnt/root")  # in that mount namespace
-CONSOLE = Path("/mnt/console.log")
+BESIDE = Path("/mnt")
+CONSOLE = BESIDE / "console.log"
 
 
 class BootedDisk(Host):
@@ -86,28 +90,53 @@ class BootedDisk(Host):
         """Where this machine finds what the Droplet showed on its console."""
         return self._seen(CONSOLE)
 
+    def beside(self, name: str) -> Path:
+        """Where this machine finds a file that is none of the Droplet's, and goes when the disk does."""
+        return self._seen(BESIDE / name)
+
     def _seen(self, path: Path) -> Path:
         return Path(f"/proc/{self.pid}/root") / str(path).lstrip("/")
 
-    def furnish(self, *, name: str, droplet_id: int, hosts: Mapping[str, str], nameservers: tuple[str, ...]) -> None:
+    def furnish(self, *, name: str, hosts: Mapping[str, str], nameservers: tuple[str, ...]) -> None:
         """Write what makes it a Droplet's.
 
         Args:
             name: The hostname that it boots with.
-            droplet_id: What dmidecode gives as the serial number.
             hosts: Host names and their addresses, for /etc/hosts.
             nameservers: For /etc/resolv.conf.
         """
-        self.write("usr/bin/systemd-detect-virt", NO_CONTAINER, 0o755)
-        self.write("usr/sbin/dmidecode", DMIDECODE.format(droplet_id=droplet_id), 0o755)
         self.write("etc/cloud/cloud.cfg.d/99-lab.cfg", CLOUD_CONFIG)
-        self.write("etc/systemd/system/systemd-networkd.service.d/lab.conf", NETWORKD)
         self.write("etc/hostname", f"{name}\n")
         known = {"localhost": "127.0.0.1", name: "127.0.1.1", **hosts}
         self.write("etc/hosts", "".join(f"{address} {host}\n" for host, address in known.items()))
         self.write("etc/resolv.conf", "".join(f"nameserver {address}\n" for address in nameservers))
         self.write("etc/machine-id", "")  # as an image has it: the first boot makes one
         self._trust(ca.certificates())
+
+    def disguise(self, droplet_id: int) -> None:
+        """Write what has a container take itself for a machine.
+
+        Args:
+            droplet_id: What dmidecode gives as the serial number.
+        """
+        self.write("usr/bin/systemd-detect-virt", NO_CONTAINER, 0o755)
+        self.write("usr/sbin/dmidecode", DMIDECODE.format(droplet_id=droplet_id), 0o755)
+        self.write("etc/cloud/cloud.cfg.d/99-lab-source.cfg", CONTAINERS_SOURCE)
+        self.write("etc/systemd/system/systemd-networkd.service.d/lab.conf", NETWORKD)
+
+    def pack(self, size: str) -> Path:
+        """Make a file system of what is on it, for a machine to boot from.
+
+        Args:
+            size: How large, in the words of mke2fs(8); what is empty of it takes no room.
+
+        Returns:
+            Where this machine finds it.
+        """
+        image = self.beside("disk.ext4")
+        packed = ["mke2fs", "-q", "-t", "ext4", "-d", str(self._seen(MOUNTED)), str(image), size]
+        subprocess.run(packed, check=True, stdin=subprocess.DEVNULL)
+        return image
 
     def _trust(self, certificates: ca.Certificates) -> None:
         """Add the lab's CA as update-ca-certificates does, which takes a second for each Droplet."""
