@@ -1,4 +1,4 @@
-"""A fleet as Terraform makes it: terraform/examples/fleet applied in a region of the lab, its Droplets booted.
+"""A fleet as Terraform makes it: one of terraform/examples applied in a region of the lab, its Droplets booted.
 
 with Region() as region, Fleet(region, pyz) as fleet:
     one, two = fleet.apply(2)
@@ -8,6 +8,7 @@ with Region() as region, Fleet(region, pyz) as fleet:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from tests.bed.cache import CHECKOUT
 from tests.bed.hosts import Host
 from tests.bed.terraform import tf
 
-# The example's image is Debian 13.
+# The examples' image is Debian 13.
 RELEASE = "trixie"
 BUCKET = "fleet-files"
 # Refreshes begin a minute after each other; a busy machine may need most of another for one, and to look.
@@ -32,11 +33,12 @@ ONE_INTERVAL = 110
 
 
 class Fleet:
-    """The example, initialised; use it in a `with` statement. Its Droplets are the region's.
+    """An example, initialised; use it in a `with` statement. Its Droplets are the region's.
 
     Args:
         region: where it is applied.
-        pyz: the zipapp that it publishes.
+        pyz: the zipapp that it publishes, or is told where to find.
+        example: its name.
 
     Attributes:
         droplets: those that exist, by name; Terraform destroying one does not end it in the lab.
@@ -44,11 +46,12 @@ class Fleet:
         printed: what Terraform has printed up to now.
     """
 
-    def __init__(self, region: Region, pyz: bytes) -> None:
+    def __init__(self, region: Region, pyz: bytes, example: str = "fleet") -> None:
         self.droplets: dict[str, BootedDroplet] = {}
         self.printed = ""
         self._region = region
         self._pyz = pyz
+        self._example = example
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Fleet:
@@ -56,12 +59,18 @@ class Fleet:
         self._region.bucket(BUCKET)
         with contextlib.ExitStack() as undo:
             self.folder = Path(undo.enter_context(tempfile.TemporaryDirectory()))
-            example = tf.copy_sources(self.folder) / "examples/fleet"
+            example = tf.copy_sources(self.folder) / "examples" / self._example
             (self.folder / "dist").mkdir()
             (self.folder / "dist/droplan.pyz").write_bytes(self._pyz)
             self._terraform = tf.Terraform(
                 example,
-                {"do_key": self._region.token, "bucket": BUCKET, "interval": "1"},
+                {  # what an example does not declare passes it by
+                    "do_key": self._region.token,
+                    "interval": "1",
+                    "bucket": BUCKET,
+                    "droplan_url": self._region.publish("droplan.pyz", self._pyz),
+                    "droplan_sha256": hashlib.sha256(self._pyz).hexdigest(),
+                },
                 {
                     "TF_REATTACH_PROVIDERS": self._start_provider(undo, example),
                     # As the example's README tells CI to; by default there is no log at all.
@@ -76,8 +85,11 @@ class Fleet:
     def __exit__(self, *_error: object) -> None:
         self._exit.close()
 
-    def apply(self, count: int) -> list[BootedDroplet]:
-        """Run `terraform apply` for so many Droplets and switch the new ones on.
+    def apply(self, count: int = 0) -> list[BootedDroplet]:
+        """Run `terraform apply` and switch the new Droplets on.
+
+        Args:
+            count: how many there are to be, where the example leaves it open.
 
         Returns:
             The new ones, by name; they boot.
