@@ -16,6 +16,7 @@ from tests.terraform.conftest import FakeApi
 EXAMPLES = ["minimal", "fleet", "shared"]
 PYZ = b"not quite a zipapp"
 PUBLISHED = f"droplan/{hashlib.sha256(PYZ).hexdigest()}/droplan.pyz"
+EXAMPLES = ("minimal", "fleet", "three_tier")
 URL = f"https://my-bucket.nyc3.digitaloceanspaces.com/{PUBLISHED}"
 
 
@@ -33,6 +34,13 @@ def environment(reattach: str, tmp_path: Path) -> dict[str, str]:
 @pytest.fixture
 def minimal(sources: Path, environment: dict[str, str], inputs: dict[str, str]) -> tf.Terraform:
     example = tf.Terraform(sources / "examples" / "minimal", inputs, environment)
+    example.run("init")
+    return example
+
+
+@pytest.fixture
+def three_tier(sources: Path, environment: dict[str, str], inputs: dict[str, str]) -> tf.Terraform:
+    example = tf.Terraform(sources / "examples" / "three-tier", inputs, environment)
     example.run("init")
     return example
 
@@ -120,6 +128,49 @@ def test_fleet_puts_its_droplets_into_one_vpc_with_one_tag(fleet: tf.Terraform, 
 
     assert len({droplet["vpc_uuid"] for droplet in api.created}) == 1
     assert [droplet["tags"] for droplet in api.created] == [["fleet"], ["fleet"]]
+
+
+def test_three_tier_opens_by_tag_what_each_droplet_is_for(
+    three_tier: tf.Terraform, sources: Path, api: FakeApi, inputs: dict[str, str]
+) -> None:
+    apply(three_tier)
+
+    opened = {
+        "bastion": "[]",
+        "db": '["tcp/5432@tag:web", "tcp/22@tag:bastion"]',
+        "web": '["tcp/22@tag:bastion"]',
+    }
+    created = {droplet["name"]: droplet for droplet in api.created}
+    assert created.keys() == {f"shop-{tag}" for tag in opened}
+    for tag, allow in opened.items():
+        assert created[f"shop-{tag}"]["tags"] == [tag]
+        assert created[f"shop-{tag}"]["user_data"] == user_data(
+            sources, **inputs, scope="vpc", tags='["bastion", "db", "web"]', peer_ports="[]", allow=allow
+        )
+    assert len({droplet["vpc_uuid"] for droplet in api.created}) == 1
+
+
+def test_another_entry_replaces_no_droplet(three_tier: tf.Terraform, api: FakeApi) -> None:
+    apply(three_tier)
+    before = dict(api.droplets)
+    main = three_tier.directory / "main.tf"
+    main.write_text(main.read_text().replace('"tcp/5432@tag:web"', '"tcp/5432@tag:web", "tcp/9100@tag:bastion"'))
+
+    apply(three_tier)
+
+    assert api.droplets == before
+
+
+def test_an_entry_that_the_module_refuses_creates_nothing(three_tier: tf.Terraform, api: FakeApi, token: str) -> None:
+    main = three_tier.directory / "main.tf"
+    main.write_text(main.read_text().replace('"tcp/5432@tag:web"', '"tcp/5432@web"'))
+
+    done = three_tier.attempt("apply", "-auto-approve")
+
+    assert done.returncode != 0
+    assert "allow and allow_public take entries such as" in done.stdout
+    assert token not in done.stdout
+    assert api.created == []
 
 
 def test_fleet_publishes_the_zipapp_where_its_droplets_look(fleet: tf.Terraform, spaces: Path) -> None:
@@ -223,10 +274,12 @@ def test_a_droplet_that_vanished_is_made_again(minimal: tf.Terraform, api: FakeA
     assert api.names() == ["droplan-minimal"]
 
 
-def test_a_refusal_of_the_api_is_shown(minimal: tf.Terraform, api: FakeApi, token: str) -> None:
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_refusal_of_the_api_is_shown(name: str, request: pytest.FixtureRequest, api: FakeApi, token: str) -> None:
+    example: tf.Terraform = request.getfixturevalue(name)
     api.refusal = "Size is not available in this region."
 
-    done = minimal.attempt("apply", "-auto-approve")
+    done = example.attempt("apply", "-auto-approve")
 
     assert done.returncode != 0
     assert "Size is not available in this region." in done.stdout

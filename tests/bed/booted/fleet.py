@@ -32,7 +32,7 @@ from tests.bed.shared.fleet import Keys
 from tests.bed.shared.proxy import Proxy
 from tests.bed.terraform import tf
 
-# The example's image is Debian 13.
+# The examples' image is Debian 13.
 RELEASE = "trixie"
 BUCKET = "fleet-files"
 # Refreshes begin a minute after each other; a busy machine may need most of another for one, and to look.
@@ -44,7 +44,8 @@ class Fleet:
 
     Args:
         region: where it is applied.
-        pyz: the zipapp that it publishes.
+        pyz: the zipapp that it publishes, or is told where to find.
+        example: its name.
 
     Attributes:
         droplets: those that exist, by name; Terraform destroying one does not end it in the lab.
@@ -60,6 +61,7 @@ class Fleet:
         self.printed = ""
         self._region = region
         self._pyz = pyz
+        self._example = example
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Fleet:
@@ -94,6 +96,13 @@ class Fleet:
     def _provider(self) -> dict[str, str]:
         """Return what else the provider's stub has in its environment."""
         return {}
+
+    def _published(self) -> dict[str, str]:
+        """Publish the zipapp, for an example that is told where; return its variables for that."""
+        return {
+            "droplan_url": self._region.publish("droplan.pyz", self._pyz),
+            "droplan_sha256": hashlib.sha256(self._pyz).hexdigest(),
+        }
 
     def apply(self, count: int) -> list[BootedDroplet]:
         """Run `terraform apply` for so many Droplets and switch the new ones on.
@@ -148,6 +157,16 @@ class Fleet:
         return stub.stdout.readline().strip()
 
 
+class ThreeTiers(Fleet):
+    """The web server, the database and the bastion of terraform/examples/three-tier: three Droplets, always."""
+
+    example = "three-tier"
+    count = "ignored"  # what an example does not declare passes it by
+
+    def _variables(self) -> dict[str, str]:
+        return {"interval": "1", **self._published()}
+
+
 class SharedFleet(Fleet):
     """Publishers and members of terraform/examples/shared, before the real object store.
 
@@ -186,8 +205,7 @@ class SharedFleet(Fleet):
 
     def _variables(self) -> dict[str, str]:
         return {
-            "droplan_url": self._region.publish("droplan.pyz", self._pyz),
-            "droplan_sha256": hashlib.sha256(self._pyz).hexdigest(),
+            **self._published(),
             "signing_key": self.keys.private.read_text(),
             "trust": json.dumps([self.keys.public]),
         }

@@ -54,13 +54,14 @@ def knock(source: Host, target: Host, *, patience: float = 1.5) -> Answered:
     """
     scope = source.scope(source.private)
     return Answered(
-        ssh=_greets(source, target, patience),
+        ssh=greets(source, target, patience),
         ping=answers_to(source, (target.address, 0), "icmp", patience),
         ping6=answers_to(source, (target.link_local, 0, 0, scope), "icmp", patience),
     )
 
 
-def _greets(source: Host, target: Host, patience: float) -> bool:
+def greets(source: Host, target: Host, patience: float) -> bool:
+    """Say whether a Droplet's SSH server greets on its private address."""
     with source.inside(socket.socket) as client:
         client.settimeout(patience)
         try:
