@@ -1,4 +1,4 @@
-"""Both examples, applied with the real terraform through a stub of the provider to a fake API."""
+"""The examples, applied with the real terraform through a stub of the provider to a fake API."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.terraform.conftest import FakeApi
 
 PYZ = b"not quite a zipapp"
 PUBLISHED = f"droplan/{hashlib.sha256(PYZ).hexdigest()}/droplan.pyz"
+EXAMPLES = ["minimal", "fleet", "balanced"]
 URL = f"https://my-bucket.nyc3.digitaloceanspaces.com/{PUBLISHED}"
 
 
@@ -45,6 +46,14 @@ def fleet(sources: Path, environment: dict[str, str], token: str, tmp_path: Path
     return example
 
 
+@pytest.fixture
+def balanced(sources: Path, environment: dict[str, str], inputs: dict[str, str]) -> tf.Terraform:
+    variables = {**inputs, "admins": '["203.0.113.0/24"]'}
+    example = tf.Terraform(sources / "examples" / "load-balancer", variables, environment)
+    example.run("init")
+    return example
+
+
 def user_data(module: Path, **variables: str) -> str:
     """Render user data with the module alone."""
     alone = tf.Terraform(module, variables)
@@ -65,7 +74,7 @@ def nothing_to_do(example: tf.Terraform, **variables: str) -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.parametrize("name", ["minimal", "fleet"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_valid(name: str, request: pytest.FixtureRequest) -> None:
     example: tf.Terraform = request.getfixturevalue(name)
 
@@ -113,7 +122,30 @@ def test_fleet_publishes_the_zipapp_where_its_droplets_look(fleet: tf.Terraform,
     assert URL in shown
 
 
-@pytest.mark.parametrize("name", ["minimal", "fleet"])
+def test_balanced_creates_droplets_with_the_modules_user_data(
+    balanced: tf.Terraform, sources: Path, api: FakeApi, inputs: dict[str, str]
+) -> None:
+    apply(balanced)
+
+    expected = user_data(
+        sources,
+        **inputs,
+        scope="vpc",
+        tag="shop-web",
+        peer_ports="[]",
+        allow='["tcp/8080@10.120.0.0/20"]',
+        public="true",
+        allow_public='["tcp/22@203.0.113.0/24"]',
+    )
+    assert [droplet["user_data"] for droplet in api.created] == [expected, expected]
+    assert [droplet["tags"] for droplet in api.created] == [["shop-web"], ["shop-web"]]
+
+
+def test_the_tests_of_balanced_pass(balanced: tf.Terraform) -> None:
+    assert "4 passed, 0 failed" in balanced.run("test")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_a_second_plan_is_empty(name: str, request: pytest.FixtureRequest) -> None:
     example: tf.Terraform = request.getfixturevalue(name)
     apply(example)
@@ -121,7 +153,7 @@ def test_a_second_plan_is_empty(name: str, request: pytest.FixtureRequest) -> No
     assert nothing_to_do(example)
 
 
-@pytest.mark.parametrize("name", ["minimal", "fleet"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_destroy_leaves_nothing(name: str, request: pytest.FixtureRequest, api: FakeApi, spaces: Path) -> None:
     example: tf.Terraform = request.getfixturevalue(name)
     apply(example)
@@ -132,7 +164,7 @@ def test_destroy_leaves_nothing(name: str, request: pytest.FixtureRequest, api: 
     assert list(spaces.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["minimal", "fleet"])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_the_token_is_in_no_state_log_or_output(
     name: str, request: pytest.FixtureRequest, token: str, api: FakeApi, tmp_path: Path
 ) -> None:
