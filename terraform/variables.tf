@@ -227,7 +227,7 @@ variable "interval" {
 }
 
 variable "fail_closed" {
-  description = "Close the private interface before the bootstrap fetches anything; the first refresh of the installation opens it to peers. With false it stays open to all until then."
+  description = "Close the private interface before the bootstrap fetches anything; the first refresh of the installation opens it to peers. With false it stays open to all until then, as with an installation by hand, where the Droplet serves somebody already; a new one serves nobody yet."
   type        = bool
   default     = true
   nullable    = false
@@ -241,7 +241,7 @@ variable "watch" {
 }
 
 variable "lock_metadata" {
-  description = "Let only root reach the metadata service (169.254.169.254), which shows the user data, and with it the token, to every local process."
+  description = "Let only root reach the metadata service (169.254.169.254), which shows the user data, and with it the token, to every local process. An installation by hand leaves it open: its token is in no user data, and other programs may ask the service."
   type        = bool
   default     = true
   nullable    = false

@@ -1,4 +1,4 @@
-"""What MkDocs does for us beside: pages from files that live elsewhere, links out of docs/, llms.txt."""
+"""What MkDocs does for us beside: pages from files that live elsewhere, links out of docs/, our address, llms.txt."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ ELSEWHERE = {
 }
 """Pages whose text is where people look for it in the repository, by their place on the site."""
 
+PLACEHOLDER = "OWNER/droplan"
+"""What stands in the pages for the repository on GitHub, which names itself where it builds the site."""
+
 _LINK = re.compile(r"(\]\()([^)#\s:]+)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 
@@ -35,7 +38,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Turn a link of the repository into one of the site or, where there is no such page, into the repository."""
+    """Name the repository; turn a link of it into one of the site or, where there is no such page, into it."""
     uri = page.file.src_uri
     source = ELSEWHERE.get(uri, f"docs/{uri}")
     pages = {text: place for place, text in ELSEWHERE.items()}
@@ -62,14 +65,19 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         return f"\0{len(kept) - 1}\0"
 
     text = _LINK.sub(rewrite, _FENCE.sub(keep, markdown))
-    return re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text)
+    return _at_home(re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text))
 
 
 def on_config(config: Any) -> Any:
-    """Have pages load what draws the diagrams from the site itself, where script/site found it."""
+    """Name the repository; have pages load what draws the diagrams from the site, where script/site found it."""
+    config.repo_url = _at_home(config.repo_url)
     if _mermaid():
         config.extra_javascript.append("assets/mermaid.min.js")
     return config
+
+
+def _at_home(text: str) -> str:
+    return text.replace(PLACEHOLDER, os.environ.get("GITHUB_REPOSITORY") or PLACEHOLDER)
 
 
 def _mermaid() -> Path | None:

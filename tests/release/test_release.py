@@ -136,6 +136,7 @@ def test_a_tag_makes_all_that_a_release_consists_of(clone: Path) -> None:
     where = f"https://github.com/fork/droplan/releases/download/v{VERSION}"
     assert f"--url {where}/droplan.pyz --sha256 {sums['droplan.pyz']}" in notes
     assert f"'{sums['bootstrap.py']}  bootstrap.py'" in notes
+    assert "gh attestation verify droplan.pyz --repo fork/droplan" in notes
 
     with tarfile.open(out / f"{module}.tar.gz") as tar:
         inside = {member.name: member for member in tar.getmembers()}

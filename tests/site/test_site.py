@@ -40,12 +40,12 @@ def copied(target: Path) -> Path:
     return target
 
 
-def build(checkout: Path) -> subprocess.CompletedProcess[str]:
+def build(checkout: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     kept = os.environ.get("DROPLAN_CACHE") or str(CHECKOUT / ".cache")
     return subprocess.run(
         ["script/site"],
         cwd=checkout,
-        env={**os.environ, "DROPLAN_CACHE": kept},
+        env={**os.environ, "DROPLAN_CACHE": kept, **variables},
         capture_output=True,
         text=True,
         check=False,
@@ -55,7 +55,7 @@ def build(checkout: Path) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout = copied(tmp_path_factory.mktemp("checkout"))
-    done = build(checkout)
+    done = build(checkout, GITHUB_REPOSITORY="fork/renamed")
     assert done.returncode == 0, done.stdout + done.stderr
     return checkout / "dist" / "site"
 
@@ -104,6 +104,13 @@ def test_a_link_that_leads_nowhere_would_be_found(site: Path) -> None:
     found = list(dead(site))
     page.unlink()
     assert found == ["zz.html: nowhere.html", "zz.html: none.svg", "zz.html: index.html#no-such-place"]
+
+
+def test_a_fork_s_site_names_the_fork(site: Path) -> None:
+    pages = {path: path.read_text() for path in site.rglob("*.html")}
+    assert [path for path, text in pages.items() if "OWNER" in text] == []
+    assert "gh attestation verify droplan.pyz --repo fork/renamed" in pages[site / "how-to" / "verify.html"]
+    assert 'href="https://github.com/fork/renamed"' in pages[site / "index.html"]
 
 
 def test_nothing_is_fetched_from_elsewhere_to_show_a_page(site: Path) -> None:

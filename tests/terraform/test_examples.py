@@ -13,10 +13,9 @@ from tests.bed.shared.fleet import Keys
 from tests.bed.terraform import tf
 from tests.terraform.conftest import FakeApi
 
-EXAMPLES = ["minimal", "fleet", "shared"]
+EXAMPLES = ["minimal", "fleet", "shared", "three_tier", "balanced"]
 PYZ = b"not quite a zipapp"
 PUBLISHED = f"droplan/{hashlib.sha256(PYZ).hexdigest()}/droplan.pyz"
-EXAMPLES = ("minimal", "fleet", "three_tier")
 URL = f"https://my-bucket.nyc3.digitaloceanspaces.com/{PUBLISHED}"
 
 
@@ -65,6 +64,14 @@ def shared(sources: Path, environment: dict[str, str], inputs: dict[str, str], k
     """Return the example of publishers and members, with ``keys`` and an API token for its publishers."""
     signing = {"signing_key": keys.private.read_text(), "trust": json.dumps([keys.public])}
     example = tf.Terraform(sources / "examples" / "shared", {**inputs, "bucket": "my-bucket", **signing}, environment)
+    example.run("init")
+    return example
+
+
+@pytest.fixture
+def balanced(sources: Path, environment: dict[str, str], inputs: dict[str, str]) -> tf.Terraform:
+    variables = {**inputs, "admins": '["203.0.113.0/24"]'}
+    example = tf.Terraform(sources / "examples" / "load-balancer", variables, environment)
     example.run("init")
     return example
 
@@ -178,6 +185,29 @@ def test_fleet_publishes_the_zipapp_where_its_droplets_look(fleet: tf.Terraform,
 
     assert (spaces / "my-bucket" / PUBLISHED).read_bytes() == PYZ
     assert URL in shown
+
+
+def test_balanced_creates_droplets_with_the_modules_user_data(
+    balanced: tf.Terraform, sources: Path, api: FakeApi, inputs: dict[str, str]
+) -> None:
+    apply(balanced)
+
+    expected = user_data(
+        sources,
+        **inputs,
+        scope="vpc",
+        tag="shop-web",
+        peer_ports="[]",
+        allow='["tcp/8080@10.120.0.0/20"]',
+        public="true",
+        allow_public='["tcp/22@203.0.113.0/24"]',
+    )
+    assert [droplet["user_data"] for droplet in api.created] == [expected, expected]
+    assert [droplet["tags"] for droplet in api.created] == [["shop-web"], ["shop-web"]]
+
+
+def test_the_tests_of_balanced_pass(balanced: tf.Terraform) -> None:
+    assert "4 passed, 0 failed" in balanced.run("test")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -49,7 +49,7 @@ resource "digitalocean_spaces_bucket_object" "droplan" {
 }
 
 module "droplan" {
-  # Elsewhere, name the repository and a release: source = "git::https://HOST/OWNER/droplan.git//terraform?ref=vX.Y.Z"
+  # Elsewhere, name the repository and a release: ../../README.md shows how.
   source = "../.."
 
   do_key         = var.do_key

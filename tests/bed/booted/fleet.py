@@ -61,7 +61,6 @@ class Fleet:
         self.printed = ""
         self._region = region
         self._pyz = pyz
-        self._example = example
         self._exit = contextlib.ExitStack()
 
     def __enter__(self) -> Fleet:

@@ -12,7 +12,7 @@ from typing import Any
 from tf.blocks import SetNestedBlock
 from tf.iface import Resource
 from tf.schema import Attribute, Block, Schema
-from tf.types import Bool, Set, String
+from tf.types import Bool, Number, Set, String
 
 from tests.bed.shared import desk
 from tests.bed.terraform.stubprovider.api import ApiClient, ApiError, address
@@ -131,7 +131,9 @@ class VpcResource(Base):
 
     def create(self, ctx: Any, planned: State) -> State:
         number = str(uuid.uuid4())
-        return {"description": None, **planned, "id": number, "ip_range": "10.110.0.0/20", "urn": f"do:vpc:{number}"}
+        given = planned.get("ip_range")
+        network = given if isinstance(given, str) else "10.110.0.0/20"
+        return {"description": None, **planned, "id": number, "ip_range": network, "urn": f"do:vpc:{number}"}
 
 
 class TagResource(Base):
@@ -275,7 +277,106 @@ class BucketObjectResource(Base):
         (spaces() / current["bucket"] / current["key"]).unlink(missing_ok=True)
 
 
+class LoadBalancerResource(Base):
+    """digitalocean_loadbalancer."""
+
+    @classmethod
+    def get_name(cls) -> str:
+        return "loadbalancer"
+
+    @classmethod
+    def get_schema(cls) -> Schema:
+        rule = Block(
+            attributes=[
+                Attribute("entry_protocol", String(), required=True),
+                Attribute("entry_port", Number(), required=True),
+                Attribute("target_protocol", String(), required=True),
+                Attribute("target_port", Number(), required=True),
+            ]
+        )
+        check = Block(
+            attributes=[Attribute("protocol", String(), required=True), Attribute("port", Number(), required=True)]
+        )
+        return Schema(
+            attributes=[
+                Attribute("id", String(), computed=True),
+                Attribute("name", String(), required=True),
+                Attribute("region", String(), optional=True, requires_replace=True),
+                Attribute("vpc_uuid", String(), optional=True, computed=True, requires_replace=True),
+                Attribute("droplet_tag", String(), optional=True),
+                Attribute("ip", String(), computed=True),
+                Attribute("urn", String(), computed=True),
+            ],
+            block_types=[SetNestedBlock("forwarding_rule", rule), SetNestedBlock("healthcheck", check)],
+        )
+
+    def create(self, ctx: Any, planned: State) -> State:
+        number = str(uuid.uuid4())
+        return {**planned, "id": number, "ip": "203.0.113.80", "urn": f"do:loadbalancer:{number}"}
+
+
+class DatabaseClusterResource(Base):
+    """digitalocean_database_cluster."""
+
+    @classmethod
+    def get_name(cls) -> str:
+        return "database_cluster"
+
+    @classmethod
+    def get_schema(cls) -> Schema:
+        return Schema(
+            attributes=[
+                Attribute("id", String(), computed=True),
+                Attribute("name", String(), required=True, requires_replace=True),
+                Attribute("engine", String(), required=True, requires_replace=True),
+                Attribute("version", String(), optional=True),
+                Attribute("size", String(), required=True),
+                Attribute("region", String(), required=True),
+                Attribute("node_count", Number(), required=True),
+                Attribute("private_network_uuid", String(), optional=True, computed=True, requires_replace=True),
+                Attribute("private_host", String(), computed=True),
+                Attribute("urn", String(), computed=True),
+            ],
+        )
+
+    def create(self, ctx: Any, planned: State) -> State:
+        number = str(uuid.uuid4())
+        host = f"private-{planned['name']}.db.example"
+        return {**planned, "id": number, "private_host": host, "urn": f"do:dbaas:{number}"}
+
+
+class DatabaseFirewallResource(Base):
+    """digitalocean_database_firewall."""
+
+    @classmethod
+    def get_name(cls) -> str:
+        return "database_firewall"
+
+    @classmethod
+    def get_schema(cls) -> Schema:
+        rule = Block(
+            attributes=[Attribute("type", String(), required=True), Attribute("value", String(), required=True)]
+        )
+        return Schema(
+            attributes=[
+                Attribute("id", String(), computed=True),
+                Attribute("cluster_id", String(), required=True, requires_replace=True),
+            ],
+            block_types=[SetNestedBlock("rule", rule)],
+        )
+
+    def create(self, ctx: Any, planned: State) -> State:
+        return {**planned, "id": f"{planned['cluster_id']}-rules"}
+
+
 RESOURCES: list[type[Base]] = [
-    *(DropletResource, VpcResource, TagResource),
-    *(BucketResource, BucketObjectResource, KeyResource),
+    DropletResource,
+    VpcResource,
+    TagResource,
+    BucketResource,
+    BucketObjectResource,
+    KeyResource,
+    LoadBalancerResource,
+    DatabaseClusterResource,
+    DatabaseFirewallResource,
 ]
