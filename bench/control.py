@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 import shutil
@@ -28,6 +29,8 @@ BACKENDS = {
     "nftables": ("nft", "nftables"),
 }
 CASES = ("first", "unchanged", "1 % changed")
+# requests and what it imports, as pip installed them beside this program: compiled, and not as the zipapp has them.
+REQUESTS = ("requests", "urllib3", "idna", "certifi", "charset_normalizer")
 START = (
     "python3 -I -S -c pass",
     "python3 -I -S -c 'import requests'",
@@ -91,6 +94,16 @@ class Subject:
         tree = next(place.name for place in root.iterdir() if place.is_dir())
         return f"/var/lib/droplan/zipapp/{tree}/site-packages"
 
+    def installed(self) -> str:
+        """Put requests on the Droplet as pip installs it; return where."""
+        place = self.lab.droplet.path("/root/installed")
+        for name in REQUESTS:
+            found = importlib.util.find_spec(name)
+            if found is None or found.origin is None:
+                raise RuntimeError(f"{name} is not installed: see script/bench")
+            shutil.copytree(Path(found.origin).parent, place / name, dirs_exist_ok=True)
+        return "/root/installed"
+
     def forget(self) -> None:
         """Make the next refresh a first one: no rules, no snapshot."""
         self.lab.droplet.run(["sh", "-c", _FORGET])
@@ -141,7 +154,7 @@ def _churn(fleet: Sequence[account.ListedDroplet]) -> list[account.ListedDroplet
 
 def _starts(subject: Subject, rounds: int) -> Costs:
     """Measure starts, next to those of a bare Python and of requests."""
-    imports = f"import sys; sys.path.insert(0, '{subject.packages()}'); import requests"
+    imports = f"import sys; sys.path.insert(0, '{subject.installed()}'); import requests"
     subject.lab.do.set_droplets([*subject.own[:1], *account.fleet(10)])
     subject.refresh()
     commands = (

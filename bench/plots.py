@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,6 +10,7 @@ import matplotlib as mpl
 from bench.control import BASELINES, Costs
 from bench.data import CONNTRACK, NONE, RATIO, Rates
 from bench.sample import Samples
+from bench.watcher import Costs as WatcherCosts
 
 mpl.use("svg")
 # The same text every time, so that a picture changes only where a number does.
@@ -42,6 +44,19 @@ def data(rates: Rates, path: Path) -> None:
     axes.barh(names, [rates[name, RATIO].median for name in names], color=colours)
     axes.set(xlabel="packet rate of new flows, to conntrack only")
     _save(figure, axes, path, legend=False)
+
+
+def watcher(found: Mapping[str, WatcherCosts], path: Path) -> None:
+    """Draw how many of the new Droplets were connected after how many seconds."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for name, one in found.items():
+        for how, delayed, style in (("watched", one.connected, "-"), ("cron alone", one.polled, ":")):
+            for answer, samples in delayed.items():
+                label = f"{name}, {how}, API {answer} s"
+                share = [100 * (n + 1) / len(samples.values) for n in range(len(samples.values))]
+                axes.step(sorted(samples.values), share, style, where="post", label=label)
+    axes.set(xscale="log", xlabel="seconds from the first SYN", ylabel="% of new Droplets connected")
+    _save(figure, axes, path)
 
 
 def _save(figure: plt.Figure, axes: plt.Axes, path: Path, *, legend: bool = True) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,11 @@ class Samples:
     def median(self) -> float:
         """The median."""
         return statistics.median(self.values)
+
+    def percentile(self, percent: int) -> float:
+        """The smallest of the samples that so many percent of them do not exceed."""
+        ordered = sorted(self.values)
+        return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
     def told(self, unit: float = 1, digits: int = 0) -> str:
         """Write median (minimum-maximum), each divided by ``unit``."""
