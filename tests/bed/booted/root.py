@@ -135,7 +135,7 @@ class BootedDisk(Host):
         """
         image = self.beside("disk.ext4")
         packed = ["mke2fs", "-q", "-t", "ext4", "-d", str(self._seen(MOUNTED)), str(image), size]
-        subprocess.run(packed, check=True, stdin=subprocess.DEVNULL)
+        subprocess.run(packed, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         return image
 
     def _trust(self, certificates: ca.Certificates) -> None:
