@@ -4,7 +4,8 @@
 
 The model is a set of addresses. Who may come in is read off the kernel's own listings, not with droplan's code: of
 the door by following its chains packet by packet, of the guard by its set; both must say the same. Every so often all
-that could pile up is counted: memory, files, processes, chains, the log.
+that could pile up is counted: memory, files, processes, chains, the log. Now and then the watcher runs, rules are
+flushed and the private card changes: it must come to what the model says by itself, without the API.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ import sys
 import time
 from dataclasses import dataclass, field
 
-from tests.bed import Fault, Lab, fleet
+from tests.bed import Fault, Lab, connects, fleet
 from tests.bed.account import ListedDroplet
 from tests.bed.program import LOG, PROTECTED_INPUT, REFRESH, Program
+from tests.bed.reach import ECHO_PORT
+from tests.bed.watching import eventually, watching
 
 ROUNDS = 2000
 LOOK_EVERY = 50
+WATCH_EVERY = 100
 POOL = fleet(400)
 FAULTS = (
     Fault(status=401),
@@ -56,6 +60,24 @@ GUARD_DAMAGE = (
     "insert rule inet droplan droplan-private accept",
     "flush chain inet droplan droplan-private",
     "delete table inet droplan",
+)
+# What the watcher hears of, two at a time: five repairs in a minute are taken for a quarrel.
+FLUSHES = ("nft flush ruleset", "iptables -F", "iptables -F INPUT", "nft delete table inet droplan")
+# The card that has the private address from then on, how it comes to it, and how it was before.
+LINKS = (
+    (
+        "vpc0",
+        "ip link set eth1 down; ip link set eth1 name vpc0; ip link set vpc0 up; ip address replace {} dev vpc0",
+        "ip link set vpc0 down; ip link set vpc0 name eth1; ip link set eth1 up; ip address replace {} dev eth1",
+    ),
+    (
+        "br0",
+        (
+            "ip link add br0 type bridge; ip link set br0 address $(cat /sys/class/net/eth1/address); "
+            "ip link set eth1 master br0; ip address del {0} dev eth1; ip link set br0 up; ip address add {0} dev br0"
+        ),
+        "ip link delete br0; ip address add {} dev eth1",
+    ),
 )
 # Where droplan or what it calls might leave something behind.
 PLACES = "/etc /opt/droplan /run /tmp /var/lib/droplan /var/log /var/tmp"
@@ -111,6 +133,48 @@ class Soak:
             raise WrongError(f"{kind} ({fault if kind == 'fault' else ''}): {len(after)} come in, not {len(wanted)}")
         self.known = after
 
+    def watched(self) -> None:
+        """Let others flush rules and change the private card while the watcher runs, and compare after each.
+
+        Raises:
+            WrongError: it did not come to what the model says, asked the API, or a stranger got in.
+        """
+        lab = self.program.lab
+        address = f"{lab.droplet.address}/16"
+        card, changed, back = self.chance.choice(LINKS)
+        with watching(self.program) as watcher:
+            lab.do.forget_requests()
+            for flush in self.chance.sample(FLUSHES, 2):
+                self._healed(flush, "eth1")
+            self._healed(changed.format(address), card)
+            self._healed(back.format(address), "eth1")
+            if lab.do.requests("api"):
+                raise WrongError("the watcher asked the API to put rules right")
+            # A source that it does not know, which it does look up.
+            if connects(lab.stranger, lab.droplet, ECHO_PORT, patience=0.3):
+                raise WrongError("a stranger got in while the watcher ran")
+            watcher.settle()
+        self.ended["watched"] = self.ended.get("watched", 0) + 1
+
+    def _healed(self, damage: str, card: str) -> None:
+        wrong = ""
+
+        def right() -> bool:
+            nonlocal wrong
+            try:
+                guard, door = self._look(card=card)
+            except WrongError as error:
+                wrong = str(error)
+                return False
+            wrong = f"{len(guard)} pass the guard and {len(door)} the door, not {len(self.known)}"
+            return guard == door == self.known
+
+        self.program.droplet.run(["sh", "-ec", damage])
+        try:
+            eventually(right)
+        except AssertionError:
+            raise WrongError(f"the watcher did not put right: {damage}\n{wrong}") from None
+
     def _damage(self) -> None:
         if self.chance.random() < 0.5:
             self.program.edit(*self.chance.choice(DAMAGE))
@@ -129,25 +193,36 @@ class Soak:
     def _refresh(self, *, killed: bool) -> tuple[frozenset[str], frozenset[str]]:
         limit = ["timeout", "-s", "KILL", f"{self.chance.uniform(0.05, 0.6):.3f}"] if killed else []
         self.program.droplet.run([*limit, REFRESH], check=False)
+        return self._look(whole=not killed)
+
+    def _look(self, *, whole: bool = True, card: str = "eth1") -> tuple[frozenset[str], frozenset[str]]:
+        """Read off the kernel's listings who passes the guard and who the door.
+
+        Args:
+            whole: whether our rules must be complete.
+            card: which has the private address.
+        """
         saved = self.program.droplet.run(["iptables-save", "-t", "filter"]).stdout
         chains = parse(saved)
-        rules = [f"-A INPUT {rule}" for rule in chains["INPUT"]]
-        if not killed and [rule for rule in rules if rule not in ABOVE] != list(PROTECTED_INPUT):
+        rules = [f"-A INPUT {rule}" for rule in chains.get("INPUT", ())]
+        wanted = [rule.replace("eth1", card) for rule in PROTECTED_INPUT]
+        if whole and [rule for rule in rules if rule not in ABOVE] != wanted:
             raise WrongError(f"our rules are not in INPUT, each once and in order:\n{saved[:2000]}")
         candidates = [*(str(droplet.private) for droplet in POOL), "10.132.0.5", "192.0.2.9", "10.133.0.1"]
         door = frozenset(each for each in candidates if admits(chains, "droplan-peers", each) == "ACCEPT")
-        return self._guard(whole=not killed), door
+        return self._guard(whole, card), door
 
-    def _guard(self, *, whole: bool) -> frozenset[str]:
+    def _guard(self, whole: bool, card: str) -> frozenset[str]:
         """Read off nft's own listing who passes the guard.
 
         Args:
             whole: whether its chains must be those that the installation made; droplan says what they are for.
+            card: which has the private address.
         """
         listed = self.program.droplet.run(["nft", "list", "table", "inet", "droplan"], check=False).stdout
         chains = re.findall(r"chain \S+ {[^{}]*(?:{[^{}]*}[^{}]*)*}", listed)
         self.chains = self.chains or chains
-        if whole and (chains != self.chains or not chains):
+        if whole and (chains != [chain.replace('"eth1"', f'"{card}"') for chain in self.chains] or not chains):
             raise WrongError(f"the guard is not what it was:\n{listed[-4000:]}")
         found = re.search(r"set droplan-addresses4 {[^}]*?elements = {([^}]*)}", listed)
         return frozenset(re.findall(r"[0-9.]+", found[1]) if found else ())
@@ -213,10 +288,15 @@ def main() -> int:
         # At five minutes so many Droplets would use up the token, and runs would be left out.
         program.install(DROPLAN_INTERVAL="60")
         soak = Soak(program, random.Random(seed))
+        soak.count()  # for what the model says
+        soak.watched()  # for the files that it keeps
         first = last = soak.count()
         for number in range(1, rounds + 1):
             try:
                 soak.once()
+                if number % WATCH_EVERY == 0:
+                    soak.count()  # after a run that failed or was killed, rules may be neither old nor new
+                    soak.watched()
             except WrongError as error:
                 print(f"round {number}, seed {seed}: {error}\n{program.read(LOG)[-2000:]}")
                 return 1
