@@ -23,19 +23,19 @@ class Bar:
         measure: what was measured.
         wanted: the bar, in words.
         measured: what came out, in words.
-        met: whether that is good enough.
+        met: whether that is good enough; None where no bar says.
     """
 
     measure: str
     wanted: str
     measured: str
-    met: bool
+    met: bool | None
 
 
 def page(costs: Costs, rates: Rates, passages: dict[str, Passage], watched: dict[str, WatcherCosts]) -> str:
     """Write them as Markdown, those that this run measured."""
     rows = [
-        [bar.measure, bar.wanted, bar.measured, "yes" if bar.met else "**no**"]
+        [bar.measure, bar.wanted, bar.measured, {True: "yes", False: "**no**", None: ""}[bar.met]]
         for bar in (*_control(costs), *_data(rates), _traffic(passages), *_watcher(watched))
     ]
     return (
@@ -109,11 +109,16 @@ def _watcher(watched: dict[str, WatcherCosts]) -> Iterator[Bar]:
         # Only the API that answers soon has a bar of its own.
         wanted = (1.5, 3.5) if answer < 1 else None
         told = f"p50 ≤ {wanted[0]} s, p95 ≤ {wanted[1]} s" if wanted else "none"
-        met = not wanted or (half <= wanted[0] and most <= wanted[1])
+        met = (half <= wanted[0] and most <= wanted[1]) if wanted else None
         yield Bar(measure, told, f"p50 {half:.2f} s, p95 {most:.2f} s", met)
     for answer in costs[0].polled:
         half, most = (max(one.polled[answer].percentile(share) for one in costs) for share in (50, 95))
-        yield Bar(f"the same, cron alone, {answer} s", "none", f"p50 {half:.0f} s, p95 {most:.0f} s", met=True)
+        yield Bar(
+            f"the same by cron alone, API answers after {answer} s",
+            "none",
+            f"p50 {half:.0f} s, p95 {most:.0f} s",
+            met=None,
+        )
     slow = max(one.closed[FLUSH].percentile(95) for one in costs if FLUSH in one.closed)
     yield Bar(f"`{FLUSH}` → closed again", "p95 ≤ 2 s", f"p95 {slow:.2f} s", slow <= 2)
     memory = max(max(one.memory) for one in costs)

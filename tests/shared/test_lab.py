@@ -27,7 +27,6 @@ from droplan_boot.sources.shared import head
 from droplan_boot.sources.shared.head import Head
 from tests.bed import ca
 from tests.bed.droplet import API_ADDRESS
-from tests.bed.faults import Fault
 from tests.bed.program import SETTINGS, Program, succeeded
 from tests.bed.reach import Reach, probe
 from tests.bed.shared.engine import OWNER, READER, Engine
@@ -312,83 +311,6 @@ def test_the_polling_child_refreshes_when_the_head_changed_and_else_asks_little(
         os.kill(_inside(child), signal.SIGTERM)
         child.communicate()
     lab.droplet.run(["sh", "-c", "! pgrep -f '[d]roplan poll'"])  # the watcher takes its child with it
-
-
-@dataclass(frozen=True)
-class Upset:
-    """Something that goes wrong for a publisher that runs as its unit runs it.
-
-    Attributes:
-        store: faults of what it asks the store.
-        api: faults of what it asks the API.
-        harm: what somebody does to the bucket.
-    """
-
-    name: str
-    store: StoreFault | None = None
-    api: Fault | None = None
-    harm: Callable[[Member], None] = field(default=lambda member: None)
-
-
-def _half_a_base(member: Member) -> None:
-    name = member.head().base.name
-    member.put(name, member.get(name)[:100])
-
-
-UPSETS = (
-    Upset("writes are cut off, and were done", StoreFault(path="PUT", reset=True, done=True)),
-    Upset("writes answer 500, and were done", StoreFault(path="PUT", status=500, done=True)),
-    Upset("the key that writes is revoked", StoreFault(path="PUT", status=403)),
-    Upset("writes hang", StoreFault(path="PUT", delay=12, status=504)),
-    Upset("the API is down", api=Fault(reset=True)),
-    Upset("the API lists half", api=Fault(path=r"/v2/droplets\?", patch={"/meta/total": 99})),
-    Upset("head gone", harm=lambda member: member.delete("head")),
-    Upset("lease gone", harm=lambda member: member.delete("lease")),
-    Upset("half-written base", harm=_half_a_base),
-)
-
-
-class TestPublisherAsAProgram:
-    @pytest.fixture(scope="class")
-    def publisher(self, member: Member) -> Iterator[subprocess.Popen[str]]:
-        """``droplan publish`` without an end, as droplan-publish.service runs it."""
-        member.proxy.fault()
-        member.publish()
-        with _published(member) as running:
-            yield running
-
-    @pytest.mark.parametrize("upset", UPSETS, ids=lambda upset: upset.name)
-    def test_lives_on_cuts_nobody_and_heals(
-        self, member: Member, publisher: subprocess.Popen[str], upset: Upset
-    ) -> None:
-        lab = member.program.lab
-        before, rules = member.head(), member.program.rules()
-        member.proxy.passed.clear()
-        lab.do.forget_requests()
-        member.proxy.fault(*([upset.store] if upset.store else []))
-        lab.do.fault(*([upset.api] if upset.api else []))
-        upset.harm(member)
-        if upset.api:
-            _until(lambda: bool(lab.do.requests("api")))
-        else:
-            _until(lambda: any(each.method == "PUT" for each in member.proxy.passed))
-        member.refresh()  # which may find nothing that it believes
-        assert member.program.rules() == rules
-        assert probe(lab.peers[0], lab.droplet) == PEER
-        assert probe(lab.stranger, lab.droplet).nothing
-
-        member.proxy.fault()
-        lab.do.clear_faults()
-        # News arrives again, from the same process.
-        newcomer = dataclasses.replace(lab.peer_droplets[0], id=779, name="new", private=lab.stranger.address)
-        lab.do.add(newcomer)
-        _until(lambda: member.refresh() == 0 and probe(lab.stranger, lab.droplet) == PEER)
-        assert member.program.run("status").returncode == 0
-        lab.do.remove(newcomer)
-        _until(lambda: member.refresh() == 0 and probe(lab.stranger, lab.droplet).nothing)
-        assert member.program.rules() == rules
-        assert member.head().version > before.version
-        assert publisher.poll() is None
 
 
 def test_one_that_was_frozen_writes_nothing_when_the_other_has_taken_over(member: Member) -> None:
