@@ -22,6 +22,8 @@ from tests.bed.world import PUBLISHED_PORT, Lab
 
 # How long knocks go on before and after what happens, in seconds: some dozens of knocks.
 _AROUND = 0.4
+# So long a program may go on with what it does when its command has ended. droplan acts later, after _AROUND.
+_ENDING = 0.3
 _SCRIPTS = "/root/beside.sh"
 
 # What the programs' scripts share. They run on the Droplet, where a name is a process of its own namespace only.
@@ -87,8 +89,8 @@ class Seen:
 
     @property
     def peers_out_otherwise(self) -> list[str]:
-        """The same, without knocks that were under way while it happened."""
-        knocks = (knock for knock in self.knocks if not self.begin - 1 < knock.at < self.end)
+        """The same, without knocks that were under way while it happened, or just after: droplan acts later."""
+        knocks = (knock for knock in self.knocks if not self.begin - 1 < knock.at < self.end + _ENDING)
         return self._told(knock for knock in knocks if knock.who != "stranger" and not knock.answered)
 
     def knocked(self, who: str) -> dict[str, int]:
