@@ -45,7 +45,7 @@ with open(path, "w") as file:
 REASONS = {
     "cron-stopped": ("systemctl stop cron", "systemctl start cron"),
     "cron-disabled": ("systemctl -q disable cron", "systemctl -q enable cron"),
-    "cron-missing": ("dpkg --force-depends --remove cron", "apt-get -qq install cron"),
+    "cron-missing": ("dpkg --force-depends --purge cron", "apt-get -qq install cron"),
     "unscheduled: gone": ("mv /etc/cron.d/droplan /root/", "mv /root/droplan /etc/cron.d/"),
     "unscheduled: other": ("sed -i s/root/nobody/ /etc/cron.d/droplan", f"{PROGRAM} install"),
     "unscheduled: readable by others": ("chmod 666 /etc/cron.d/droplan", "chmod 644 /etc/cron.d/droplan"),

@@ -30,7 +30,7 @@ _OTHER: Final = (
     (r"\d{4}/\d\d/\d\d \d\d:\d\d(:\d\d)?", "TIME"),
     (r"\b\d+(\.\d+)? (s|min)\b", "AGE"),
     (r"\b\d+ of 5000 requests left; the token's users took \d+\b", "BUDGET"),
-    (r"\b\d+ packets|\(\d+\)", "PACKETS"),
+    (r"\b\d+ packets?\b|\(\d+\)", "PACKETS"),
 )
 
 
