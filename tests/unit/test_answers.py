@@ -25,7 +25,7 @@ from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import report
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import explain, install, peers, refresh, restore, standing, token, uninstall
-from tests.bed.memory.doors import Answer
+from tests.bed.memory.doors import Answer, Clock
 from tests.bed.memory.droplet import ADDRESS, TOKEN, MemoryDroplet, made
 from tests.unit.test_lockout import row
 
@@ -54,7 +54,8 @@ def shown(capsys: pytest.CaptureFixture[str]) -> Shown:
 
 class TestPeers:
     def test_each_has_its_name_number_address_region_and_tags(self, droplet: MemoryDroplet, shown: Shown) -> None:
-        peers.run(droplet.host())
+        answered = json.loads(droplet.files.read(paths.SNAPSHOT) or b"")["written"]
+        peers.run(replace(droplet.host(), clock=Clock(answered)))
         assert shown().splitlines() == [
             "2 Droplets may come in by eth1 (as of 0 s ago): they are in this region",
             "(DROPLAN_SCOPE=region)",
