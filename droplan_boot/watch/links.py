@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from droplan_boot.watch import netlink
+from droplan_boot.host import netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

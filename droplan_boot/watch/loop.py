@@ -10,7 +10,8 @@ import socket
 import sys
 import time
 
-from droplan_boot.watch import children, links, lookups, netlink, nflog, outline, rulesets, shut_out
+from droplan_boot.host import netlink
+from droplan_boot.watch import children, links, lookups, nflog, outline, rulesets, shut_out
 from droplan_boot.watch.children import Child
 from droplan_boot.watch.healing import Healing
 from droplan_boot.watch.links import Links

@@ -7,7 +7,7 @@ import socket
 import struct
 
 from droplan_boot.firewall import nflog
-from droplan_boot.watch import netlink
+from droplan_boot.host import netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

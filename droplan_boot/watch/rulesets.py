@@ -6,7 +6,7 @@ process. The legacy tables tell nobody of changes.
 
 from __future__ import annotations
 
-from droplan_boot.watch import netlink
+from droplan_boot.host import netlink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

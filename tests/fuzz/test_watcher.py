@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from droplan_boot.host import netlink
 from droplan_boot.state import blocked, budget, watching
-from droplan_boot.watch import netlink, nflog
+from droplan_boot.watch import nflog
 from droplan_boot.watch.links import Links
 from droplan_boot.watch.outline import State
 from droplan_boot.watch.rulesets import Transactions

@@ -1,58 +1,47 @@
-"""Asking the kernel for a table without nft: messages as strace shows nft's own, and what a kernel may answer."""
+"""Asking the kernel for a table without nft: the message as strace shows nft's own, and what a kernel may answer."""
 
 from __future__ import annotations
 
 import errno
-import struct
+import os
+import socket
 
 import pytest
 
-from droplan_boot.host import nfnetlink
-
-
-def refusal(number: int) -> bytes:
-    """Return the kernel's NLMSG_ERROR, with the header of what was asked."""
-    return struct.pack("=IHHIIi", 36, 2, 0, 1, 0, -number) + bytes(16)
+from droplan_boot.host import netlink, nfnetlink
 
 
 def test_the_question_names_family_and_table() -> None:
-    assert nfnetlink.request(1, "droplan") == (
-        b"\x20\x00\x00\x00\x01\x0a\x01\x00\x01\x00\x00\x00\x00\x00\x00\x00"  # header: 32 bytes, GETTABLE
+    assert nfnetlink.request("inet droplan") == (
+        b"\x20\x00\x00\x00\x01\x0a\x05\x00\x01\x00\x00\x00\x00\x00\x00\x00"  # header: 32 bytes, GETTABLE, to be acked
         b"\x01\x00\x00\x00"  # NFPROTO_INET
         b"\x0c\x00\x01\x00droplan\x00"  # NFTA_TABLE_NAME
     )
 
 
-def test_a_table_that_is_told_of_stands() -> None:
-    assert nfnetlink.answer(struct.pack("=IHHII", 20, 10 << 8, 0, 1, 0) + b"\x01\x00\x00\x00")
-
-
-@pytest.mark.parametrize("number", [errno.ENOENT, errno.EPERM, errno.EINVAL])
-def test_a_refusal_is_raised_with_its_reason(number: int) -> None:
-    with pytest.raises(OSError) as refused:  # noqa: PT011 (the number is looked at)
-        nfnetlink.answer(refusal(number))
-    assert refused.value.errno == number
-
-
 @pytest.mark.parametrize(
-    ("number", "stands"), [(errno.ENOENT, False), (errno.EOPNOTSUPP, False), (errno.EPERM, True), (errno.EBUSY, True)]
+    ("said", "stands"),
+    [
+        (None, True),
+        (OSError(errno.ENOENT, os.strerror(errno.ENOENT)), False),
+        (OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)), False),
+        (OSError(errno.EPERM, os.strerror(errno.EPERM)), True),
+        (TimeoutError("timed out"), True),
+        (netlink.MissedError(), True),
+    ],
+    ids=["it is there", "it is not", "no nf_tables", "not to us", "silence", "part of the answer was lost"],
 )
-def test_only_a_kernel_that_says_so_has_none(number: int, stands: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_data: bytes) -> bool:
-        raise OSError(number, "")
+def test_only_a_kernel_that_says_so_has_none(
+    said: Exception | None, stands: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kernel(netlink.Line):
+        def __init__(self, _protocol: int) -> None:
+            self.socket = socket.socket()  # netlink's own is for root, on Linux
 
-    class Deaf:
-        def __init__(self, *_arguments: int) -> None: ...
-        def __enter__(self) -> Deaf:
-            return self
+        def ask(self, _message: bytes) -> list[tuple[int, bytes]]:
+            if said:
+                raise said
+            return []
 
-        def __exit__(self, *_arguments: object) -> None: ...
-        def settimeout(self, _seconds: float) -> None: ...
-        def bind(self, _address: tuple[int, int]) -> None: ...
-        def send(self, _data: bytes) -> None: ...
-        def recv(self, _size: int) -> bytes:
-            return b""
-
-    monkeypatch.setattr("socket.socket", Deaf)
-    monkeypatch.setattr(nfnetlink, "answer", refuse)
+    monkeypatch.setattr(netlink, "Line", Kernel)
     assert nfnetlink.table_stands("inet droplan") is stands

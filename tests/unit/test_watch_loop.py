@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from droplan_boot.host import netlink
 from droplan_boot.host.files import Files
 from droplan_boot.state import watching
-from droplan_boot.watch import children, loop, netlink
+from droplan_boot.watch import children, loop
 from droplan_boot.watch.children import LINKS, REFRESH, REPAIR, REPAIRED, Child
 from droplan_boot.watch.loop import Watcher
 from droplan_boot.watch.nflog import ShutOut
@@ -286,7 +287,13 @@ def test_what_the_watcher_needs_is_all_that_it_imports() -> None:
     loaded = set(done.stdout.split())
     assert not loaded & {"typing", "dataclasses", "pathlib", "subprocess", "ipaddress", "argparse", "requests"}
     ours = {name for name in loaded if name.startswith("droplan_boot") and "watch" not in name}
-    assert ours == {"droplan_boot", "droplan_boot.firewall", "droplan_boot.firewall.nflog"}
+    assert ours == {
+        "droplan_boot",
+        "droplan_boot.firewall",
+        "droplan_boot.firewall.nflog",
+        "droplan_boot.host",
+        "droplan_boot.host.netlink",
+    }
 
 
 def test_what_it_tells_status_reads(watcher: Watcher, runs: Runs, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from droplan_boot.firewall import nflog as agreed
-from droplan_boot.watch import netlink, nflog
+from droplan_boot.host import netlink
+from droplan_boot.watch import nflog
 from droplan_boot.watch.links import Links
 from droplan_boot.watch.rulesets import MAYBE, SURE, Change, Transactions
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from droplan_boot.firewall import nflog as agreed
-from droplan_boot.watch import links, netlink, nflog, rulesets
+from droplan_boot.host import netlink
+from droplan_boot.watch import links, nflog, rulesets
 
 FOLDER = Path(__file__).parent
 
