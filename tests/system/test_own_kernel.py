@@ -123,7 +123,7 @@ class TestReboot:
         assert day.seen["answered after the reboot"] == {"peer": PEERS_ONLY, "stranger": CLOSED}
 
     def test_our_unit_loads_the_modules_and_has_the_rules_back_before_the_network_is_up(self, day: Day) -> None:
-        assert "Restored 1 peers from the snapshot" in day.seen["restored"]
+        assert "Restored 1 peer from the snapshot" in day.seen["restored"]
         assert day.seen["modules after the reboot"] >= MODULES
         assert 0 < day.seen["restored at"] <= day.seen["network at"], day.seen["restored"]
 
