@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
 from droplan_boot import paths
 from droplan_boot.errors import DroplanError
@@ -45,7 +46,8 @@ def put_back(
         yield from _service(host, persistence.UNIT_NAME, start=False)
         yield from _include(host)
         if watched:
-            yield from _watcher(host)
+            unit, services = watcher.UNIT, Services(host)
+            yield from _again(unit.name, unit.problem(services), lambda: unit.put(services))
 
 
 def _cron(host: Host) -> str | None:
@@ -71,19 +73,6 @@ def _include(host: Host) -> Iterator[str]:
         yield f"The guard's include in nftables.conf cannot be put back: {error}"
 
 
-def _watcher(host: Host) -> Iterator[str]:
-    services = Services(host)
-    problem = watcher.UNIT.problem(services)
-    if not problem:
-        return
-    try:
-        watcher.UNIT.put(services)
-    except DroplanError as error:
-        yield f"The service {watcher.UNIT.name} is {problem}, and cannot be put back: {error}"
-        return
-    yield f"Put the service {watcher.UNIT.name} back (was {problem})"
-
-
 def _file(host: Host, path: Path, data: bytes, mode: int) -> Iterator[str]:
     try:
         problem = host.files.ensure(path, data, mode)
@@ -96,11 +85,14 @@ def _file(host: Host, path: Path, data: bytes, mode: int) -> Iterator[str]:
 
 def _service(host: Host, name: str, *, start: bool) -> Iterator[str]:
     services = Services(host)
-    problem = services.problem(name, start=start)
+    yield from _again(name, services.problem(name, start=start), lambda: services.enable(name, start=start))
+
+
+def _again(name: str, problem: str | None, put: Callable[[], object]) -> Iterator[str]:
     if not problem:
         return
     try:
-        services.enable(name, start=start)
+        put()
     except DroplanError as error:
         yield f"The service {name} is {problem}, and cannot be put back: {error}"
         return
