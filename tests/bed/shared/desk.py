@@ -10,6 +10,7 @@ import json
 import socket
 import socketserver
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ class Desk:
 
     def __init__(self, engine: Engine, place: Path) -> None:
         self.place = place
-        self._obeys = {
+        self._obeys: dict[str, Callable[..., object]] = {
             "bucket": engine.private_bucket,
             "delete_bucket": engine.delete_bucket,
             "key": engine.key,
@@ -41,7 +42,7 @@ class Desk:
             def handle(self) -> None:
                 action, arguments = json.loads(self.rfile.readline())
                 try:
-                    answer: dict[str, Any] = {"result": obeys[action](*arguments)}  # type: ignore[operator]
+                    answer: dict[str, Any] = {"result": obeys[action](*arguments)}
                 except Exception as error:  # whatever went wrong is Terraform's to show
                     answer = {"error": f"{type(error).__name__}: {error}"}
                 self.wfile.write(json.dumps(answer).encode() + b"\n")
