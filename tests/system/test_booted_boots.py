@@ -181,11 +181,19 @@ def recarded(name: str, change: str, teller: Teller, release: str) -> None:
     teller.story.notes["address"] = droplet.run(["ip", "-brief", "-4", "address", "show", "dev", name]).stdout
 
 
+# Debian's firewalld is to start before the network and after D-Bus, which waits for cloud-init, which waits for the
+# network: at each boot systemd leaves one of them out, another each time, the network too; with us or without.
+OUT_OF_THE_CIRCLE = """\
+sed /^Before=sysinit.target/d /lib/systemd/system/cloud-init.service >/etc/systemd/system/cloud-init.service
+grep -q ^Before= /etc/systemd/system/cloud-init.service"""
+
+
 def firewalld(teller: Teller, release: str) -> None:
     """Enable firewalld beside us."""
     droplet = teller.droplet("furnished", "beside-firewalld")
     droplet.run(["sh", "-ec", "apt-get -qq update; apt-get -qq install firewalld"], env=QUIET)
     droplet.run(["systemctl", "enable", "firewalld"])
+    droplet.run(["sh", "-ec", OUT_OF_THE_CIRCLE])
     teller.reboot(droplet)
     teller.reboot(droplet)
     teller.story.notes["firewalld"] = droplet.run(["systemctl", "is-active", "firewalld"], check=False).stdout.strip()

@@ -106,9 +106,25 @@ def sh(droplet: BootedDroplet, script: str) -> str:
     return droplet.run(["sh", "-ec", script], env={"DEBIAN_FRONTEND": "noninteractive"}).stdout
 
 
-def repairs(droplet: BootedDroplet) -> str:
-    """Count what the schedule has put back so far."""
-    return sh(droplet, "grep -c ' Put ' /var/log/droplan.log || true")
+def last_run(droplet: BootedDroplet) -> str:
+    """Let a run that goes on end, and tell it from every other: each writes its report anew."""
+    poll(
+        lambda: droplet.run(["pgrep", "-f", "droplan.refresh"], check=False).returncode == 1,
+        120,
+        lambda: f"a refresh goes on: {droplet.run(['pgrep', '-af', 'droplan'], check=False)}",
+    )
+    return sh(droplet, "stat -c '%i %y' /var/lib/droplan/status.json")
+
+
+def meet(droplet: BootedDroplet, make: str, undo: str) -> tuple[int, list[str]]:
+    """Make a reason and look; again if the schedule's run, which comes once an hour, came in between."""
+    before = last_run(droplet)
+    sh(droplet, make)
+    seen = look(droplet)
+    if last_run(droplet) == before:
+        return seen
+    sh(droplet, undo)
+    return meet(droplet, make, undo)
 
 
 def tell_of_reasons(region: Region, droplet: BootedDroplet, peer: Host) -> Story:
@@ -119,12 +135,7 @@ def tell_of_reasons(region: Region, droplet: BootedDroplet, peer: Host) -> Story
     sh(droplet, "apt-get -qq update; apt-get -qq install nftables")
     seen["installed"] = look(droplet)
     for name, (make, undo) in REASONS.items():
-        put_back = repairs(droplet)
-        sh(droplet, make)
-        seen[name] = look(droplet)
-        if repairs(droplet) != put_back:  # the schedule's run, once an hour, came in between: again
-            sh(droplet, make)
-            seen[name] = look(droplet)
+        seen[name] = meet(droplet, make, undo)
         sh(droplet, undo)
         seen[f"{name}, undone"] = look(droplet)
     sh(droplet, "systemctl -q disable nftables")
