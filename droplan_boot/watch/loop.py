@@ -198,11 +198,15 @@ class Watcher:
             self.links_due, self.links_tries = time.monotonic() + _LINKS_SETTLE_S, 0
 
     def _ask_links(self) -> bool:
-        """Learn the links anew, on a line of its own: on the other one they would mix with what is told unasked."""
+        """Learn the links anew, on a line of its own: on the other one they would mix with what is told unasked.
+
+        Returns:
+            Whether they are others than they were, or may be: the kernel does not tell.
+        """
         try:
             return self.links.ask(netlink.Line(netlink.ROUTE))
         except (OSError, netlink.MissedError):
-            return False
+            return True
 
     def _act(self, now: float) -> None:
         if self.resume is not None and now >= self.resume and self.knocks:

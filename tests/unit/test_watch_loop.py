@@ -231,6 +231,22 @@ class TestRules:
         assert watcher.healing.next() is not None
 
 
+class TestCards:
+    @pytest.mark.parametrize("answer", [True, False, None], ids=["others", "the same", "none"])
+    def test_when_messages_were_lost_the_cards_are_looked_at_unless_the_kernel_tells_the_same(
+        self, watcher: Watcher, monkeypatch: pytest.MonkeyPatch, answer: bool | None
+    ) -> None:
+        def ask(_line: object) -> bool:
+            if answer is None:
+                raise netlink.MissedError
+            return answer
+
+        monkeypatch.setattr(netlink, "Line", Told)
+        monkeypatch.setattr(watcher.links, "ask", ask)
+        watcher._hear_cards(Told(None))
+        assert (watcher.links_due is None) is (answer is False)
+
+
 class Told(netlink.Line):
     """A line on which one read returns something, or None: something was lost."""
 
