@@ -14,6 +14,8 @@ from droplan_boot.errors import DroplanError
 from droplan_boot.host.files import Files
 
 _SUDOERS: Final = Path("/etc/sudoers")
+_SUDOERS_D: Final = Path("/etc/sudoers.d")
+_INCLUDED: Final = re.compile(rb"^\s*[#@]includedir\s+/etc/sudoers\.d/?\s*$", re.MULTILINE)
 _RED_HAT: Final = Path("/etc/redhat-release")
 """There on Enterprise Linux and Fedora, and for everybody to read; the former is not."""
 
@@ -36,7 +38,7 @@ def named(text: str, files: Files) -> str:
 
 def _found_by_sudo(files: Files) -> bool:
     try:
-        settings = files.read(_SUDOERS) or b""
+        settings = _settings(files)
     except DroplanError:  # who is not root may not read it
         return not files.exists(_RED_HAT)
     folders: list[bytes] = []
@@ -44,3 +46,13 @@ def _found_by_sudo(files: Files) -> bool:
         folders = [*(folders if more else ()), *value.split(b":")]
     # Without that setting, or without sudo, it is the search path of whoever logs in.
     return not folders or bytes(paths.LINK.parent) in folders
+
+
+def _settings(files: Files) -> bytes:
+    """Read what sudo reads; of the folder, which comes last on all that we run on, what sudoers(5) does not skip."""
+    settings = files.read(_SUDOERS) or b""
+    if _INCLUDED.search(settings):
+        for path in sorted(files.real(_SUDOERS_D).glob("*")):
+            if "." not in path.name and not path.name.endswith("~"):
+                settings += b"\n" + (files.read(_SUDOERS_D / path.name) or b"")
+    return settings

@@ -70,6 +70,22 @@ def test_the_path_is_full_where_sudo_would_not_find_the_program(sudoers: str, fu
     assert said == f"run `{FULL if full else 'droplan'} refresh`"
 
 
+@pytest.mark.parametrize(
+    ("include", "name", "full"),
+    [
+        ("@includedir /etc/sudoers.d", "path", False),
+        ("#includedir /etc/sudoers.d", "path", False),  # as sudo before 1.9.1 has it
+        ("", "path", True),
+        ("@includedir /etc/sudoers.d", "path.rpmsave", True),
+        ("@includedir /etc/sudoers.d", "path~", True),
+    ],
+)
+def test_what_sudo_includes_counts_as_well(include: str, name: str, full: bool, files: Files) -> None:
+    files.write(SUDOERS.with_suffix(".d") / name, DEBIAN.encode(), 0o440)
+    said = hints.named("run `droplan refresh`", with_sudoers(files, EL + include + "\n"))
+    assert said == f"run `{FULL if full else 'droplan'} refresh`"
+
+
 def test_without_sudo_it_is_on_the_search_path_of_root(files: Files) -> None:
     assert hints.named("run `droplan refresh`", files) == "run `droplan refresh`"
 
