@@ -236,10 +236,11 @@ SCENARIOS: dict[str, Callable[[Teller, str], None]] = {
     "a peer comes while it is down": at_reboot,
 }
 SPOILT = (*HARMS, "firewalld is enabled")
+NIGHT = "trixie"  # which tells the same once more
 PAIRS = [
     (name, release)
     for name in SCENARIOS
-    for release in (("bookworm", "trixie") if name in (*HARMS, *CARDS) else ("bookworm",))
+    for release in (("bookworm", NIGHT) if name in (*HARMS, *CARDS) else ("bookworm",))
 ]
 
 
@@ -277,7 +278,11 @@ def story(which: tuple[str, str], stories: dict[tuple[str, str], Story]) -> Stor
 
 
 def pairs(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("which", [pair for pair in PAIRS if pair[0] in names], ids=" on ".join)
+    asked = [pair for pair in PAIRS if pair[0] in names]
+    marks = [[pytest.mark.nightly] if release == NIGHT else [] for _, release in asked]
+    return pytest.mark.parametrize(
+        "which", [pytest.param(pair, marks=mark, id=" on ".join(pair)) for pair, mark in zip(asked, marks)]
+    )
 
 
 @pairs(*SPOILT)
