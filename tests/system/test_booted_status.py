@@ -50,6 +50,7 @@ REASONS = {
     "unscheduled: other": ("sed -i s/root/nobody/ /etc/cron.d/droplan", f"{PROGRAM} install"),
     "unscheduled: readable by others": ("chmod 666 /etc/cron.d/droplan", "chmod 644 /etc/cron.d/droplan"),
     "no-loader": ("systemctl -q disable netfilter-persistent", f"{PROGRAM} install"),
+    "no-loader: our unit": ("systemctl -q disable droplan-restore", f"{PROGRAM} install"),
     "no-loader: masked": ("systemctl -q mask netfilter-persistent", f"{PROGRAM} install"),
     "saved-other: gone": ("rm /etc/iptables/rules.v4", f"{PROGRAM} refresh"),
     "saved-other: before us": (

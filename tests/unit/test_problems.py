@@ -45,6 +45,25 @@ SEEN = {
 }
 """Where each reason for exit 5 is seen on a Droplet, with the real program."""
 
+CASES = {
+    "cron does not run": "cron-stopped",
+    "cron is disabled": "cron-disabled",
+    "cron is not there": "cron-missing",
+    "cron's file is gone": "unscheduled: gone",
+    "cron's file is another": "unscheduled: other",
+    "cron does not take its file, which others may write": "unscheduled: readable by others",
+    "the loader is disabled": "no-loader",
+    "the loader is masked": "no-loader: masked",
+    "our own unit is disabled": "no-loader: our unit",
+    "a saved file is gone": "saved-other: gone",
+    "a saved file is of before us": "saved-other: before us",
+    "a saved file is older": "saved-other: older",
+    "a card was renamed": "cards: renamed",
+    "a card is in a bridge": "cards: in a bridge",
+    "nftables.conf flushes": "nftables-flush",
+}
+"""What one reason may come from: the case of the same test that makes it so, each undone by the remedy as well."""
+
 
 def test_every_reason_for_exit_5_is_seen_on_a_droplet() -> None:
     assert set(SEEN) == {kind.code for kind in problems.KINDS if kind.exit_code == EXIT_ATTENTION}
@@ -56,6 +75,14 @@ def test_the_test_that_sees_it_is_there_and_names_it(code: str) -> None:
     text = (Path(__file__).parents[1] / place).read_text()
     assert f"def {name}(" in text
     assert re.search(rf"[\"']{code}[:\"']", text)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_whatever_a_reason_comes_from_is_made_on_a_droplet(case: str) -> None:
+    text = (Path(__file__).parents[1] / BOOTED).read_text()
+    reasons = text.partition("\nREASONS = {")[2].partition("\n}\n")[0]
+    assert f'\n    "{CASES[case]}": (' in reasons
+    assert SEEN[CASES[case].partition(":")[0]] == EACH
 
 
 def test_the_page_lists_every_problem_with_its_remedy() -> None:
