@@ -53,6 +53,8 @@ def set_up(el: ElDroplet, firewalld: Firewalld) -> None:
             el.add("firewalld")
         else:
             el.systemctl(*step.split())
+    if firewalld.stock:
+        assert el.firewalld() == "running"
 
 
 @pytest.mark.parametrize("before", FIREWALLD)

@@ -41,6 +41,8 @@ def test_uninstall_leaves_files_rules_and_services_as_install_found_them(
 
     succeeded(el.run("uninstall"))
 
+    if FIREWALLD[before].stock:
+        assert el.firewalld() == "running"
     assert changed(tree, el.tree()) == [LOG]
     assert f"Kept {LOG}" in el.read(LOG)
     assert in_force(el.rules()) == in_force(rules)

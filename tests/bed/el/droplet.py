@@ -201,6 +201,11 @@ class ElDroplet(Program):
             for name in names
         }
 
+    def firewalld(self) -> str:
+        """Ask firewalld how it is, in its own words; one that has just started answers once its rules are written."""
+        done = self.droplet.run(["firewall-cmd", "--state"], check=False)
+        return (done.stdout + done.stderr).strip()
+
     def add(self, *packages: str) -> None:
         """Install packages as the Droplet's owner."""
         self.droplet.run([self.release.tool, "-y", "install", *packages], timeout=120)

@@ -1,4 +1,7 @@
-"""The repositories: small packages with the right names, files and units, built by rpmbuild and createrepo_c."""
+"""The repositories: packages with the right names, files and units, built by rpmbuild and createrepo_c.
+
+Most hold a few lines for a program. firewalld is the program itself, as Debian packages it.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bed import packages
 from tests.bed.cache import locked
 
 TREES = Path(__file__).parent / "rpm"
 KERNELS = ("6.12.0-55.el10", "6.12.0-60.el10")
 """The kernel that runs in the Droplet, and the one that an update brings."""
+
+# What nothing here reads, or Enterprise Linux does not have.
+_LEFT_OUT = ("etc/init.d", "etc/default", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian")
 
 
 @dataclass(frozen=True)
@@ -27,18 +34,20 @@ class StandIn:
         tree: the folder of ``rpm/`` that holds its files; "" for none.
         provides: capabilities besides its name.
         noarch: whether it is for every architecture; its name ends in the machine's otherwise.
+        debian: the Debian package whose files it holds, below those of its tree, with those of all that it needs.
     """
 
     name: str
     tree: str = ""
     provides: str = ""
     noarch: bool = True
+    debian: str = ""
 
 
 _IPTABLES_SERVICES = StandIn("iptables-services-1.8.5-11", "iptables-services")
 _NFT_SERVICES = StandIn("iptables-nft-services-1.8.10-11", "iptables-services", "iptables-services = 1.8.10-11")
 _CRONIE = StandIn("cronie-1.5.7-1", "cronie")
-_FIREWALLD = StandIn("firewalld-1.3.4-1", "firewalld")
+_FIREWALLD = StandIn("firewalld-1.3.3-1", noarch=False, debian="firewalld")
 _NFTABLES = StandIn("nftables-1.0.9-3")  # its program is Debian's own, which is there
 _PYTHON = StandIn("python3.12-3.12.9-1", "python3.12")
 _EXTRA = tuple(
@@ -49,7 +58,7 @@ REPOSITORIES: dict[str, tuple[StandIn, ...]] = {
     "centos-7": (
         StandIn("iptables-services-1.4.21-35", "iptables-services"),
         _CRONIE,
-        StandIn("firewalld-0.6.3-13", "firewalld-iptables"),
+        StandIn("firewalld-0.6.3-13", "firewalld-iptables", noarch=False, debian="firewalld"),
     ),
     "almalinux-8": (_IPTABLES_SERVICES, _CRONIE, _NFTABLES, _FIREWALLD, _PYTHON),
     "almalinux-9": (_NFT_SERVICES, _CRONIE, _NFTABLES, _FIREWALLD, _PYTHON),
@@ -89,17 +98,17 @@ def _fingerprint() -> str:
 
 def _build(package: StandIn, folder: Path) -> None:
     work = folder / "work"
-    work.mkdir()
+    tree = work / "tree"
+    tree.mkdir(parents=True)
+    _fill(tree, package)
     name, version, release = package.name.rsplit("-", 2)
-    tree = TREES / package.tree
     (work / "package.spec").write_text(
         f"Name: {name}\nVersion: {version}\nRelease: {release}\nSummary: Stands in for {name}\nLicense: MIT\n"
         + (f"Provides: {package.provides}\n" if package.provides else "")
         + ("BuildArch: noarch\n" if package.noarch else "")
         + "AutoReqProv: no\n%description\nA stand-in for droplan's tests.\n"
-        + (f"%install\ncp -a {tree}/. %{{buildroot}}\n" if package.tree else "")
-        + "%files\n"
-        + "".join(f"{line}\n" for line in (_files(tree) if package.tree else ()))
+        + f"%install\ncp -a {tree}/. %{{buildroot}}\n%files\n"
+        + "".join(f"{line}\n" for line in _files(tree))
     )
     # Nothing is to be stripped, compressed or rewritten: the files are put in place as they lie here.
     defines = {
@@ -124,6 +133,20 @@ def _build(package: StandIn, folder: Path) -> None:
     shutil.rmtree(work)
 
 
+def _fill(tree: Path, package: StandIn) -> None:
+    """Put together what a package holds: Debian's files, where Enterprise Linux has them, and ours over them."""
+    if package.debian:
+        for deb in sorted(packages.repository(f"el-{package.debian}", (package.debian,)).glob("*.deb")):
+            _run(["dpkg-deb", "--extract", str(deb), str(tree)])
+        for name in _LEFT_OUT:
+            shutil.rmtree(tree / name, ignore_errors=True)
+        if (tree / "lib").is_dir():
+            shutil.copytree(tree / "lib", tree / "usr/lib", symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(tree / "lib")
+    if package.tree:
+        shutil.copytree(TREES / package.tree, tree, symlinks=True, dirs_exist_ok=True)
+
+
 def _files(tree: Path) -> Iterator[str]:
     for path in sorted(tree.rglob("*")):
         place = f"/{path.relative_to(tree)}"
@@ -133,6 +156,8 @@ def _files(tree: Path) -> Iterator[str]:
             yield f"%config(noreplace) %attr(0600,root,root) {place}"
         elif path.is_file():
             yield f"%attr({'0755' if os.access(path, os.X_OK) else '0644'},root,root) {place}"
+        elif not any(path.iterdir()):
+            yield f"%dir {place}"
 
 
 def _run(command: Sequence[str]) -> None:

@@ -3,21 +3,28 @@
 
 Unit files are the real systemctl's matter (``--root=/`` works without systemd): enable, mask, is-enabled. What would
 need systemd itself is done here: which units are active stands in ``/run/units``, one file each; services of type
-oneshot are run, others only noted down. Units that conflict are stopped *after* the new one started: systemd does
-both at once where no order is declared, and this is the worse outcome. Every call is noted in ``/run/systemctl.log``.
+oneshot are run, daemons of type dbus are started and count as active once they have their name on the bus, others are
+only noted down. Units that conflict are stopped *after* the new one started: systemd does both at once where no order
+is declared, and this is the worse outcome. Every call is noted in ``/run/systemctl.log``.
 """
 
 from __future__ import annotations
 
 import configparser
+import contextlib
+import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 REAL = "/usr/lib/lab/systemctl"
 ACTIVE = Path("/run/units")
 PLACES = (Path("/etc/systemd/system"), Path("/usr/lib/systemd/system"))
+BUS = Path("/run/dbus/system_bus_socket")
+PATIENCE_S = 60.0
 
 
 def main(words: list[str]) -> int:
@@ -36,7 +43,7 @@ def main(words: list[str]) -> int:
         names = [name for name in names if not is_masked(name)]
         verb = "start"
     if verb == "is-active":
-        active = all((ACTIVE / name).exists() for name in names)
+        active = all(is_active(name) for name in names)
         print("active" if active else "inactive")
         return 0 if active else 3
     verbs = {"start": start, "stop": stop, "restart": restart, "reload-or-restart": reload, "daemon-reload": start}
@@ -51,6 +58,25 @@ def full(name: str) -> str:
 def is_masked(name: str) -> bool:
     """Whether a unit is masked."""
     return (PLACES[0] / name).is_symlink() and (PLACES[0] / name).resolve() == Path("/dev/null")
+
+
+def is_active(name: str) -> bool:
+    """Whether a unit is active: a daemon that was started here must not have ended."""
+    return (ACTIVE / name).exists() and ((pid := daemon(name)) is None or running(pid))
+
+
+def daemon(name: str) -> int | None:
+    """Tell the process of a unit's daemon; None where none was started."""
+    text = (ACTIVE / name).read_text() if (ACTIVE / name).exists() else ""
+    return int(text) if text else None
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there; one that has ended is, until somebody has taken note of it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def setting(name: str, section: str, key: str) -> str:
@@ -71,6 +97,31 @@ def execute(name: str, key: str) -> int:
     return subprocess.run(shlex.split(setting(name, "Service", key)), stdin=subprocess.DEVNULL).returncode
 
 
+def launch(name: str) -> str | None:
+    """Start a unit's daemon and wait until it has its name on the bus; return its process, None when it ended."""
+    if not BUS.exists():
+        BUS.parent.mkdir(exist_ok=True)
+        subprocess.run(["dbus-daemon", "--system", "--fork", "--nopidfile"], stdin=subprocess.DEVNULL, check=True)
+    words = shlex.split(setting(name, "Service", "ExecStart"))
+    with Path(f"/run/{name}.log").open("ab") as log:
+        started = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+        )
+    until = time.monotonic() + PATIENCE_S
+    while not owned(setting(name, "Service", "BusName")):
+        if started.poll() is not None or time.monotonic() > until:
+            return None
+        time.sleep(0.05)
+    return str(started.pid)
+
+
+def owned(bus_name: str) -> bool:
+    """Whether somebody has a name on the bus."""
+    ask = ["dbus-send", "--system", "--print-reply=literal", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus"]
+    words = [*ask, "org.freedesktop.DBus.NameHasOwner", f"string:{bus_name}"]
+    return "true" in subprocess.run(words, capture_output=True, text=True).stdout
+
+
 def conflicts(name: str) -> list[str]:
     """List the units that a unit says it conflicts with; it holds both ways."""
     return setting(name, "Unit", "Conflicts").split()
@@ -84,25 +135,40 @@ def start(name: str) -> int:
     if not setting(name, "Service", "ExecStart"):
         print(f"Failed to start {name}: Unit {name} not found.", file=sys.stderr)
         return 5
-    if (ACTIVE / name).exists():
+    if is_active(name):
         return 0
-    status = execute(name, "ExecStart")
-    if status:
+    process: str | None = ""
+    if setting(name, "Service", "Type") == "dbus":
+        process = launch(name)
+    if process is None or execute(name, "ExecStart"):
         print(f"Job for {name} failed because the control process exited with error code.", file=sys.stderr)
         return 1
     for other in sorted(found.name for found in ACTIVE.iterdir()):
         if other in conflicts(name) or name in conflicts(other):
             stop(other)
-    (ACTIVE / name).touch()
+    (ACTIVE / name).write_text(process)
     return 0
 
 
 def stop(name: str) -> int:
-    """Stop a unit."""
+    """Stop a unit; a daemon has ended then."""
     if (ACTIVE / name).exists():
+        pid = daemon(name)
         (ACTIVE / name).unlink()
         execute(name, "ExecStop")
+        if pid is not None:
+            end(pid)
     return 0
+
+
+def end(pid: int) -> None:
+    """End a daemon as systemd does: it is asked to, once, and killed if it does not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        until = time.monotonic() + PATIENCE_S
+        while running(pid) and time.monotonic() < until:
+            time.sleep(0.05)
 
 
 def restart(name: str) -> int:
