@@ -11,7 +11,6 @@ is declared, and this is the worse outcome. Every call is noted in ``/run/system
 from __future__ import annotations
 
 import configparser
-import contextlib
 import os
 import shlex
 import signal
@@ -164,7 +163,7 @@ def stop(name: str) -> int:
 def end(pid: int) -> None:
     """End a daemon as systemd does: it is asked to, once, and killed if it does not."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
+        if running(pid):
             os.kill(pid, number)
         until = time.monotonic() + PATIENCE_S
         while running(pid) and time.monotonic() < until:
