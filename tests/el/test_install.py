@@ -55,6 +55,7 @@ def set_up(el: ElDroplet, firewalld: Firewalld) -> None:
             el.systemctl(*step.split())
     if firewalld.stock:
         assert el.firewalld() == "running"
+        assert ("firewalld" in el.droplet.run(["nft", "list", "tables"]).stdout) == (el.release.name != "centos-7")
 
 
 @pytest.mark.parametrize("before", FIREWALLD)

@@ -22,7 +22,7 @@ from pathlib import Path
 REAL = "/usr/lib/lab/systemctl"
 ACTIVE = Path("/run/units")
 PLACES = (Path("/etc/systemd/system"), Path("/usr/lib/systemd/system"))
-BUS = Path("/run/dbus/system_bus_socket")
+BUS = Path("/run/dbus")  # where its socket is
 PATIENCE_S = 60.0
 
 
@@ -37,7 +37,9 @@ def main(words: list[str]) -> int:
         if "--now" not in words or status:
             return status
         verb = "start" if verb == "enable" else "stop"
-    if verb == "boot":  # not systemctl's: start what is enabled
+    if verb == "boot":  # not systemctl's: start the bus, and what is enabled
+        BUS.mkdir(exist_ok=True)
+        subprocess.run(["dbus-daemon", "--system", "--fork", "--nopidfile"], stdin=subprocess.DEVNULL, check=True)
         names = sorted(link.name for link in Path("/etc/systemd/system/multi-user.target.wants").iterdir())
         names = [name for name in names if not is_masked(name)]
         verb = "start"
@@ -71,11 +73,15 @@ def daemon(name: str) -> int | None:
 
 
 def running(pid: int) -> bool:
-    """Whether a process is there; one that has ended is, until somebody has taken note of it."""
+    """Whether a process is there; one that has ended is, until somebody has taken note of it.
+
+    Its first thread may have ended before the others, which hold its connections.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        threads = [thread.read_text() for thread in Path("/proc").glob(f"{pid}/task/*/stat")]
     except OSError:
-        return False
+        return running(pid)  # one has ended meanwhile
+    return any(text.rpartition(")")[2].split()[0] != "Z" for text in threads)
 
 
 def setting(name: str, section: str, key: str) -> str:
@@ -98,27 +104,25 @@ def execute(name: str, key: str) -> int:
 
 def launch(name: str) -> str | None:
     """Start a unit's daemon and wait until it has its name on the bus; return its process, None when it ended."""
-    if not BUS.exists():
-        BUS.parent.mkdir(exist_ok=True)
-        subprocess.run(["dbus-daemon", "--system", "--fork", "--nopidfile"], stdin=subprocess.DEVNULL, check=True)
     words = shlex.split(setting(name, "Service", "ExecStart"))
     with Path(f"/run/{name}.log").open("ab") as log:
         started = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
         )
     until = time.monotonic() + PATIENCE_S
-    while not owned(setting(name, "Service", "BusName")):
+    while owner(setting(name, "Service", "BusName")) != started.pid:
         if started.poll() is not None or time.monotonic() > until:
             return None
         time.sleep(0.05)
     return str(started.pid)
 
 
-def owned(bus_name: str) -> bool:
-    """Whether somebody has a name on the bus."""
+def owner(bus_name: str) -> int | None:
+    """Tell the process that has a name on the bus; None for nobody."""
     ask = ["dbus-send", "--system", "--print-reply=literal", "--dest=org.freedesktop.DBus", "/org/freedesktop/DBus"]
-    words = [*ask, "org.freedesktop.DBus.NameHasOwner", f"string:{bus_name}"]
-    return "true" in subprocess.run(words, capture_output=True, text=True).stdout
+    words = [*ask, "org.freedesktop.DBus.GetConnectionUnixProcessID", f"string:{bus_name}"]
+    answer = subprocess.run(words, capture_output=True, text=True).stdout.split()
+    return int(answer[-1]) if answer else None
 
 
 def conflicts(name: str) -> list[str]:
