@@ -10,7 +10,7 @@ from tests.bed import Reach, probe
 from tests.bed.el.droplet import ElDroplet
 from tests.bed.program import PROTECTED_INPUT, succeeded
 from tests.el.conftest import Make
-from tests.el.test_install import FIREWALLD, set_up
+from tests.el.test_install import FIREWALLD, SAVED, set_up
 
 FLUSHES = (
     "firewall-cmd -q --reload",
@@ -42,17 +42,24 @@ def test_it_is_masked_for_good_until_uninstall_gives_it_back_with_what_it_lets_i
 
 @pytest.fixture
 def staying(make: Make) -> ElDroplet:
-    """A Droplet on which nothing loads saved rules of iptables, so that firewalld stays, with droplan."""
+    """droplan beside firewalld, which stays where repositories lack iptables-services: nothing loads saved rules."""
     el = make("almalinux-9", repository="no-loader")
     set_up(el, FIREWALLD["active"])
     el.install()
     return el
 
 
-def test_where_it_stays_it_refuses_peers_which_is_told_and_the_remedy_lets_in_them_alone(staying: ElDroplet) -> None:
+def test_where_it_stays_our_own_unit_is_at_boot_and_status_tells_how_peers_are_let_in(staying: ElDroplet) -> None:
     """The card in zone `trusted` lets everybody in, as far as firewalld goes; the guard stands before that."""
     peer, stranger = staying.lab.peers[0], staying.lab.stranger
     assert staying.firewalld() == "running"
+    assert staying.units("droplan-restore", "crond", "firewalld") == {
+        "droplan-restore": "enabled inactive",
+        "crond": "enabled active",
+        "firewalld": "enabled active",
+    }
+    assert not staying.exists(SAVED[0])
+    assert staying.status()["saved_by"] == "droplan-restore.service"
     assert not probe(peer, staying.droplet).tcp
     assert probe(stranger, staying.droplet).nothing
     assert staying.run("status").returncode == 5

@@ -111,23 +111,6 @@ def test_install_protects_the_droplet_now_and_at_the_next_boot(make: Make, relea
     assert probe(el.lab.stranger, el.droplet).nothing
 
 
-def test_where_no_package_loads_saved_rules_our_own_unit_does(make: Make) -> None:
-    """As on a host whose repositories lack iptables-services; firewalld then stays as it is."""
-    el = make("almalinux-9", repository="no-loader")
-    el.add("firewalld")
-    el.systemctl("enable", "--now", "firewalld")
-
-    el.install()
-
-    assert el.units("droplan-restore", "crond", "firewalld") == {
-        "droplan-restore": "enabled inactive",
-        "crond": "enabled active",
-        "firewalld": "enabled active",
-    }
-    assert not el.exists(SAVED[0])
-    assert el.status()["saved_by"] == "droplan-restore.service"
-
-
 def test_a_loader_that_its_owner_masked_is_unmasked_and_masked_again(make: Make) -> None:
     """Guides for firewalld have people mask iptables.service."""
     el = make("almalinux-8")

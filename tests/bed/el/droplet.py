@@ -26,8 +26,6 @@ _DEBIAN = (
     *("usr/bin/update-alternatives", "usr/sbin/policy-rc.d", "etc/debian_version", "usr/sbin/ufw", "root/.rpmdb"),
     *("usr/share/netfilter-persistent", "etc/init.d/*", "usr/sbin/cron", "var/lib/rpm"),
 )
-# This machine may have it or not. Without it firewalld obeys root and nobody else, as on a minimal installation.
-_POLKIT = "usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service"
 
 _DNF = """\
 #!/bin/sh
@@ -255,7 +253,7 @@ class ElDroplet(Program):
         shutil.move(str(self._at(path)), str(self._at(f"{_LAB}/{Path(path).name}")))
 
     def _hide(self) -> None:
-        for pattern in (*_DEBIAN, _POLKIT):
+        for pattern in (*_DEBIAN, rpms.POLKIT):
             for found in self._at("/").glob(pattern):
                 if found.is_dir() and not found.is_symlink():
                     shutil.rmtree(found)

@@ -21,6 +21,9 @@ TREES = Path(__file__).parent / "rpm"
 KERNELS = ("6.12.0-55.el10", "6.12.0-60.el10")
 """The kernel that runs in the Droplet, and the one that an update brings."""
 
+# polkit, which firewalld's Debian package brings where the machine has none: it would want a user of its own. Without
+# it firewalld obeys root and nobody else, as on a minimal installation.
+POLKIT = "usr/share/dbus-1/system-services/org.freedesktop.PolicyKit1.service"
 # What nothing here reads, or Enterprise Linux does not have.
 _LEFT_OUT = ("etc/init.d", "etc/default", "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian")
 
@@ -140,6 +143,7 @@ def _fill(tree: Path, package: StandIn) -> None:
             _run(["dpkg-deb", "--extract", str(deb), str(tree)])
         for name in _LEFT_OUT:
             shutil.rmtree(tree / name, ignore_errors=True)
+        (tree / POLKIT).unlink(missing_ok=True)
         if (tree / "lib").is_dir():
             shutil.copytree(tree / "lib", tree / "usr/lib", symlinks=True, dirs_exist_ok=True)
             shutil.rmtree(tree / "lib")

@@ -11,6 +11,7 @@ is declared, and this is the worse outcome. Every call is noted in ``/run/system
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import shlex
 import signal
@@ -77,11 +78,11 @@ def running(pid: int) -> bool:
 
     Its first thread may have ended before the others, which hold its connections.
     """
-    try:
-        threads = [thread.read_text() for thread in Path("/proc").glob(f"{pid}/task/*/stat")]
-    except OSError:
-        return running(pid)  # one has ended meanwhile
-    return any(text.rpartition(")")[2].split()[0] != "Z" for text in threads)
+    for thread in Path("/proc").glob(f"{pid}/task/*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if thread.read_text().rpartition(")")[2].split()[0] != "Z":
+                return True
+    return False
 
 
 def setting(name: str, section: str, key: str) -> str:
