@@ -151,6 +151,7 @@ class ElDroplet(Program):
         shutil.copytree(rpms.repository(repository or release.name), self._at("srv/repository"), dirs_exist_ok=True)
         self.write("/etc/yum.repos.d/stand-ins.repo", _REPOSITORY)
         self.write("/etc/rpm/macros", "%_dbpath /var/lib/rpm\n")
+        self.write("/etc/sudoers", "Defaults    secure_path = /sbin:/bin:/usr/sbin:/usr/bin\n", 0o440)
         self._package_manager()
         self._iptables()
         self._services()
