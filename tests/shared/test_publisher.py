@@ -10,6 +10,7 @@ import pytest
 from droplan_boot.errors import DroplanError, NoAnswerError
 from droplan_boot.host.command import Commands
 from droplan_boot.publish import lease
+from droplan_boot.publish.publisher import REISSUE_S
 from droplan_boot.sources.shared import head
 from droplan_boot.sources.shared.head import Head
 from droplan_boot.sources.shared.store import Condition
@@ -320,9 +321,14 @@ def test_bases_that_no_head_names_are_removed_in_the_end(fleet_of_three: TestFle
     publisher = fleet_of_three.publisher()
     running(publisher, 20)
     old = published(fleet_of_three).base.name
-    api.create(*fleet(400, first_id=5000))
-    running(publisher, 60)
+    api.create(*fleet(400, first_id=5000), acted=False)
+    running(publisher, 20)
     assert published(fleet_of_three).base.name != old
-    assert fleet_of_three.store().get(old)  # members that read the old head a moment ago still want it
-    running(publisher, 2 * 3600)
+    # Members that read an old head a moment ago still want it, and for as long as any head of its time may be kept.
+    fleet_of_three.clock.sleep(3 * head.LIFETIME_S - 100)
+    running(publisher, 20)
+    assert fleet_of_three.store().get(old)
+    fleet_of_three.clock.sleep(REISSUE_S)
+    running(publisher, 20)
     assert fleet_of_three.store().get(old) is None
+    assert fleet_of_three.believed() == set(api.droplets)
