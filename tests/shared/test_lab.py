@@ -14,7 +14,7 @@ import signal
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,12 +26,14 @@ from droplan_boot.publish import lease
 from droplan_boot.sources.shared import head
 from droplan_boot.sources.shared.head import Head
 from tests.bed import ca
+from tests.bed.account import ListedDroplet
 from tests.bed.droplet import API_ADDRESS
+from tests.bed.faults import GONE, Fault
 from tests.bed.program import SETTINGS, Program, succeeded
 from tests.bed.reach import Reach, probe
 from tests.bed.shared.engine import OWNER, READER, Engine
 from tests.bed.shared.fleet import Keys
-from tests.bed.shared.proxy import Proxy, StoreFault
+from tests.bed.shared.proxy import Passed, Proxy, StoreFault
 from tests.bed.world import Lab
 
 PEER = Reach(tcp=True, udp=True, icmp=True)  # private networks carry IPv4
@@ -48,6 +50,7 @@ class Member:
     engine: Engine
     keys: Keys
     trust: str
+    fleet: str = FLEET
 
     def publish(self, *words: str) -> None:
         """Publish what the API lists now, as the Droplet has the publisher's files too."""
@@ -55,24 +58,31 @@ class Member:
 
     def refresh(self) -> int:
         """Refresh as the schedule does."""
-        return self.program.run("refresh", "--scheduled").returncode
+        return self.program.run("refresh", "--scheduled", DROPLAN_SHARED=self.fleet).returncode
 
     def get(self, name: str) -> bytes:
-        return self.engine.ask("GET", f"{self.engine.url}/lab/prod/{name}")
+        return self.engine.ask("GET", f"{self.engine.url}{self.place}{name}")
 
     def put(self, name: str, body: bytes) -> None:
-        self.engine.ask("PUT", f"{self.engine.url}/lab/prod/{name}", body)
+        self.engine.ask("PUT", f"{self.engine.url}{self.place}{name}", body)
 
     def delete(self, name: str) -> None:
-        self.engine.ask("DELETE", f"{self.engine.url}/lab/prod/{name}")
+        self.engine.ask("DELETE", f"{self.engine.url}{self.place}{name}")
 
     def head(self) -> Head:
-        return head.verified(Commands(), self.get("head"), [self.keys.public], FLEET)
+        return head.verified(Commands(), self.get("head"), [self.keys.public], self.fleet)
+
+    def lease(self) -> lease.Lease:
+        return lease.parse(self.get("lease"))
 
     def sign(self, keys: Keys | None = None, **changes: object) -> None:
         """Put the head there with changes, signed all the same, by the fleet's key or another."""
         text = head.payload(dataclasses.replace(self.head(), **changes))  # type: ignore[arg-type]
         self.put("head", head.render(text, openssl.sign(Commands(), (keys or self.keys).private, text)))
+
+    @property
+    def place(self) -> str:
+        return f"/lab/{self.fleet.rpartition('/')[2]}/"
 
 
 @pytest.fixture(scope="module")
@@ -313,59 +323,251 @@ def test_the_polling_child_refreshes_when_the_head_changed_and_else_asks_little(
     lab.droplet.run(["sh", "-c", "! pgrep -f '[d]roplan poll'"])  # the watcher takes its child with it
 
 
-def test_one_that_was_frozen_writes_nothing_when_the_other_has_taken_over(member: Member) -> None:
-    lab = member.program.lab
+@dataclass(frozen=True)
+class Upset:
+    """Something that goes wrong between a publisher and its store.
+
+    Attributes:
+        fault: of what it writes.
+        harm: what somebody does to the bucket.
+    """
+
+    name: str
+    fault: StoreFault | None = None
+    harm: Callable[[Member], None] = field(default=lambda member: None)
+
+
+def _half_a_base(member: Member) -> None:
+    name = member.head().base.name
+    member.put(name, member.get(name)[:100])
+
+
+UPSETS = (
+    Upset("writes are cut off, and were done", StoreFault(reset=True, done=True)),
+    Upset("writes answer 500, and were done", StoreFault(status=500, done=True)),
+    Upset("the key that writes is revoked", StoreFault(status=403)),
+    Upset("writes hang", StoreFault(delay=11, status=504)),
+    Upset("head gone", harm=lambda member: member.delete("head")),
+    Upset("lease gone", harm=lambda member: member.delete("lease")),
+    Upset("half-written base", harm=_half_a_base),
+)
+
+
+@dataclass
+class Published:
+    """A fleet with an account, publishers and a place in the bucket of its own, by which the member may refresh.
+
+    Attributes:
+        member: the lab's, as one of this fleet.
+        number: unlike that of any other fleet.
+        led: who had the lease when the leading one was frozen.
+        running: its publishers, as droplan-publish.service runs them.
+    """
+
+    member: Member
+    number: int
+    led: str = ""
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def account(self, *newcomers: ListedDroplet) -> None:
+        """Let the API list the lab's Droplets to its token, and these."""
+        lab = self.member.program.lab
+        lab.do.set_droplets([lab.own_droplet, *lab.peer_droplets, *newcomers], token=self._token)
+
+    def start(self) -> None:
+        """Start one publisher more, which sees a publish.env of its own in the place of the lab's."""
+        droplet, place = self.member.program.droplet, f"/root/publish-{self.number}.env"
+        text = self.member.program.read("/etc/droplan/publish.env").replace(FLEET, self.member.fleet)
+        droplet.path(place).write_text(text.replace(self.member.program.lab.token, self._token))
+        droplet.path(place).chmod(0o600)
+        run = f"exec /opt/droplan/droplan publish >>{self._log} 2>&1"
+        shell = f"mount --bind {place} /etc/droplan/publish.env && {run}"
+        self.running.append(droplet.popen(["unshare", "--mount", "sh", "-c", shell], stdout=None, stderr=None))
+
+    def stop(self) -> None:
+        """End its publishers."""
+        for publisher in self.running:
+            os.kill(_inside(publisher), signal.SIGTERM)
+            os.kill(_inside(publisher), signal.SIGCONT)
+            os.kill(publisher.pid, signal.SIGCONT)  # nsenter stops with the program in it
+        for publisher in self.running:
+            publisher.wait(60)
+
+    def said(self) -> str:
+        """Tell what its publishers said."""
+        return self.member.program.read(self._log)
+
+    def lists(self, count: int) -> bool:
+        """Whether there is a head, of so many Droplets."""
+        try:
+            return self.member.head().droplets == count
+        except AssertionError:  # the store has none
+            return False
+
+    def alive(self) -> bool:
+        """Whether its publishers still are the processes that they were."""
+        return all(each.poll() is None for each in self.running)
+
+    @property
+    def _token(self) -> str:
+        return f"dop_v1_{self.number:064x}"
+
+    @property
+    def _log(self) -> str:
+        return f"/root/publish-{self.number}.log"
+
+
+@pytest.fixture(scope="module")
+def published(member: Member) -> Iterator[dict[str, Published]]:
+    """A fleet for each upset, one for the API's, and one with two publishers, of which the leading one is frozen.
+
+    All at once, because waiting is most of what they do: the frozen one's lease lapses while others are upset.
+    """
     member.proxy.fault()
-    with _published(member) as first, _published(member):
-        holder = _lease(member).holder
-        _until(lambda: bool(_lease(member).standby))
-        os.kill(_inside(first), signal.SIGSTOP)
-        frozen = member.head()
-        _until(lambda: _lease(member).holder not in ("", holder), 120)
-        lab.do.add(dataclasses.replace(lab.peer_droplets[0], id=780, name="new", private=lab.stranger.address))
-        _until(lambda: member.head().version > frozen.version and member.refresh() == 0)
-        _until(lambda: member.refresh() == 0 and probe(lab.stranger, lab.droplet) == PEER)
-        seen: dict[int, bytes] = {}
-        member.proxy.passed.clear()
-        os.kill(_inside(first), signal.SIGCONT)
-
-        def stands_by() -> bool:
-            """Whether it has found out; no version has two heads meanwhile."""
-            body = member.get("head")
-            assert seen.setdefault(head.claimed_version(body), body) == body
-            return holder in dict(_lease(member).standby)
-
-        _until(stands_by)
-        assert _lease(member).holder not in ("", holder)
-        assert member.refresh() == 0
-        assert probe(lab.stranger, lab.droplet) == PEER
-        lab.do.remove(780)
-        _until(lambda: member.refresh() == 0 and probe(lab.stranger, lab.droplet).nothing)
+    names = [*(upset.name for upset in UPSETS), "API", "frozen"]
+    with contextlib.ExitStack() as undo:
+        fleets = {
+            name: Published(dataclasses.replace(member, fleet=f"{FLEET}-{number}"), number)
+            for number, name in enumerate(names)
+        }
+        for fleet in fleets.values():
+            fleet.account()
+            undo.callback(fleet.stop)
+            fleet.start()
+        listed = len(member.program.lab.peer_droplets) + 1
+        _all(fleets, lambda fleet: fleet.lists(listed))
+        pair = fleets["frozen"]
+        pair.start()
+        _until(lambda: bool(pair.member.lease().standby))
+        pair.led = pair.member.lease().holder
+        os.kill(_inside(pair.running[0]), signal.SIGSTOP)
+        yield fleets
+    assert member.refresh() == 0
 
 
-@contextlib.contextmanager
-def _published(member: Member) -> Iterator[subprocess.Popen[str]]:
-    """Run a publisher, and wait until it has the lease or stands by."""
-    running = member.program.droplet.popen(["/opt/droplan/droplan", "publish"], stdout=None, stderr=None)
+def test_publishers_whose_store_is_upset_live_on_cut_nobody_and_heal(
+    member: Member, published: dict[str, Published]
+) -> None:
+    lab = member.program.lab
+    fleets = {upset.name: published[upset.name] for upset in UPSETS}
+    before = {name: fleet.member.head().version for name, fleet in fleets.items()}
+    assert member.refresh() == 0
+    rules = member.program.rules()
+
+    def all_keep_the_rules() -> None:
+        for name, fleet in fleets.items():
+            fleet.member.refresh()  # which may find nothing that it believes
+            assert member.program.rules() == rules, name
+
+    member.proxy.passed.clear()
+    faults = ((fleets[upset.name], upset.fault) for upset in UPSETS if upset.fault)
+    member.proxy.fault(*(dataclasses.replace(fault, path=f"PUT {each.member.place}") for each, fault in faults))
+    for upset in UPSETS:
+        upset.harm(fleets[upset.name].member)
+    all_keep_the_rules()
+    _all(fleets, lambda fleet: any(_writes(each, fleet.member) for each in member.proxy.passed))
+    all_keep_the_rules()
+    assert probe(lab.peers[0], lab.droplet) == PEER
+    assert probe(lab.stranger, lab.droplet).nothing
+
+    # News arrives again, from the same processes.
+    member.proxy.fault()
+    for fleet in fleets.values():
+        fleet.account(_newcomer(member, 779))
+    listed = len(lab.peer_droplets) + 2
+    _all(fleets, lambda fleet: fleet.lists(listed))
+    for name, fleet in fleets.items():
+        assert fleet.member.refresh() == 0, name
+        assert probe(lab.stranger, lab.droplet) == PEER, name
+        assert fleet.member.head().version > before[name], name
+        assert fleet.alive(), name
+    assert member.refresh() == 0
+    assert member.program.rules() == rules
+
+
+def test_a_publisher_whose_api_is_upset_lives_on_cuts_nobody_and_heals(
+    member: Member, published: dict[str, Published]
+) -> None:
+    fleet, lab = published["API"], member.program.lab
+    member.proxy.fault()
+    assert fleet.member.refresh() == 0
+    rules = member.program.rules()
+
+    lab.do.fault(Fault(reset=True))
+    fleet.account(_newcomer(member, 780))
+    _until(lambda: "gives no answer" in fleet.said())
+    assert fleet.member.refresh() == 0
+    assert member.program.rules() == rules
+    lab.do.clear_faults()
+    _until(lambda: fleet.member.refresh() == 0 and probe(lab.stranger, lab.droplet) == PEER)
+
+    # Whom a listing lacks is asked about by number: the peer is there all the same, the newcomer has gone.
+    lab.do.fault(Fault(path=r"/v2/droplets\?per_page=\d+&page=1", patch={"/droplets/1": GONE}))
+    fleet.account()
+    _until(lambda: fleet.member.refresh() == 0 and probe(lab.stranger, lab.droplet).nothing)
+    assert member.program.rules() == rules
+    assert probe(lab.peers[0], lab.droplet) == PEER
+    lab.do.clear_faults()
+    assert fleet.alive()
+
+
+def test_one_that_was_frozen_writes_nothing_when_the_other_has_taken_over(
+    member: Member, published: dict[str, Published]
+) -> None:
+    fleet, lab = published["frozen"], member.program.lab
+    mine, first = fleet.member, fleet.running[0]
+    member.proxy.fault()
+    _until(lambda: mine.lease().holder not in ("", fleet.led), 120)
+    frozen = mine.head()
+    fleet.account(_newcomer(member, 781))
+    _until(lambda: mine.refresh() == 0 and probe(lab.stranger, lab.droplet) == PEER)
+    assert mine.head().version > frozen.version
+    seen: dict[int, bytes] = {}
+    os.kill(_inside(first), signal.SIGCONT)
+
+    def stands_by() -> bool:
+        """Whether it has found out; no version has two heads meanwhile."""
+        body = mine.get("head")
+        assert seen.setdefault(head.claimed_version(body), body) == body
+        return fleet.led in dict(mine.lease().standby)
+
+    _until(stands_by)
+    assert mine.lease().holder not in ("", fleet.led)
+    assert mine.refresh() == 0
+    assert probe(lab.stranger, lab.droplet) == PEER
+    fleet.account()
+    _until(lambda: mine.refresh() == 0 and probe(lab.stranger, lab.droplet).nothing)
+
+
+def _newcomer(member: Member, number: int) -> ListedDroplet:
+    """Return a Droplet that has the stranger's address."""
+    lab = member.program.lab
+    return dataclasses.replace(lab.peer_droplets[0], id=number, name="new", private=lab.stranger.address)
+
+
+def _writes(passed: Passed, member: Member) -> bool:
+    return passed.method == "PUT" and passed.path.startswith(member.place)
+
+
+def _all(fleets: Mapping[str, Published], true: Callable[[Published], bool]) -> None:
+    """Wait until something is so of all fleets."""
+    late = dict(fleets)
+
+    def none_is_late() -> bool:
+        for name in [name for name, fleet in late.items() if true(fleet)]:
+            del late[name]
+        return not late
+
     try:
-        already = _lease(member)
-        _until(lambda: _lease(member) != already)
-        yield running
-    finally:
-        os.kill(_inside(running), signal.SIGTERM)
-        os.kill(_inside(running), signal.SIGCONT)
-        os.kill(running.pid, signal.SIGCONT)  # nsenter stops with the program in it
-        running.wait(60)
+        _until(none_is_late)
+    except AssertionError:
+        raise AssertionError({name: fleet.said()[-2000:] for name, fleet in late.items()}) from None
 
 
 def _inside(command: subprocess.Popen[str]) -> int:
     """Find the program behind what entered its namespaces."""
     inside = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
     return int(inside[0]) if inside else command.pid
-
-
-def _lease(member: Member) -> lease.Lease:
-    return lease.parse(member.get("lease"))
 
 
 def _until(true: Callable[[], bool], patience: int = 60) -> None:
