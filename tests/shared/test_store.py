@@ -53,7 +53,7 @@ def test_what_has_not_changed_is_not_sent_again(fleet_of_three: TestFleet, proxy
 def test_a_member_can_write_nothing(fleet_of_three: TestFleet) -> None:
     fleet_of_three.store().put("head", b"true")
     member = fleet_of_three.store(READER)
-    with pytest.raises(StoreError, match="403"):
+    with pytest.raises(StoreError, match=r"403.* not revoked and may write"):
         member.put("head", b"forged")
     with pytest.raises(StoreError, match="403"):
         member.create("base/0", b"forged")
@@ -71,6 +71,16 @@ def test_a_wrong_secret_and_an_object_that_is_not_there_get_a_sentence_that_name
         fleet_of_three.store(READER).get("head")
     with pytest.raises(StoreError, match="DROPLAN_SHARED_KEY is right"):
         fleet_of_three.store(("MEMBER", "wrong")).get("head")
+
+
+def test_a_publisher_whose_key_may_not_list_is_told_what_the_refused_lease_means(
+    fleet_of_three: TestFleet, bucket: str, engine: Engine
+) -> None:
+    store = fleet_of_three.store(engine.key(bucket, "no list"))
+    assert store.probe() is Condition.UNQUOTED
+    with pytest.raises(StoreError, match=r"403.*may not read it, or it is not there yet and that key may not list"):
+        store.get("lease")
+    assert fleet_of_three.store(engine.key(bucket, "readwrite")).get("lease") is None
 
 
 def test_a_body_that_is_cut_off_is_no_body(fleet_of_three: TestFleet, proxy: Proxy) -> None:

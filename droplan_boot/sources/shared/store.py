@@ -119,7 +119,7 @@ class Store:
         """
         reply = self._ask("PUT", name, {}, body)
         if reply.status != 200:
-            raise self._refusal(name, reply)
+            raise self._refusal(name, reply, written=True)
         return _etag(reply)
 
     def delete(self, name: str) -> None:
@@ -130,7 +130,7 @@ class Store:
         """
         reply = self._ask("DELETE", name, {})
         if reply.status not in (200, 204, 404):
-            raise self._refusal(name, reply)
+            raise self._refusal(name, reply, written=True)
 
     def probe(self) -> Condition:
         """Find out whether and how this store keeps conditions on writes.
@@ -168,7 +168,7 @@ class Store:
         if reply.status in _CONTESTED or (reply.status == 404 and condition):
             return None
         if reply.status != 200:
-            raise self._refusal(name, reply)
+            raise self._refusal(name, reply, written=True)
         return _etag(reply)
 
     def _ask(self, method: str, name: str, headers: dict[str, str], body: bytes = b"") -> Reply:
@@ -184,11 +184,23 @@ class Store:
     def _host(self) -> str:
         return urlsplit(self.address).netloc
 
-    def _refusal(self, name: str, reply: Reply) -> StoreError:
+    def _refusal(self, name: str, reply: Reply, *, written: bool = False) -> StoreError:
         code = re.search(rb"<Code>([A-Za-z0-9]{1,60})</Code>", reply.body)
         said = f"{reply.status}{f' {code[1].decode()}' if code else ''}"
         if reply.status == 403 and code and code[1] == b"RequestTimeTooSkewed":
             return StoreError(f"{self._host} refuses {name} ({said})", "set this machine's clock")
+        if reply.status == 403 and written:
+            return StoreError(
+                f"{self._host} refuses to have {name} written ({said})",
+                "see that DROPLAN_SHARED_KEY is right, not revoked and may write, and that the clock is right",
+            )
+        if reply.status == 403 and name == LEASE:
+            # The first publisher finds no lease, and a key that may not list gets 403 for that.
+            return StoreError(
+                f"{self._host} refuses {name} ({said}): DROPLAN_SHARED_KEY may not read it, or it is not there yet "
+                "and that key may not list the bucket",
+                "give publishers a key that reads, writes and lists (s3:ListBucket)",
+            )
         if reply.status == 403:
             # To a key that may only read, S3 gives the same answer for an object that is not there.
             return StoreError(

@@ -184,7 +184,7 @@ class Engine:
 
         Args:
             bucket: its name.
-            permission: ``read`` or ``readwrite``.
+            permission: ``read`` or ``readwrite``; ``no list`` reads and writes, and may not list.
 
         Returns:
             Id and secret.
@@ -196,6 +196,7 @@ class Engine:
         granted = {
             "read": ["s3:GetObject"],
             "readwrite": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"],
+            "no list": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
         }
         with self._policies:
             self._grants.setdefault(bucket, []).append(
