@@ -13,7 +13,8 @@ from bench import bars, control, data, plots, traffic, watcher
 
 def main() -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(prog="script/bench", description=__doc__)
+    large = "What large fleets cost is measured apart: script/bench fleet, script/bench member, script/bench scale."
+    parser = argparse.ArgumentParser(prog="script/bench", description=__doc__, epilog=large)
     parser.add_argument("--peers", default="10,100,1000,10000", help="numbers of peers, by comma")
     parser.add_argument(
         "--rounds", type=int, default=5, help="how often each is measured; packet rates four times as often"

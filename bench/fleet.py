@@ -1,4 +1,4 @@
-"""A fleet of 10,000 against the real radosgw and a real publisher: ``python -m bench.fleet``, as root. 10 minutes.
+"""A fleet of 10,000 against the real radosgw and a real publisher: ``sudo script/bench fleet``. 10 minutes.
 
 Time that would only be waited is skipped; what requests and computing take is real. Members poll at their production
 moments: for create → accepted each member's next poll after the head was written is computed, to which the measured
@@ -262,7 +262,7 @@ def report(found: Run) -> dict[str, object]:
 
 def main() -> None:
     """Measure and print, a JSON object a size."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="script/bench fleet", description=__doc__)
     parser.add_argument("--droplets", default="1000,10000")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""What a member of a fleet costs its Droplet, beside one that lists the account: ``python -m bench.member``."""
+"""What a member of a fleet costs its Droplet, beside one that lists the account: ``sudo script/bench member``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLEET = f"https://{HOST}:{PORT}/bench/prod"
 
 def main() -> None:
     """Measure and print one JSON object."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="script/bench member", description=__doc__)
     parser.add_argument("--droplets", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--polls", type=int, default=10)

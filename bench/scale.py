@@ -1,8 +1,10 @@
-"""Draw docs/scale.svg and print the arithmetic of docs/scale.md: ``python -m bench.scale``. Nothing is measured."""
+"""Draw docs/scale.svg and print the arithmetic of docs/scale.md: ``sudo script/bench scale``. Nothing is measured."""
 
 from __future__ import annotations
 
+import argparse
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from droplan_boot.publish import pace
@@ -26,17 +28,25 @@ def shared(droplets: int) -> float:
 
 def main() -> None:
     """Draw and print."""
+    argparse.ArgumentParser(prog="script/bench scale", description=__doc__).parse_args()
+    print("\n".join(rows()))
+    (Path("docs") / "scale.svg").write_text(drawn())
+
+
+def rows() -> Iterator[str]:
+    """Write the table's rows, a size each."""
     for size in SIZES:
         every = Pace().between_listings(0.0, size, actions=True)
         interval = pace.members(size)
-        print(
+        yield (
             f"| {size:,} | {alone(size):,.0f} | {shared(size):,.0f} | {every:.0f} s | {interval} s "
             f"| {size / interval:.0f} |"
         )
-    (Path("docs") / "scale.svg").write_text(_drawn())
 
 
-def _drawn() -> str:
+def drawn() -> str:
+    """Draw the requests an hour, alone and shared, as SVG."""
+
     def place(droplets: float, requests: float) -> str:
         x = _LEFT + (math.log10(droplets) - 1) / 4 * (_WIDTH - _LEFT - 20)
         y = _HEIGHT - _BOTTOM - (math.log10(requests) - 2) / 7 * (_HEIGHT - _BOTTOM - 20)
