@@ -58,8 +58,9 @@ class Member:
         succeeded(self.program.run("publish", "--once"))
 
     def refresh(self) -> int:
-        """Refresh as the schedule does."""
-        return self.program.run("refresh", "--scheduled", DROPLAN_SHARED=self.fleet).returncode
+        """Refresh as the schedule does; another fleet than the settings' is named beside it."""
+        other = {} if self.fleet == FLEET else {"DROPLAN_SHARED": self.fleet}
+        return self.program.run("refresh", "--scheduled", **other).returncode
 
     def get(self, name: str) -> bytes:
         return self.engine.ask("GET", f"{self.engine.url}{self.place}{name}")
