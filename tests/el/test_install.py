@@ -125,7 +125,7 @@ def test_a_loader_that_its_owner_masked_is_unmasked_and_masked_again(make: Make)
 
 
 def test_services_that_were_disabled_or_stopped_since_are_put_back(make: Make) -> None:
-    """By the very next install, which finds everything else in place, and which status names as sudo finds it here."""
+    """By the very next install, which finds all else in place, and which status names as sudo finds it here."""
     el = make("almalinux-9")
     el.install()
     el.systemctl("disable", "iptables", "ip6tables")

@@ -568,7 +568,7 @@ def _all(fleets: Mapping[str, Published], true: Callable[[Published], bool]) -> 
         return not late
 
     try:
-        _until(none_is_late)
+        _until(none_is_late, 180)  # so many publishers on two cores
     except AssertionError:
         raise AssertionError({name: fleet.said()[-2000:] for name, fleet in late.items()}) from None
 
