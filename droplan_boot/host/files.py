@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from droplan_boot.errors import DroplanError, UnsafePathError
-
-_TEMPORARY = ".droplan-new"
+from droplan_boot.host import unfinished
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ class Files:
             return f"mode {stat.S_IMODE(found.st_mode):04o}"
         if found.st_size != len(data) or self.read(path) != data:
             return "altered" if found.st_size else "empty"
-        if os.path.lexists(_temporary(self.real(path))):
+        if os.path.lexists(unfinished.beside(self.real(path))):
             return "about to be written by a run that was killed"
         return None
 
@@ -155,21 +154,18 @@ class Files:
             self.directory(path.parent)
             if target.is_dir() and not target.is_symlink() and not self.remove_directory(path):
                 raise UnsafePathError(f"{path} is a directory: move it away and run droplan again")
-            temporary = _temporary(target)
-            self._unlink(temporary)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(temporary, flags, 0o600)
-            try:
-                with open(descriptor, "wb") as file:
+            temporary = unfinished.beside(target)
+            with open(unfinished.begin(temporary, self.owner), "wb") as file:
+                try:
                     file.write(data)
                     file.flush()
-                    os.fchmod(descriptor, mode)
+                    os.fchmod(file.fileno(), mode)
                     if lasting:
-                        os.fsync(descriptor)
-                os.rename(temporary, target)
-            except BaseException:
-                self._unlink(temporary)
-                raise
+                        os.fsync(file.fileno())
+                    os.rename(temporary, target)
+                except BaseException:
+                    self._unlink(temporary)
+                    raise
             if lasting:
                 _sync_directory(target.parent)
         except OSError as error:
@@ -195,7 +191,7 @@ class Files:
             raise DroplanError(f"{path} is there and not ours: move it away and run droplan again")
         try:
             os.makedirs(place.parent, 0o755, exist_ok=True)
-            temporary = _temporary(place)
+            temporary = unfinished.beside(place)
             self._unlink(temporary)
             os.symlink(target, temporary)
             os.rename(temporary, place)
@@ -269,7 +265,7 @@ class Files:
     def remove(self, path: Path) -> bool:
         """Remove a file or link, and what a killed run began to write for it; return whether there was one."""
         try:
-            half = self._unlink(_temporary(self.real(path)))
+            half = self._unlink(unfinished.beside(self.real(path)))
             return self._unlink(self.real(path)) or half
         except OSError as error:
             raise DroplanError(f"{path} cannot be removed: {error.strerror}") from None
@@ -327,11 +323,6 @@ def create(path: Path, data: bytes, mode: int) -> bool:
     except OSError as error:
         raise DroplanError(f"{path} cannot be written: {error.strerror}; mend that") from None
     return True
-
-
-def _temporary(target: Path) -> Path:
-    """Where a file is written before it is renamed to ``target``."""
-    return target.with_name(target.name + _TEMPORARY)
 
 
 def _sync_directory(place: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,21 @@ class TestWrite:
         assert files.real(TARGET).read_bytes() == b"DO_TAG=web\n"
         assert stat.S_IMODE(files.real(TARGET).stat().st_mode) == mode
         assert stat.S_IMODE(files.real(TARGET.parent).stat().st_mode) == 0o755
+
+    def test_of_many_who_write_it_at_once_each_writes_it_whole(self, files: Files) -> None:
+        """As those do who report that they did not get the lock."""
+        texts = {bytes([65 + number]) * 300_000 for number in range(8)}
+        seen: set[bytes | None] = set()
+
+        def write(text: bytes) -> None:
+            for _ in range(20):
+                files.write(TARGET, text, 0o644, lasting=False)
+                seen.add(files.read(TARGET))
+
+        with ThreadPoolExecutor(len(texts)) as pool:
+            list(pool.map(write, texts))
+        assert seen <= texts
+        assert listing(files) == ["droplan.env"]
 
     def test_nothing_else_is_left_behind(self, files: Files) -> None:
         files.write(TARGET, b"x", 0o600)
