@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 from droplan_boot.sources.digitalocean.model import PAGE
@@ -42,11 +43,11 @@ class Pace:
         """Count a request."""
         self.sent.append((now, listing))
 
-    def used(self, now: float, span: float = 3600.0) -> int:
-        """Count the requests of the last ``span`` seconds."""
+    def used(self, now: float) -> int:
+        """Count the requests of the last hour."""
         while self.sent and self.sent[0][0] <= now - 3600.0:
             self.sent.popleft()
-        return sum(1 for when, _ in self.sent if when > now - span)
+        return len(self.sent)
 
     def wait(self, now: float, requests: int = 1) -> float:
         """Tell in how many seconds so many requests may be sent."""
@@ -54,10 +55,11 @@ class Pace:
         if self.used(now) + requests > HOURLY:
             over = self.used(now) + requests - HOURLY
             wait = max(wait, self.sent[min(over, len(self.sent)) - 1][0] + 3600.0 - now)
-        last = [when for when, _ in self.sent if when > now - 60.0]
+        newest_first = (when for when, _ in reversed(self.sent))
+        last = [*takewhile(lambda when: when > now - 60.0, newest_first)]
         if len(last) + requests > MINUTELY:
             over = len(last) + requests - MINUTELY
-            wait = max(wait, last[min(over, len(last)) - 1] + 60.0 - now)
+            wait = max(wait, last[-min(over, len(last))] + 60.0 - now)
         return wait
 
     def until_listing(self, now: float, droplets: int) -> float:
