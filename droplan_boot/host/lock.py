@@ -34,7 +34,7 @@ def held(path: Path, *, wait: float) -> Iterator[None]:
             raise DroplanError(
                 f"{path} cannot be locked: {error.strerror}; mend that and run droplan again"
             ) from None
-        if _locked(descriptor) and _still_there(descriptor, path):
+        if taken(descriptor) and still_there(descriptor, path):
             break
         os.close(descriptor)
         if time.monotonic() >= deadline:
@@ -48,7 +48,8 @@ def held(path: Path, *, wait: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _locked(descriptor: int) -> bool:
+def taken(descriptor: int) -> bool:
+    """Take the exclusive flock on an open file if nobody has it; say whether we have it now."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -56,11 +57,9 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _still_there(descriptor: int, path: Path) -> bool:
+def still_there(descriptor: int, path: Path) -> bool:
     """Whether the file we locked is the one that others will open: it may have been replaced meanwhile."""
     try:
-        current = os.stat(path)
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except FileNotFoundError:
         return False
-    mine = os.fstat(descriptor)
-    return (mine.st_dev, mine.st_ino) == (current.st_dev, current.st_ino)

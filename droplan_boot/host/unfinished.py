@@ -6,12 +6,13 @@ Most writers hold /run/droplan.lock. Who did not get it still reports that, as o
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import stat
 import time
 from pathlib import Path
 from typing import Final
+
+from droplan_boot.host import lock
 
 _TURNS: Final = 1000
 _TURN_S: Final = 0.01
@@ -46,7 +47,7 @@ def begin(place: Path, owner: int) -> int:
             time.sleep(_TURN_S)
             continue
         # Until it was locked it looked like a killed run's.
-        if _lock(descriptor) and _is(descriptor, place):
+        if lock.taken(descriptor) and lock.still_there(descriptor, place):
             return descriptor
         os.close(descriptor)
     raise TimeoutError(errno.ETIMEDOUT, "another run of droplan has been writing it for long")
@@ -64,22 +65,7 @@ def _make_way(place: Path, owner: int) -> None:
     try:
         found = os.fstat(descriptor)
         of_a_run = stat.S_ISREG(found.st_mode) and found.st_uid == owner and found.st_nlink == 1
-        if (_lock(descriptor) or not of_a_run) and _is(descriptor, place):
+        if (lock.taken(descriptor) or not of_a_run) and lock.still_there(descriptor, place):
             place.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is(descriptor: int, place: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(place))
-    except FileNotFoundError:
-        return False
