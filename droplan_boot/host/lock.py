@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from droplan_boot.errors import DroplanError, LockedError
+from droplan_boot.host import flock
 
 _POLL_S = 0.05
 
@@ -34,7 +34,7 @@ def held(path: Path, *, wait: float) -> Iterator[None]:
             raise DroplanError(
                 f"{path} cannot be locked: {error.strerror}; mend that and run droplan again"
             ) from None
-        if taken(descriptor) and still_there(descriptor, path):
+        if flock.taken(descriptor) and flock.still_there(descriptor, path):
             break
         os.close(descriptor)
         if time.monotonic() >= deadline:
@@ -46,20 +46,3 @@ def held(path: Path, *, wait: float) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def taken(descriptor: int) -> bool:
-    """Take the exclusive flock on an open file if nobody has it; say whether we have it now."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def still_there(descriptor: int, path: Path) -> bool:
-    """Whether the file we locked is the one that others will open: it may have been replaced meanwhile."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
-    except FileNotFoundError:
-        return False

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from droplan_boot.host import lock
+from droplan_boot.host import flock
 
 _TURNS: Final = 1000
 _TURN_S: Final = 0.01
@@ -47,7 +47,7 @@ def begin(place: Path, owner: int) -> int:
             time.sleep(_TURN_S)
             continue
         # Until it was locked it looked like a killed run's.
-        if lock.taken(descriptor) and lock.still_there(descriptor, place):
+        if flock.taken(descriptor) and flock.still_there(descriptor, place):
             return descriptor
         os.close(descriptor)
     raise TimeoutError(errno.ETIMEDOUT, "another run of droplan has been writing it for long")
@@ -65,7 +65,7 @@ def _make_way(place: Path, owner: int) -> None:
     try:
         found = os.fstat(descriptor)
         of_a_run = stat.S_ISREG(found.st_mode) and found.st_uid == owner and found.st_nlink == 1
-        if (lock.taken(descriptor) or not of_a_run) and lock.still_there(descriptor, place):
+        if (flock.taken(descriptor) or not of_a_run) and flock.still_there(descriptor, place):
             place.unlink(missing_ok=True)
     finally:
         os.close(descriptor)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from droplan_boot.errors import DroplanError, LockedError
-from droplan_boot.host import lock
+from droplan_boot.host import flock, lock
 
 HOLDER = """
 import sys
 from pathlib import Path
-from droplan_boot.host import lock
+from droplan_boot.host import flock, lock
 with lock.held(Path(sys.argv[1]), wait=0):
     print("held", flush=True)
     sys.stdin.read()
@@ -81,7 +81,7 @@ def test_it_is_let_go_when_the_work_fails(path: Path) -> None:
 def test_a_file_that_was_replaced_meanwhile_is_not_the_one_to_hold(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = lock.taken
+    real = flock.taken
     replaced: list[int] = []
 
     def then_replaced(descriptor: int) -> bool:
@@ -92,7 +92,7 @@ def test_a_file_that_was_replaced_meanwhile_is_not_the_one_to_hold(
             path.with_suffix(".new").replace(path)
         return got
 
-    monkeypatch.setattr(lock, "taken", then_replaced)
+    monkeypatch.setattr(flock, "taken", then_replaced)
     with lock.held(path, wait=30):
         assert path.stat().st_ino not in replaced
         with pytest.raises(LockedError), lock.held(path, wait=0):
