@@ -47,6 +47,11 @@ class Segment:
         return "droplan-peers-public" if self.public else "droplan-peers"
 
     @property
+    def asked(self) -> str:
+        """The chain below it for packets whose destination was rewritten: by the port that was asked for."""
+        return "droplan-asked-public" if self.public else "droplan-asked"
+
+    @property
     def guard(self) -> str:
         """The chain of the guard that judges what comes from it, in nftables and in mangle alike."""
         return "droplan-public" if self.public else "droplan-private"

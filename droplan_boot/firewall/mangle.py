@@ -38,7 +38,7 @@ def build(policy: Policy, version: int, *, notes: bool = True) -> Ruleset:
         return Ruleset(version, {}, {}, table="mangle")
     chains[GUARD] = tuple(_judged(policy, version))
     for segment in policy.segments:
-        services, trees = opened.rules(segment, version, (opened.NOW,), "-j RETURN", segment.sources(version))
+        (services,), trees = opened.rules(segment, version, (opened.NOW,), "-j RETURN", segment.sources(version))
         rules, below = sources(segment, version, "RETURN", f"-g {segment.refuse}")
         verdict = "RETURN" if policy.observe else "DROP"
         told = (*_chatter(version, verdict), _note(segment, observe=policy.observe)) if notes else ()

@@ -35,7 +35,7 @@ Chains = Mapping[str, tuple[str, ...]]
 
 def rules(
     segment: Segment, version: int, ports: tuple[str, ...], target: str, beside: Sources | None = None
-) -> tuple[tuple[str, ...], Chains]:
+) -> tuple[tuple[tuple[str, ...], ...], Chains]:
     """Spell the services for iptables.
 
     Args:
@@ -47,22 +47,26 @@ def rules(
             there: by ``target`` also if it is from one of these, else it is refused.
 
     Returns:
-        The rules that ask, and the trees that they ask.
+        For each way to ask for ports the rules that ask, those that ask for no port in the first alone; and the trees
+        that they ask.
     """
-    found: list[str] = []
+    found: list[list[str]] = [[] for _ in ports]
     trees: dict[str, tuple[str, ...]] = {}
     roots: dict[frozenset[str], str] = {}
     for opening in segment.openings(version):
-        matches = list(dict.fromkeys(_match(opening.service, version, port) for port in ports))
+        matches = dict.fromkeys(_match(opening.service, version, port) for port in ports)
         if opening.sources is None:
-            found += [f"{match} {target}" for match in matches]
+            for asking, match in zip(found, matches):
+                asking.append(f"{match} {target}")
             continue
         senders = list(dict.fromkeys(str(ipaddress.ip_network(one)) for one in opening.sources))
         if len(senders) <= INLINE:
-            found += [f"-s {sender} {match} {target}" for sender in senders for match in matches]
+            for asking, match in zip(found, matches):
+                asking += [f"-s {sender} {match} {target}" for sender in senders]
             continue
         root = roots.setdefault(opening.origin, _root(segment, opening.service))
-        found += [f"{match} {'-j' if beside is None else '-g'} {root}" for match in matches]
+        for asking, match in zip(found, matches):
+            asking.append(f"{match} {'-j' if beside is None else '-g'} {root}")
         if root in trees:
             continue
         trees.update(
@@ -76,7 +80,7 @@ def rules(
                 key=root,
             )
         )
-    return tuple(found), trees
+    return tuple(map(tuple, found)), trees
 
 
 def nft(segment: Segment, kinds: tuple[str, str]) -> tuple[tuple[str, ...], dict[str, tuple[Sources, int]]]:

@@ -34,6 +34,9 @@ ERRORS: Final = {
 """ICMP errors about any tracked connection. One that a peer opened has the direction of the original, so that the
 rule for replies does not let its errors in: behind a link of smaller MTU it would hang for ever."""
 
+_REWRITTEN: Final = "-m conntrack --ctstate DNAT"
+"""Packets whose destination was rewritten. Few are, so that few meet the rules for those."""
+
 # Neighbour solicitation and advertisement keep IPv6 alive on a link (RFC 4861), and so does the multicast listener
 # query (130) where a switch snoops multicast (RFC 4890, 4.4.1). On the private network no router has any business: a
 # VPC carries no IPv6, and a stranger's router advertisement or redirect (134, 137) would turn this Droplet's traffic
@@ -92,6 +95,7 @@ def probe(version: int) -> tuple[str, ...]:
         f"{ERRORS[version]} -j RETURN",
         "-p tcp -m tcp --dport 1 -j RETURN",
         "-p udp -m udp --dport 1 -j RETURN",
+        f"{_REWRITTEN} -j RETURN",
         "-p tcp -m conntrack --ctorigdstport 1 -j RETURN",
     )
     return (*common, "-p ipv6-icmp -m icmp6 --icmpv6-type 135 -j RETURN") if version == 6 else common
@@ -143,9 +147,15 @@ def sources(
 def _chains(segment: Segment, version: int) -> dict[str, tuple[str, ...]]:
     # The port may have been rewritten by now: conntrack remembers what the sender asked for. A packet that is not
     # tracked still has it, for nothing rewrites that one.
-    services, trees = opened.rules(segment, version, (opened.NOW, opened.ONCE), "-j ACCEPT")
+    (services, once), trees = opened.rules(segment, version, (opened.NOW, opened.ONCE), "-j ACCEPT")
     rules, below = sources(segment, version, "ACCEPT", "-j DROP")
-    return {segment.chain: (*admitted(segment, version, "ACCEPT"), *services, *rules), **trees, **below}
+    rewritten = (f"{_REWRITTEN} -j {segment.asked}",) if once else ()
+    return {
+        segment.chain: (*admitted(segment, version, "ACCEPT"), *services, *rewritten, *rules),
+        **({segment.asked: once} if once else {}),
+        **trees,
+        **below,
+    }
 
 
 def _flat(sources: Sequence[Address | Network]) -> list[str]:

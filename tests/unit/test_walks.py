@@ -144,7 +144,7 @@ def many_services(size: int, services: int = 20) -> Segment:
 
 def longest(segment: Segment) -> int:
     """Count the most rules that a packet for the last service passes on its way into the tree's deepest chain."""
-    rules, trees = opened.rules(segment, 4, (opened.NOW,), "-j ACCEPT")
+    (rules,), trees = opened.rules(segment, 4, (opened.NOW,), "-j ACCEPT")
 
     def deep(chain: str) -> int:
         here = trees[chain]
@@ -171,7 +171,7 @@ class TestManyDropletsInManyServices:
         apart = replace(shared, allow=(*shared.allow, replace(other, service=Service("udp", 53, 53))))
         apart = replace(apart, known=(*shared.known, (NAMES[1], fleet(99))))
         for segment, roots in ((shared, {"droplan-tcp-1000"}), (apart, {"droplan-tcp-1000", "droplan-udp-53"})):
-            rules, _ = opened.rules(segment, 4, (opened.NOW,), "-j ACCEPT")
+            (rules,), _ = opened.rules(segment, 4, (opened.NOW,), "-j ACCEPT")
             assert {rule.rsplit(" ", 1)[1] for rule in rules} == roots
         assert len(opened.nft(apart, ("droplan-addresses", "droplan-networks"))[1]) == 2
 

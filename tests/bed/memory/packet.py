@@ -64,6 +64,11 @@ class Packet:
         return self.port if self.asked_port is None else self.asked_port
 
     @property
+    def rewritten(self) -> bool:
+        """Tell whether a NAT rewrote its destination, the port or not."""
+        return self.asked_port is not None
+
+    @property
     def version(self) -> int:
         """Return its family: 4 or 6."""
         return 6 if ":" in self.source else 4

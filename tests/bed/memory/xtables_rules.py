@@ -193,7 +193,9 @@ CONDITIONS: dict[str, Callable[[Packet, str, Local], bool]] = {
     "--ctorigdstport": lambda packet, value, _: _in_range(packet.asked, value),
     "--icmp-type": lambda packet, value, _: _icmp(packet, value, "icmp", ICMP),
     "--icmpv6-type": lambda packet, value, _: _icmp(packet, value, "ipv6-icmp", ICMP6),
-    "--ctstate": lambda packet, value, _: packet.tracked.upper() in value.split(","),
+    "--ctstate": lambda packet, value, _: bool(
+        {packet.tracked.upper(), *(["DNAT"] if packet.rewritten else [])} & set(value.split(","))
+    ),
     "--state": lambda packet, value, _: packet.tracked.upper() in value.split(","),
     "--ctdir": lambda packet, value, _: packet.way.upper() == value,
     "--uid-owner": lambda packet, value, _: packet.owner == int(value),
