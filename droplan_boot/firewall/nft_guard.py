@@ -109,14 +109,16 @@ def _judged(policy: Policy) -> Iterator[str]:
 
 def _admitted(segment: Segment, services: Iterable[str]) -> Iterator[str]:
     """Say which of the judged packets come in."""
+    # Where the settings let nobody send anything whatever, these sets are empty, and each packet would look into them.
+    anything = (4, 6) if segment.ports is None or any(entry.service is None for entry in segment.allow) else ()
     yield f"{_REPLIES} accept"
-    for version in (4, 6):  # most packets are peers', so they come early
+    for version in anything:  # most packets are peers', so they come early
         yield f"{_IP[version]} saddr @{_set(ADDRESSES, segment, version)} accept"
     for errors in _ERRORS:
         yield f"{errors} accept"
     yield f"icmpv6 type {{ {_NEIGHBOURS[segment.public]} }} accept"
     yield from services
-    for version in (4, 6):
+    for version in anything:
         yield f"{_IP[version]} saddr @{_set(NETWORKS, segment, version)} accept"
 
 
