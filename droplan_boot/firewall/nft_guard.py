@@ -67,7 +67,8 @@ def build(policy: Policy, *, notes: bool = True) -> Table | None:
         verdict = "accept" if policy.observe else "drop"
         told = (f"{_CHATTER} {verdict}", *_notes(segment, observe=policy.observe)) if notes else ()
         chains[segment.refuse] = (*told, verdict)
-        services, lists = opened.nft(segment, (ADDRESSES, NETWORKS))
+        services, groups, lists = opened.nft(segment, (ADDRESSES, NETWORKS))
+        chains.update(groups)
         for name, (sources, version) in lists.items():
             sets[name] = tuple(intervals(sources, version)) if name.startswith(NETWORKS) else _single(sources)
         chains[segment.guard] = (*_admitted(segment, services), f"goto {segment.refuse}")
@@ -109,15 +110,15 @@ def _judged(policy: Policy) -> Iterator[str]:
 
 def _admitted(segment: Segment, services: Iterable[str]) -> Iterator[str]:
     """Say which of the judged packets come in."""
-    # Where the settings let nobody send anything whatever, these sets are empty, and each packet would look into them.
+    # Where the settings let nobody send anything whatever, these sets are empty, and no packet need look into them.
     anything = (4, 6) if segment.ports is None or any(entry.service is None for entry in segment.allow) else ()
     yield f"{_REPLIES} accept"
     for version in anything:  # most packets are peers', so they come early
         yield f"{_IP[version]} saddr @{_set(ADDRESSES, segment, version)} accept"
+    yield from services  # after peers, these have the most packets
     for errors in _ERRORS:
         yield f"{errors} accept"
     yield f"icmpv6 type {{ {_NEIGHBOURS[segment.public]} }} accept"
-    yield from services
     for version in anything:
         yield f"{_IP[version]} saddr @{_set(NETWORKS, segment, version)} accept"
 

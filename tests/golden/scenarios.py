@@ -86,6 +86,11 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         "DROPLAN_PEER_PORTS: peers reach some services and no others. Ping, a range of ports, a protocol by number.",
         Policy((segment("10.132.0.2", ports="tcp/80, tcp/8000-8100, icmp, proto/47"),)),
     ),
+    "many-services": Scenario(
+        "More than eight services of a protocol are asked in groups of neighbours: a packet passes a rule for each "
+        "group, and those of its own.",
+        Policy((segment("10.132.0.2", ports=", ".join(f"tcp/{one}" for one in range(9001, 9010))),)),
+    ),
     "overlapping-services": Scenario(
         "Two entries overlap. The rules split them, so that a packet is for one service and one list is asked.",
         Policy((segment(allow="tcp/22@10.200.0.0/16, tcp/1-1024@10.201.0.0/16, proto/6@10.202.0.0/16, icmp"),)),

@@ -48,6 +48,7 @@ NETWORK = st.sampled_from(
         for one in ("10.132.0.0/27", "10.132.0.21", "0.0.0.0/0", "fd00::/123", "fd00::12", "::/0")
     ]
 )
+TCP = RANGE.map(lambda ports: Service("tcp", *ports))
 NARROW = NETWORK.filter(lambda one: bool(one.prefixlen))
 ENTRY = st.builds(Allow, st.none() | NETWORK | st.sampled_from(NAMES), SERVICE) | st.builds(
     Allow, NARROW | st.sampled_from(NAMES)
@@ -58,7 +59,8 @@ SEGMENT = st.builds(
     st.just(("eth1",)),
     addresses(30),
     st.lists(ENTRY, max_size=5).map(tuple),
-    ports=st.none() | st.lists(SERVICE, max_size=3, unique=True).map(tuple),
+    ports=st.none()
+    | (st.lists(SERVICE, max_size=3, unique=True) | st.lists(TCP, min_size=8, max_size=14, unique=True)).map(tuple),
     known=st.tuples(addresses(30), addresses(3)).map(lambda held: tuple(zip(NAMES, held))),
 )
 
@@ -148,22 +150,36 @@ def longest(segment: Segment) -> int:
 
     def deep(chain: str) -> int:
         here = trees[chain]
-        below = [place + 1 + deep(rule.rsplit(" ", 1)[1]) for place, rule in enumerate(here) if " -g " in rule]
+        below = [
+            place + 1 + deep(words[-1]) for place, rule in enumerate(here) if (words := rule.split())[-1] in trees
+        ]
         return max([len(here), *below])
 
     return len(rules) + deep(rules[-1].rsplit(" ", 1)[1])
 
 
 class TestManyDropletsInManyServices:
-    def test_a_packet_passes_a_rule_a_service_and_a_few_of_one_tree(self) -> None:
-        assert longest(many_services(10_000)) <= 20 + 40
+    @pytest.mark.parametrize(("services", "passed"), [(8, 8), (20, 4 + 5), (100, 10 + 10)])
+    def test_a_packet_passes_a_rule_a_group_one_a_service_of_it_and_a_few_of_one_tree(
+        self, services: int, passed: int
+    ) -> None:
+        assert longest(many_services(10_000, services)) <= passed + 40
         # A hundred times as many Droplets are a few steps more.
         assert longest(many_services(10_000)) - longest(many_services(100)) <= 20
 
     def test_in_nftables_a_service_is_one_rule_and_one_set(self) -> None:
-        rules, sets = opened.nft(many_services(10_000), ("droplan-addresses", "droplan-networks"))
-        assert len(rules) == 20
+        rules, groups, sets = opened.nft(many_services(10_000), ("droplan-addresses", "droplan-networks"))
+        assert list(map(len, groups.values())) == [5, 5, 5, 5]
+        assert len(rules) == len(groups)
         assert len(sets) == 1, "all of them are open to the same Droplets"
+
+    def test_chains_of_groups_have_names_that_the_kernel_takes(self) -> None:
+        for public in (False, True):
+            entries = tuple(Allow(None, Service("tcp", port, port + 9)) for port in range(10_000, 60_000, 1000))
+            segment = Segment(public, ("eth1",), (), entries)
+            _, chains = opened.rules(segment, 4, (opened.NOW,), "-j ACCEPT")
+            assert len(chains) == len(opened.nft(segment, ("a", "n"))[1]) == 7
+            assert max(map(len, chains)) <= 28
 
     def test_services_of_the_same_droplets_share_a_tree_and_others_do_not(self) -> None:
         shared = many_services(100)
@@ -171,9 +187,11 @@ class TestManyDropletsInManyServices:
         apart = replace(shared, allow=(*shared.allow, replace(other, service=Service("udp", 53, 53))))
         apart = replace(apart, known=(*shared.known, (NAMES[1], fleet(99))))
         for segment, roots in ((shared, {"droplan-tcp-1000"}), (apart, {"droplan-tcp-1000", "droplan-udp-53"})):
-            (rules,), _ = opened.rules(segment, 4, (opened.NOW,), "-j ACCEPT")
-            assert {rule.rsplit(" ", 1)[1] for rule in rules} == roots
-        assert len(opened.nft(apart, ("droplan-addresses", "droplan-networks"))[1]) == 2
+            (rules,), chains = opened.rules(segment, 4, (opened.NOW,), "-j ACCEPT")
+            groups = [one for name, held in chains.items() if name.startswith("droplan-to-") for one in held]
+            asked = {rule.rsplit(" ", 1)[1] for rule in (*rules, *groups)}
+            assert {name for name in asked if not name.startswith("droplan-to-")} == roots
+        assert len(opened.nft(apart, ("droplan-addresses", "droplan-networks"))[2]) == 2
 
     @pytest.mark.parametrize("version", [4, 6])
     def test_no_two_trees_share_a_name_whatever_the_services(self, version: int) -> None:
