@@ -81,6 +81,16 @@ def test_a_range_holds_its_ports_and_no_others(enforcement: Enforcement, nft_lab
     assert not connects(other, nft_lab.droplet, ECHO_PORT, patience=PATIENCE)
 
 
+def test_each_of_many_services_is_open_to_its_own(enforcement: Enforcement, nft_lab: Lab) -> None:
+    one, other = nft_lab.peers
+    ports = [ECHO_PORT - 6 + n for n in range(12)]  # with the echo's in a group's midst
+    entries = [f"tcp/{port}@tag:{'web' if port == ECHO_PORT else 'db'}" for port in ports if port > 0]
+    enforcement.apply(policy(",".join(entries), web=(*of(one), *OTHERS), db=(*of(other), *OTHERS)))
+    assert connects(one, nft_lab.droplet, ECHO_PORT)
+    assert not connects(other, nft_lab.droplet, ECHO_PORT, patience=PATIENCE)
+    assert probe(nft_lab.stranger, nft_lab.droplet, patience=PATIENCE).nothing
+
+
 def test_a_tag_that_moves_to_another_droplet_moves_the_port(enforcement: Enforcement, nft_lab: Lab) -> None:
     one, other = nft_lab.peers
     enforcement.apply(policy(f"tcp/{ECHO_PORT}@tag:web", web=(*of(one), *OTHERS)))
