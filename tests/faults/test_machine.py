@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import pytest
 
@@ -224,7 +225,15 @@ class TestSignals:
 
 
 class TestMany:
-    @pytest.mark.parametrize("count", [2, 10, 100])
+    @pytest.mark.parametrize(
+        ("_either", "count"),
+        [
+            *product(("nft", "legacy"), (2, 10)),
+            ("nft", 100),
+            pytest.param("legacy", 100, marks=pytest.mark.nightly),  # it is the same lock that they wait for
+        ],
+        indirect=["_either"],
+    )
     def test_refreshes_at_once_end_in_one_right_ruleset(self, either: Patient, count: int) -> None:
         either.list_droplets(*either.lab.peer_droplets, NEW)
         log = len(either.log())
