@@ -259,9 +259,9 @@ def tell(name: str, release: str, pyz: bytes) -> Story:
 
 @pytest.fixture(scope="module")
 def stories(request: pytest.FixtureRequest, roots: None, pyz: bytes) -> Iterator[dict[tuple[str, str], Story]]:
-    """The stories that somebody asks about, four at a time."""
+    """The stories that somebody asks about, five at a time."""
     wanted = asked(request, "which")
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(5) as pool:
         told = {pair: pool.submit(tell, *pair, pyz) for pair in PAIRS if pair in wanted}
         yield {pair: story.result() for pair, story in told.items()}
 
