@@ -15,7 +15,8 @@ def _cases() -> Iterator[object]:
     """Each program in its orders of installation, with all its events: what is more of the same, at night."""
     seen: set[str] = set()
     for program in PROGRAMS:
-        kind = program.name.split()[0].rstrip(",")
+        who, _, rules_alone = program.name.partition("'s ")
+        kind = rules_alone or who.split()[0].rstrip(",")
         for number, first in enumerate(program.orders):
             order = "droplan first" if first else "droplan last"
             for event in (None, *program.events):

@@ -7,7 +7,7 @@ import pytest
 from tests.bed.el.droplet import ElDroplet, changed, in_force
 from tests.bed.program import LOG, succeeded
 from tests.el.conftest import Make
-from tests.el.test_install import FIREWALLD, SAVED, set_up
+from tests.el.test_install import FIREWALLD, SAVED, each_state_once, set_up
 
 UNITS = ("crond", "iptables", "ip6tables", "firewalld")
 
@@ -25,8 +25,7 @@ COMMIT
 """
 
 
-@pytest.mark.parametrize("before", FIREWALLD)
-@pytest.mark.parametrize("release", ["centos-7", "almalinux-8", "almalinux-9"])
+@each_state_once(("centos-7", "almalinux-8", "almalinux-9"), all_of="almalinux-9")
 def test_uninstall_leaves_files_rules_and_services_as_install_found_them(
     make: Make, release: str, before: str
 ) -> None:

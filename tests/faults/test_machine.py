@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
 import pytest
 
@@ -170,7 +171,16 @@ class TestSignals:
     # What leaves a mark. strace counts each by itself, and in each process anew: children's first ones are hit too.
     CALLS = ("flock", "write", "fsync", "fchmod", "rename", "unlink", "sendmsg", "setsockopt")
 
-    @pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
+    @pytest.mark.parametrize(
+        ("_either", "signal"),
+        [
+            ("nft", "SIGKILL"),
+            ("legacy", "SIGKILL"),
+            ("nft", "SIGTERM"),
+            pytest.param("legacy", "SIGTERM", marks=pytest.mark.nightly),  # SIGKILL strikes there too
+        ],
+        indirect=["_either"],
+    )
     def test_at_any_system_call_leave_the_old_or_the_new(self, either: Patient, signal: str) -> None:
         lab = either.lab
         few, many = [*lab.peer_droplets], [*lab.peer_droplets, NEW]
@@ -215,7 +225,15 @@ class TestSignals:
 
 
 class TestMany:
-    @pytest.mark.parametrize("count", [2, 10, 100])
+    @pytest.mark.parametrize(
+        ("_either", "count"),
+        [
+            *product(("nft", "legacy"), (2, 10)),
+            ("nft", 100),
+            pytest.param("legacy", 100, marks=pytest.mark.nightly),  # it is the same lock that they wait for
+        ],
+        indirect=["_either"],
+    )
     def test_refreshes_at_once_end_in_one_right_ruleset(self, either: Patient, count: int) -> None:
         either.list_droplets(*either.lab.peer_droplets, NEW)
         log = len(either.log())

@@ -26,8 +26,8 @@ from tests.bed.reach import ECHO_PORT, connects
 
 SEED = 20261125
 RANDOM_CASES = 5
-QUESTIONS = 64
-"""For each of the settings, in each backend: about two thousand in all."""
+QUESTIONS = [32, pytest.param(64, marks=pytest.mark.nightly)]
+"""For each of the settings, in each backend: about a thousand in all, and two thousand at night."""
 
 PORTS = (22, 53, 80, 443, 5432, 7777)
 PRIVATE = ipaddress.ip_network("10.132.32.0/20")
@@ -156,8 +156,9 @@ class Account:
         return str(pick([network, network, "tag:db", "tag:web", "droplet:fleet-3", "tag:nobody"]))
 
 
+@pytest.mark.parametrize("questions", QUESTIONS)
 @pytest.mark.parametrize("backend", ["iptables-nft", "iptables-legacy", "nftables"])
-def test_its_verdict_is_what_packets_meet(backend: str) -> None:
+def test_its_verdict_is_what_packets_meet(backend: str, questions: int) -> None:
     chance = random.Random(f"{SEED} {backend}")
     account = Account(chance)
     with Lab("legacy" if backend == "iptables-legacy" else "nft") as lab:
@@ -172,7 +173,7 @@ def test_its_verdict_is_what_packets_meet(backend: str) -> None:
         for case in (*CASES, *(account.case() for _ in range(RANDOM_CASES))):
             program.list_droplets(*account.droplets(case.droplets))
             succeeded(program.run("install", "--force", **{**EVERYTHING_UNSET, **case.environment}))
-            knocks = list(dict.fromkeys(account.knock() for _ in range(QUESTIONS)))
+            knocks = list(dict.fromkeys(account.knock() for _ in range(questions)))
             told = ask(program, knocks)
             met = let_in(lab.stranger, lab.droplet, knocks)
             late = [number for number, said in enumerate(told) if said and not met[number]]

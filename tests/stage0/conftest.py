@@ -50,9 +50,17 @@ def interpreters() -> dict[str, str]:
 
 
 INTERPRETERS = interpreters()
+BY_AGE = sorted(INTERPRETERS, key=lambda version: [int(part) for part in version.split(".")])
+# 2.7, the oldest 3 and the newest: what is between them understands what these do, and is asked at night.
+ENDS = {*BY_AGE[:2], BY_AGE[-1]}
 
 
-@pytest.fixture(params=[*INTERPRETERS.values()], ids=[*INTERPRETERS])
+@pytest.fixture(
+    params=[
+        pytest.param(INTERPRETERS[version], id=version, marks=[] if version in ENDS else [pytest.mark.nightly])
+        for version in BY_AGE
+    ]
+)
 def python(request: pytest.FixtureRequest) -> str:
     """Each interpreter at hand."""
     return str(request.param)

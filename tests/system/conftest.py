@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from typing import Any
 
 import pytest
 
+from tests.bed.booted.droplet import RELEASES
 from tests.bed.cache import CHECKOUT
+
+EACH_RELEASE = [
+    pytest.param(release, marks=[pytest.mark.nightly] if release in RELEASES[1:-1] else []) for release in RELEASES
+]
+"""Where the oldest and the newest tell what there is to tell, and those between them the same at night.
+
+That all of them are closed from the first boot on is test_booted_releases.py's.
+"""
+
+
+def asked(request: pytest.FixtureRequest, name: str) -> set[Any]:
+    """What a parameter is in the tests of this file that are to run: no story is told that nobody asks about."""
+    return {
+        item.callspec.params[name]
+        for item in request.session.items
+        if hasattr(item, "callspec") and name in item.callspec.params and item.path == request.path
+    }
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from tests.bed.booted.droplet import BootedDroplet
 from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock
 from tests.bed.booted.region import Region
 from tests.bed.hosts import Host
-from tests.system.conftest import user_data
+from tests.system.conftest import asked, user_data
 
 PROGRAM = "/opt/droplan/droplan"
 QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -259,14 +259,10 @@ def tell(name: str, release: str, pyz: bytes) -> Story:
 
 @pytest.fixture(scope="module")
 def stories(request: pytest.FixtureRequest, roots: None, pyz: bytes) -> Iterator[dict[tuple[str, str], Story]]:
-    """The stories that somebody asks about, four at a time."""
-    asked = {
-        item.callspec.params["which"]
-        for item in request.session.items
-        if hasattr(item, "callspec") and "which" in item.callspec.params and item.path == request.path
-    }
-    with ThreadPoolExecutor(4) as pool:
-        told = {pair: pool.submit(tell, *pair, pyz) for pair in PAIRS if pair in asked}
+    """The stories that somebody asks about, five at a time."""
+    wanted = asked(request, "which")
+    with ThreadPoolExecutor(5) as pool:
+        told = {pair: pool.submit(tell, *pair, pyz) for pair in PAIRS if pair in wanted}
         yield {pair: story.result() for pair, story in told.items()}
 
 
@@ -278,10 +274,10 @@ def story(which: tuple[str, str], stories: dict[tuple[str, str], Story]) -> Stor
 
 
 def pairs(*names: str) -> pytest.MarkDecorator:
-    asked = [pair for pair in PAIRS if pair[0] in names]
-    marks = [[pytest.mark.nightly] if release == NIGHT else [] for _, release in asked]
+    chosen = [pair for pair in PAIRS if pair[0] in names]
+    marks = [[pytest.mark.nightly] if release == NIGHT else [] for _, release in chosen]
     return pytest.mark.parametrize(
-        "which", [pytest.param(pair, marks=mark, id=" on ".join(pair)) for pair, mark in zip(asked, marks)]
+        "which", [pytest.param(pair, marks=mark, id=" on ".join(pair)) for pair, mark in zip(chosen, marks)]
     )
 
 

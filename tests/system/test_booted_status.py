@@ -1,6 +1,7 @@
 """Status is never green when droplan is blind: each reason with the real systemd, cron, PAM, nft and firewalld.
 
-Two Droplets: one with a loader of saved rules (bookworm), one furnished as DigitalOcean does, where firewalld is put.
+Two Droplets: one with a loader of saved rules (bookworm), one furnished as DigitalOcean does, where root's password
+expires, and firewalld is put.
 """
 
 from __future__ import annotations
@@ -156,7 +157,6 @@ def tell_of_reasons(region: Region, droplet: BootedDroplet, peer: Host) -> Story
     seen["table-refuses, undone"] = look(droplet)
     story.knocks["peer, let in"] = knock(peer, droplet)
     story.knocks["stranger"] = knock(region.stranger, droplet)
-    tell_of_expiry(droplet, story)
     tell_of_what_the_schedule_puts_back(droplet, story)
     sh(droplet, f"cp {PROGRAM} /root/droplan.pyz; {PROGRAM} uninstall")
     seen["not-installed"] = look(droplet, "/root/droplan.pyz")
@@ -191,11 +191,12 @@ def tell_of_what_the_schedule_puts_back(droplet: BootedDroplet, story: Story) ->
     story.texts["second log"] = sh(droplet, "cat /var/log/droplan.log")
 
 
-def tell_of_firewalld(region: Region, droplet: BootedDroplet, peer: Host) -> Story:
+def tell_of_expiry_and_firewalld(region: Region, droplet: BootedDroplet, peer: Host) -> Story:
     story = Story()
     droplet.boot()
     droplet.wait_cloud_init()
     story.seen["installed"] = look(droplet)
+    tell_of_expiry(droplet, story)
     sh(droplet, "apt-get -qq update; apt-get -qq install firewalld nftables; systemctl start firewalld")
     sh(droplet, "firewall-cmd -q --permanent --zone=public --remove-service=ssh; firewall-cmd -q --reload")
     sh(droplet, f"{PROGRAM} refresh")
@@ -222,7 +223,7 @@ def stories(roots: None, pyz: bytes) -> Iterator[dict[str, Story]]:
         furnished = region.droplet("furnished", "furnished", user_data=pasted)
         told = {
             "reasons": pool.submit(tell_of_reasons, region, plain, peer),
-            "firewalld": pool.submit(tell_of_firewalld, region, furnished, peer),
+            "expiry and firewalld": pool.submit(tell_of_expiry_and_firewalld, region, furnished, peer),
         }
         yield {name: story.result() for name, story in told.items()}
 
@@ -233,12 +234,12 @@ def reasons(stories: dict[str, Story]) -> Story:
 
 
 @pytest.fixture
-def firewalld(stories: dict[str, Story]) -> Story:
-    return stories["firewalld"]
+def furnished(stories: dict[str, Story]) -> Story:
+    return stories["expiry and firewalld"]
 
 
-def test_after_an_installation_all_is_sound(reasons: Story, firewalld: Story) -> None:
-    assert (reasons.seen["installed"], firewalld.seen["installed"]) == (SOUND, SOUND)
+def test_after_an_installation_all_is_sound(reasons: Story, furnished: Story) -> None:
+    assert (reasons.seen["installed"], furnished.seen["installed"]) == (SOUND, SOUND)
 
 
 @pytest.mark.parametrize("reason", REASONS)
@@ -246,7 +247,7 @@ def test_each_reason_is_told_with_exit_5_and_only_that_one(reasons: Story, reaso
     assert reasons.seen[reason] == (5, [reason.partition(":")[0]])
 
 
-@pytest.mark.parametrize("reason", [*REASONS, "root-expired", "table-refuses"])
+@pytest.mark.parametrize("reason", [*REASONS, "table-refuses"])
 def test_the_remedy_makes_it_sound_again(reasons: Story, reason: str) -> None:
     assert reasons.seen[f"{reason}, undone"] == SOUND
 
@@ -261,9 +262,10 @@ def test_drift_goes_before_all_else(reasons: Story) -> None:
     assert {"drift", "cron-stopped"} <= set(problems)
 
 
-def test_an_expired_password_is_told_when_pam_refuses_roots_jobs(reasons: Story) -> None:
-    assert reasons.seen["root-expired"] == (5, ["root-expired"])
-    assert "ran" not in reasons.texts["ran while expired"].split()
+def test_an_expired_password_is_told_when_pam_refuses_roots_jobs(furnished: Story) -> None:
+    assert furnished.seen["root-expired"] == (5, ["root-expired"])
+    assert "ran" not in furnished.texts["ran while expired"].split()
+    assert furnished.seen["root-expired, undone"] == SOUND
 
 
 def test_another_programs_table_is_told_when_it_keeps_peers_out(reasons: Story) -> None:
@@ -289,11 +291,11 @@ def test_a_machine_without_droplan_is_told_so(reasons: Story) -> None:
 
 
 def test_firewalld_is_told_by_name_when_it_keeps_peers_out_and_its_zone_trusted_lets_them_in(
-    firewalld: Story,
+    furnished: Story,
 ) -> None:
-    assert not firewalld.knocks["peer, refused"].ssh
-    assert firewalld.seen["firewalld-refuses"] == (5, ["firewalld-refuses"])
-    assert "--zone=trusted --change-interface=eth1" in " ".join(firewalld.texts["status"].split())
-    assert firewalld.seen["trusted"] == SOUND
-    assert firewalld.knocks["peer, let in"].ssh
-    assert not firewalld.knocks["stranger"].ssh
+    assert not furnished.knocks["peer, refused"].ssh
+    assert furnished.seen["firewalld-refuses"] == (5, ["firewalld-refuses"])
+    assert "--zone=trusted --change-interface=eth1" in " ".join(furnished.texts["status"].split())
+    assert furnished.seen["trusted"] == SOUND
+    assert furnished.knocks["peer, let in"].ssh
+    assert not furnished.knocks["stranger"].ssh

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import pytest
 
 from tests.bed.booted.container import poll
-from tests.bed.booted.droplet import RELEASES, BootedDroplet
+from tests.bed.booted.droplet import BootedDroplet
 from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock
 from tests.bed.booted.region import Region
 from tests.bed.cache import CHECKOUT
 from tests.bed.hosts import Host
+from tests.system.conftest import EACH_RELEASE, asked
 
 PROGRAM = "/opt/droplan/droplan"
 # Everyone may reach SSH, says the user; ufw itself lets everyone ping.
@@ -106,9 +107,9 @@ def tell(region: Region, peer: Host, droplet: BootedDroplet, install: str) -> St
 
 
 @pytest.fixture(scope="module")
-def stories(roots: None, pyz: bytes) -> Iterator[dict[str, Story]]:
-    """Every release's story, all told at once."""
-    with Region() as region, ThreadPoolExecutor(len(RELEASES)) as pool:
+def stories(request: pytest.FixtureRequest, roots: None, pyz: bytes) -> Iterator[dict[str, Story]]:
+    """Each release's story, all told at once."""
+    with Region() as region, ThreadPoolExecutor() as pool:
         region.publish("bootstrap.py", (CHECKOUT / "cloud-init/bootstrap.py").read_bytes())
         url = region.publish("droplan.pyz", pyz)
         install = PIPED.format(url=url, sha256=hashlib.sha256(pyz).hexdigest())
@@ -116,12 +117,12 @@ def stories(roots: None, pyz: bytes) -> Iterator[dict[str, Story]]:
         region.do.add(region.listing(peer))
         told = {
             release: pool.submit(tell, region, peer, region.droplet(release, f"ufw-{release}"), install)
-            for release in RELEASES
+            for release in asked(request, "story")
         }
         yield {release: story.result() for release, story in told.items()}
 
 
-@pytest.fixture(params=RELEASES)
+@pytest.fixture(params=EACH_RELEASE)
 def story(request: pytest.FixtureRequest, stories: dict[str, Story]) -> Story:
     """One release's story."""
     return stories[request.param]

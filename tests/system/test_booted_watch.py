@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.bed.booted.droplet import RELEASES, BootedDroplet
+from tests.bed.booted.droplet import BootedDroplet
 from tests.bed.booted.region import Region
 from tests.bed.control import Request
-from tests.system.conftest import user_data
+from tests.system.conftest import EACH_RELEASE, asked, user_data
 
 PROGRAM = "/opt/droplan/droplan"
 UNIT = "droplan-watch.service"
@@ -136,13 +136,13 @@ def knock(region: Region, droplet: BootedDroplet) -> bool:
 
 
 @pytest.fixture(scope="module")
-def lives(roots: None, pyz: bytes) -> Iterator[dict[str, Life]]:
+def lives(request: pytest.FixtureRequest, roots: None, pyz: bytes) -> Iterator[dict[str, Life]]:
     with Region() as region, ThreadPoolExecutor() as pool:
-        made = {release: pool.submit(live, region, release, pyz) for release in RELEASES}
+        made = {release: pool.submit(live, region, release, pyz) for release in asked(request, "release")}
         yield {release: each.result() for release, each in made.items()}
 
 
-@pytest.mark.parametrize("release", RELEASES)
+@pytest.mark.parametrize("release", EACH_RELEASE)
 class TestWatched:
     def test_its_unit_runs_and_will_at_the_next_boot(self, release: str, lives: dict[str, Life]) -> None:
         assert (lives[release].seen["active"], lives[release].seen["enabled"]) == ("active", "enabled")

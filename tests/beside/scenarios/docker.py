@@ -90,7 +90,7 @@ PROGRAMS: Final = (
     _docker(
         "userland-proxy false", events=(_EVENTS[0], _EVENTS[2]), nightly=True, settings={"userland-proxy": False}
     ),
-    _docker("iptables false", events=_RESTART_ALONE, settings={"iptables": False}),
+    _docker("iptables false", events=_RESTART_ALONE, nightly=True, settings={"iptables": False}),
     _docker(
         "live-restore",
         events=(
@@ -101,6 +101,7 @@ PROGRAMS: Final = (
                 was_open=True,
             ),
         ),
+        nightly=True,
         settings={"live-restore": True},
     ),
     _docker(

@@ -62,6 +62,7 @@ PROGRAMS: Final = (
         "",
         "eth1 in no zone",
         events=(),
+        nightly=True,
         publishes=False,
         peers_in=False,
         status=5,
