@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from droplan_boot import paths
+from droplan_boot import paths, settings
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import UsageError
 from droplan_boot.host.files import Files
@@ -167,7 +167,7 @@ class TestVerb:
                     "DO_TAG": "web",
                     "DROPLAN_SHARED": "https://nyc3.digitaloceanspaces.com/fleet",
                     "DROPLAN_SHARED_KEY": "ID:SECRET",
-                    "DROPLAN_SHARED_TRUST": "M6MTZZzc9gUDSDSU/gHwXBXNuhpaW9qRX0tGoVDIPws=",
+                    "DROPLAN_SHARED_TRUST": f"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE{'A' * 86}==",
                 },
                 False,
             ),
@@ -176,6 +176,7 @@ class TestVerb:
     def test_where_refreshes_list_who_has_the_tag_it_says_what_asks_for_the_others(
         self, machine: Host, environ: dict[str, str], only: bool, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        settings.load({"DO_KEY": "x", **environ}, machine.files)  # no mistake, which would leave the defaults
         verb.run(replace(machine, environ=environ))
         said = capsys.readouterr().out
         told = "no Droplet with the tag web (DO_TAG); `droplan explain 10.132.0.5` says whether it is yours"
