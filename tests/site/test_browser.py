@@ -7,6 +7,7 @@ browser may ask nobody but the site.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+BROWSER = shutil.which("chromium") or "google-chrome"
 PATIENCE_S = 900.0
 CONTRAST = 4.5  # WCAG 2.2, 1.4.3, for text of common size
 # Loads each page into a frame of the screen's size, waits for its diagrams, and tells what is wrong with it.
@@ -140,7 +142,7 @@ def looked(site: Path, screen: Screen, pages: list[str], home: Path) -> list[dic
         "--window-size=1400,1000",
     ]
     with served(site, Here) as address, (home / "log").open("wb") as log:
-        browser = subprocess.Popen(["chromium", *options, f"{address}/look.html"], stdout=log, stderr=log)
+        browser = subprocess.Popen([BROWSER, *options, f"{address}/look.html"], stdout=log, stderr=log)
         try:
             assert Here.told.wait(PATIENCE_S), (home / "log").read_text()[-2000:]
         finally:
