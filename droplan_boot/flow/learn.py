@@ -185,7 +185,7 @@ def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:
         settings.api_url,
         settings.token,
         here.metadata.droplet_id,
-        tag=_only_tag(settings),
+        tag=only_tag(settings),
         peered=settings.scope == "vpc",
         clock=host.clock.time,
     )
@@ -207,8 +207,10 @@ def _member(host: Host, http: Http, settings: Settings, here: Here) -> Source:
     )
 
 
-def _only_tag(settings: Settings) -> str | None:
-    """Tell the one tag whose Droplets are all that matters; None where others do too."""
+def only_tag(settings: Settings) -> str | None:
+    """Tell the one tag whose Droplets are all that is listed, for no others matter; None where all are listed."""
+    if settings.shared:
+        return None
     wanted = {tag.lower() for tag in settings.tags} | {name.tag for name in allow.names(_entries(settings))}
     return settings.tags[0] if settings.tags and len(wanted) == 1 else None
 

@@ -47,7 +47,8 @@ class Source:
         public: whether that is on the public network.
         observed: whether it passed all the same, because droplan only observes.
         services: what it asked for, the last first; the last eight.
-        name: the Droplet's, if it is one of the account's that a refresh has seen; else "".
+        name: the Droplet's, if it is one of the account's that a refresh has seen, which with a single DO_TAG are
+            those that carry it; else "".
         why: what keeps that Droplet out: ``region``, ``vpc`` or ``tag``; ``peer`` when nothing does; else "".
     """
 

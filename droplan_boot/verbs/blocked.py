@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Final
 
+from droplan_boot import settings
 from droplan_boot.errors import UsageError
+from droplan_boot.flow import learn
 from droplan_boot.host.doors import Host
 from droplan_boot.plural import counted
 from droplan_boot.state import blocked, snapshot
@@ -44,8 +46,11 @@ def run(host: Host, *, since: str = "", as_json: bool = False) -> None:
     host.require_root()
     now = host.clock.time()
     found = look(host, now - seconds(since) if since else 0.0)
-    text = json.dumps({"schema": SCHEMA, **asdict(found)}, indent=1) + "\n" if as_json else render(found, now)
-    sys.stdout.write(text)
+    if as_json:
+        sys.stdout.write(json.dumps({"schema": SCHEMA, **asdict(found)}, indent=1) + "\n")
+        return
+    wanted, _ = settings.tolerant(host.environ, host.files)
+    sys.stdout.write(host.hint(render(found, now, learn.only_tag(wanted))))
 
 
 def seconds(text: str) -> int:
@@ -76,21 +81,27 @@ def _named(source: Source, peers: dict[str, str]) -> Source:
     return replace(source, name=peers[source.source], why="peer") if source.source in peers else source
 
 
-def render(found: Blocked, now: float) -> str:
-    """Lay it out for a person."""
+def render(found: Blocked, now: float, tag: str | None) -> str:
+    """Lay it out for a person.
+
+    Args:
+        found: who was shut out.
+        now: seconds since the epoch.
+        tag: the one tag whose Droplets are all that refreshes see; None where they see all of the account.
+    """
     if not found.sources:
         return "Nobody was shut out.\n"
     verb = "would have been shut out" if all(each.observed for each in found.sources) else "shut out"
     count = len(found.sources)
     sampled = "; packets are samples, at least one a second for each" if found.sampled else ""
     lines = [f"{counted(count, 'source')} {verb}, the last first{sampled}", ""]
-    lines += (line for each in found.sources for line in _lines(each, now))
+    lines += (line for each in found.sources for line in _lines(each, now, tag))
     return "".join(f"{words.one_line(line)}\n" for line in lines)
 
 
-def _lines(source: Source, now: float) -> Iterator[str]:
+def _lines(source: Source, now: float, tag: str | None) -> Iterator[str]:
     name = f" {source.name}" if source.name else ""
-    yield f"{source.source}{name}: {_who(source)}"
+    yield f"{source.source}{name}: {_who(source, tag)}"
     asked = ", ".join(f"{each.service} ({each.packets})" for each in source.services)
     passed = ", passed: droplan only observes" if source.observed else ""
     by = source.interface or "an interface that is gone"
@@ -98,13 +109,15 @@ def _lines(source: Source, now: float) -> Iterator[str]:
     yield f"    first {_when(source.first)}, last {_when(source.last)} ({words.ago(now - source.last)} ago)"
 
 
-def _who(source: Source) -> str:
+def _who(source: Source, tag: str | None) -> str:
     if source.why:
         return _WHY.get(source.why, f"a Droplet of yours ({source.why})")
     if source.public:
-        return "on the public network, no Droplet of yours"
+        return f"on the public network, no Droplet of yours{f' with the tag {tag}' if tag else ''}"
     if source.source.startswith("fe80:"):
         return "a neighbour on the link, by its link-local address"
+    if tag:
+        return f"no Droplet with the tag {tag} (DO_TAG); `droplan explain {source.source}` says whether it is yours"
     return "no Droplet that the account lists to us: another account's, a load balancer or a database (DROPLAN_ALLOW)"
 
 

@@ -153,9 +153,28 @@ def test_a_tag_makes_all_that_a_release_consists_of(clone: Path) -> None:
     with tarfile.open(out / f"{role}.tar.gz") as tar:
         assert f"{role}/roles/droplan/tasks/main.yml" in tar.getnames()
 
+    for name in (module, role):
+        assert astray(out / f"{name}.tar.gz") == []
+
     before = (out / "SHA256SUMS").read_bytes()
     assert release(clone, f"v{VERSION}", GITHUB_REPOSITORY="fork/droplan").returncode == 0
     assert (out / "SHA256SUMS").read_bytes() == before, "again gives the same bytes"
+
+
+def astray(archive: Path) -> list[str]:
+    """Find what its pages do not know: whose it is, or what a link leads to."""
+    with tarfile.open(archive) as tar:
+        names = set(tar.getnames())
+        folders = {str(parent) for name in names for parent in Path(name).parents}
+        pages = {name: tar.extractfile(name) for name in names if name.endswith(".md")}
+        texts = {name: page.read().decode() for name, page in pages.items() if page}
+    assert texts
+    found = [f"{name}: OWNER" for name, text in texts.items() if "OWNER" in text]
+    for name, text in texts.items():
+        for target in re.findall(r"\]\(([^)\s#:]+)[)#]", text):
+            place = os.path.normpath(Path(name).parent / target)
+            found += [f"{name}: {target}"] if place not in names | folders else []
+    return found
 
 
 @pytest.mark.skipif(not shutil.which("terraform"), reason="needs terraform (1.9 or later)")

@@ -206,8 +206,14 @@ def test_balanced_creates_droplets_with_the_modules_user_data(
     assert [droplet["tags"] for droplet in api.created] == [["shop-web"], ["shop-web"]]
 
 
-def test_the_tests_of_balanced_pass(balanced: tf.Terraform) -> None:
-    assert "4 passed, 0 failed" in balanced.run("test")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_examples_own_tests_pass(name: str, request: pytest.FixtureRequest) -> None:
+    example: tf.Terraform = request.getfixturevalue(name)
+    written = [file.read_text() for file in example.directory.glob("tests/*.tftest.hcl")]
+    runs = sum(text.count('\nrun "') for text in written)
+    assert runs
+
+    assert f"{runs} passed, 0 failed" in example.run("test")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from droplan_boot import paths
+from droplan_boot import paths, settings
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import UsageError
 from droplan_boot.host.files import Files
@@ -154,6 +155,49 @@ class TestVerb:
         assert "10.132.0.5: no Droplet that the account lists to us" in said
         assert "    1 packet by eth1: tcp/5432 (1)\n    first 1970/01/01 00:16:40, last 1970/01/01 00:16:40" in said
         assert said.index("10.132.0.3") < said.index("10.132.0.6") < said.index("10.132.0.5")
+
+    @pytest.mark.parametrize(
+        ("environ", "only"),
+        [
+            ({"DO_TAG": "web"}, True),
+            ({"DO_TAG": "web,db"}, False),
+            ({"DO_TAG": "web", "DROPLAN_ALLOW": "tcp/22@tag:db"}, False),
+            (
+                {
+                    "DO_TAG": "web",
+                    "DROPLAN_SHARED": "https://nyc3.digitaloceanspaces.com/fleet",
+                    "DROPLAN_SHARED_KEY": "ID:SECRET",
+                    "DROPLAN_SHARED_TRUST": f"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE{'A' * 86}==",
+                },
+                False,
+            ),
+        ],
+    )
+    def test_where_refreshes_list_who_has_the_tag_it_says_what_asks_for_the_others(
+        self, machine: Host, environ: dict[str, str], only: bool, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        settings.load({"DO_KEY": "x", **environ}, machine.files)  # no mistake, which would leave the defaults
+        verb.run(replace(machine, environ=environ))
+        said = capsys.readouterr().out
+        told = "no Droplet with the tag web (DO_TAG); `droplan explain 10.132.0.5` says whether it is yours"
+        assert (f"10.132.0.5: {told}\n" in said, "10.132.0.5: no Droplet that the account lists to us" in said) == (
+            only,
+            not only,
+        )
+        assert "10.132.0.6 db-6: a Droplet of yours in another VPC (DROPLAN_SCOPE)\n" in said
+
+    def test_on_the_public_network_it_does_not_call_all_others_strangers_to_the_account(
+        self, machine: Host, register: Register, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        register.note(ShutOut("198.51.100.7", "198.51.100.2", "tcp", 22, 2, True, False), "eth0", 1200.0)
+        register.write(0.0)
+        verb.run(replace(machine, environ={"DO_TAG": "web"}))
+        verb.run(machine)
+        said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("198.51.100.7")]
+        assert said == [
+            "198.51.100.7: on the public network, no Droplet of yours with the tag web",
+            "198.51.100.7: on the public network, no Droplet of yours",
+        ]
 
     def test_since_leaves_out_whom_nobody_saw_lately(self, machine: Host, capsys: pytest.CaptureFixture[str]) -> None:
         verb.run(machine, since="170s", as_json=True)

@@ -98,6 +98,16 @@ class TestMetrics:
             told = [line.split()[2] for line in lines if line.startswith(f"# {kind} ")]
             assert sorted(told) == sorted(names)
 
+    def test_the_page_has_each_metric_with_its_labels_and_no_other(self) -> None:
+        page = (Path(__file__).parents[2] / "docs" / "monitoring" / "README.md").read_text()
+        told = re.findall(r"`(droplan_\w+(?:\{[a-z,]+\})?)`", "".join(re.findall(r"^\| `.*$", page, re.MULTILINE)))
+        samples = [
+            line.rpartition(" ")[0]
+            for line in metrics.render(REPORT, shut_out=3).splitlines()
+            if not line.startswith("#")
+        ]
+        assert sorted(told) == sorted({re.sub(r'="[^"]*"', "", one) for one in samples})
+
     def test_what_is_not_known_is_left_out(self) -> None:
         text = metrics.render(report.Report(NOW, "failed", 1.0, error="x"))
         assert "droplan_last_success" not in text

@@ -34,6 +34,15 @@ def test_a_page_is_written_by_a_module_that_is_there(module: str) -> None:
     assert (CHECKOUT / (module.replace(".", "/") + ".py")).is_file()
 
 
+def test_its_layout_names_every_module() -> None:
+    layout = PAGE.partition("## Layout of the code")[2].partition("\nRun-time")[0]
+    package = CHECKOUT / "droplan_boot"
+    # Verbs are named as on the command line.
+    modules = {path for path in package.glob("*/*.py") if path.parent.name != "verbs"} | {*package.glob("*.py")}
+    named = {path.stem for path in modules if not path.stem.startswith("__")}
+    assert {name for name in named if not re.search(rf"\b{name}\b", layout)} == set()
+
+
 def wanted(name: str) -> set[str]:
     lines = (CHECKOUT / "requirements" / f"{name}.in").read_text().splitlines()
     return {line.strip() for line in lines if line.strip() and line[0] not in "#-"}

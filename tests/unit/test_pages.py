@@ -63,6 +63,15 @@ def test_a_page_prints_no_setting_that_there_is_not(path: Path) -> None:
     assert named - {*settings.NAMES} - PUBLISHER - OURS == set()
 
 
+def test_every_how_to_is_one_click_from_the_first_page() -> None:
+    nav = (CHECKOUT / "mkdocs.yml").read_text().partition("  - How to:\n")[2].partition("  - Reference:\n")[0]
+    pages = re.findall(r": (\S+\.md)$", nav, re.MULTILINE)
+    linked = set(re.findall(r"\]\(([^)#]+\.md)", (CHECKOUT / "docs" / "index.md").read_text()))
+    elsewhere = {f"how-to/{name}.md": f"../{name}/README.md" for name in ("cloud-init", "terraform", "ansible")}
+    assert len(pages) > 15
+    assert {elsewhere.get(page, page) for page in pages} - linked == set()
+
+
 def test_all_verbs_are_printed_somewhere() -> None:
     printed = {words[0] for path in PAGES for words in commands(path.read_text())}
     assert {command.name for command in COMMANDS if not command.hidden} - printed == set()

@@ -1,4 +1,6 @@
-# Who gets in, as the Droplets are told. tests/terraform runs this with a stand-in of the provider, where there is no account.
+# Who gets in, as the Droplets are told. The provider is mocked: this asks no account and costs nothing.
+
+mock_provider "digitalocean" {}
 
 variables {
   do_key         = "dop_v1_${join("", [for i in range(64) : "0"])}"
