@@ -53,6 +53,7 @@ class Iptables:
         self.alone = alone
         self._read: dict[int, str] = {}
         self._was: dict[int, tuple[_Tables, Sequence[Ruleset]]] = {}
+        self._spelled: dict[int, tuple[Policy, Ruleset]] = {}
 
     def guarding(self) -> Iptables:
         """Return the same where the guard is in mangle."""
@@ -106,11 +107,18 @@ class Iptables:
             version: 4 or 6.
             text: what :meth:`dump` read. A guard that stands there without notes was refused them by this kernel.
         """
-        door = ruleset.build(policy, version, alone=self.alone)
+        door = self._door(policy, version)
         if not self.alone:
             return (ruleset.nothing(policy, version, "mangle"), door)
         noting = f":{mangle.GUARD} " not in text or " -j NFLOG --nflog-prefix" in text
         return (mangle.build(policy, version, notes=noting), door)
+
+    def _door(self, policy: Policy, version: int) -> Ruleset:
+        """Spell the door once for a policy that is written, read back and saved: thousands of peers take a while."""
+        spelled = self._spelled.get(version)
+        if spelled is None or spelled[0] is not policy:
+            spelled = self._spelled[version] = (policy, ruleset.build(policy, version, alone=self.alone))
+        return spelled[1]
 
     def dump(self, version: int) -> str:
         """Print all tables of a family as iptables-save does.

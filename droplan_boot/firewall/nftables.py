@@ -38,6 +38,7 @@ class Nftables:
         self.runner = runner
         self.notes = notes
         self._was: list[str] = []
+        self._spelled: tuple[Policy, nft_table.Table | None] | None = None
 
     def apply(self, policy: Policy) -> bool:
         """See :meth:`Backend.apply`."""
@@ -57,7 +58,10 @@ class Nftables:
 
     def wanted(self, policy: Policy) -> nft_table.Table | None:
         """Spell a policy as the table that this kernel takes; None when it asks for no rule."""
-        return nft_guard.build(policy, notes=self.notes)
+        # Once for a policy that is written and then kept for nftables.conf: thousands of peers take a while.
+        if self._spelled is None or self._spelled[0] is not policy:
+            self._spelled = (policy, nft_guard.build(policy, notes=self.notes))
+        return self._spelled[1]
 
     def undo(self) -> None:
         """Take back what :meth:`apply` or :meth:`remove` wrote last.
