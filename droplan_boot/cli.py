@@ -35,20 +35,22 @@ def main() -> int:
     words = sys.argv[1:] or ["refresh"]
     if words[0] == "help":
         return _help(words[1:])
-    try:
-        options = parser(words[0]).parse_args(words)
-    except SystemExit as ended:
-        if ended.code and "--scheduled" in words:
-            _schedule_is_wrong(words)
-        raise
     from droplan_boot import commands
 
-    command = commands.find(options.verb or "refresh")
+    found = commands.flags(words)
+    if found is None:
+        try:
+            found = vars(parser(words[0]).parse_args(words))
+        except SystemExit as ended:
+            if ended.code and "--scheduled" in words:
+                _schedule_is_wrong(words)
+            raise
+    command = commands.find(found["verb"] or "refresh")
     assert command, "the parser knows those of the table alone"  # noqa: S101 (tells mypy)
-    return _run(command, options)
+    return _run(command, found)
 
 
-def _run(command: Command, options: argparse.Namespace) -> int:
+def _run(command: Command, found: dict[str, Any]) -> int:
     from importlib import import_module
 
     from droplan_boot.host.doors import Host
@@ -57,7 +59,6 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     os.umask(0o022)
     _keep_no_core()
     files = Files()
-    found = vars(options)
     scheduled = found.get("scheduled", False) or found.get("repair", False)
     host = Host(
         files=files,

@@ -18,6 +18,7 @@ import fcntl
 import gc
 import os
 import sys
+from importlib.util import MAGIC_NUMBER
 
 # A run lasts a second and leaves no cycles worth finding; looking for them costs a tenth of its CPU, most of it while
 # modules are imported and pages of Droplets decoded.
@@ -68,7 +69,9 @@ def site_packages() -> str:
     archive = os.path.abspath(sys.path[0])
     if os.geteuid() != 0:
         return archive + "/site-packages"
-    tree = f"{STATE}/zipapp/{BUILD}-{sys.implementation.cache_tag}"
+    # Compiled code is for one bytecode, which has changed under the same tag (3.5.2, 3.5.3).
+    interpreter = f"{sys.implementation.cache_tag}-{int.from_bytes(MAGIC_NUMBER[:2], 'little')}"
+    tree = f"{STATE}/zipapp/{BUILD}-{interpreter}"
     if not intact(tree):
         from unpack import unpack
 

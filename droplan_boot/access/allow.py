@@ -21,11 +21,12 @@ from droplan_boot.errors import UsageError
 from droplan_boot.networks import Network, intervals
 
 _ANY: Final = "10.0.0.0/24, tag:web, tcp/5432@tag:web or tcp/22"
+# Not compiled here: without DROPLAN_ALLOW and DO_TAG, a refresh starts lean.
 # https://docs.digitalocean.com/reference/api/ : letters, numbers, colons, dashes and underscores, up to 255
-_TAG: Final = re.compile(r"[\w:-]{1,255}", re.ASCII)
+_TAG: Final = r"[A-Za-z0-9_:-]{1,255}"
 # "Valid characters: a-z, A-Z, 0-9, . and -", the control panel says.
-_DROPLET: Final = re.compile(r"[A-Za-z0-9.-]{1,255}")
-_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_DROPLET: Final = r"[A-Za-z0-9.-]{1,255}"
+_UUID: Final = r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def tags(name: str, value: str) -> tuple[str, ...]:
     """
     found: dict[str, str] = {}
     for word in (word.strip() for word in value.split(",")):
-        if not _TAG.fullmatch(word):
+        if not re.fullmatch(_TAG, word):
             shown = f"{name}={value}" + (f": {word}" if word and word != value else "")
             raise UsageError(
                 f"{shown} is no tag: tags hold letters, digits, colons, dashes and underscores; several go by comma"
@@ -167,17 +168,17 @@ def _source(name: str, text: str) -> Who:
 
 
 def _name(name: str, text: str, kind: str, value: str) -> Name:
-    if kind == "tag" and not _TAG.fullmatch(value):
+    if kind == "tag" and not re.fullmatch(_TAG, value):
         raise UsageError(
             f"{name}: {text} names no tag (they hold letters, digits, colons, dashes and underscores): "
             "write such as tag:web"
         )
-    if kind == "droplet" and not _DROPLET.fullmatch(value):
+    if kind == "droplet" and not re.fullmatch(_DROPLET, value):
         raise UsageError(
             f"{name}: {text} names no Droplet (names hold letters, digits, dots and dashes): "
             "write its name or its number, such as droplet:db-1"
         )
-    if kind == "k8s" and not _UUID.fullmatch(value):
+    if kind == "k8s" and not re.fullmatch(_UUID, value):
         raise UsageError(
             f"{name}: {text} needs the cluster's UUID, which `doctl kubernetes cluster list` shows: "
             "write such as k8s:bd5f5959-5e1e-4205-a714-a914373942af"
@@ -193,6 +194,6 @@ def _mistaken_source(text: str) -> str:
     right = services.guess(text)
     if not right.startswith("such"):
         return f"is no service: write {right}"
-    if _DROPLET.fullmatch(text) and not re.fullmatch(r"[0-9.]+", text):
+    if re.fullmatch(_DROPLET, text) and not re.fullmatch(r"[0-9.]+", text):
         return f"is neither a network nor a service: write {_ANY} (a tag or a Droplet: tag:{text}, droplet:{text})"
     return f"is neither a network nor a service: write such as {_ANY}"

@@ -64,14 +64,18 @@ def between(
     found = []
     known: dict[Address, str] | None = None
     for chain in dict.fromkeys((*new, *old)):
-        had, has = set(old.get(chain, ())), set(new.get(chain, ()))
-        if had != has and known is None:
-            known = names(before, after)  # on most days nobody comes or goes, and no name is needed
+        were, are = old.get(chain, ()), new.get(chain, ())
+        if were == are:  # on most days nobody comes or goes, and neither sets nor names are needed
+            found.append(Change(chain, (), (), len(are)))
+            continue
+        if known is None:
+            known = names(before, after)
+        had, has = set(were), set(are)
         found.append(
             Change(
                 chain,
-                tuple(_called(one, known or {}) for one in new.get(chain, ()) if one not in had),
-                tuple(_called(one, known or {}) for one in old.get(chain, ()) if one not in has),
+                tuple(_called(one, known) for one in are if one not in had),
+                tuple(_called(one, known) for one in were if one not in has),
                 len(had & has),
             )
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Union
+from typing import NamedTuple, Union
 
 from droplan_boot.access.services import Service
 from droplan_boot.networks import Address, Network
@@ -33,8 +33,7 @@ class Opening:
     origin: frozenset[str] = field(default=frozenset(), compare=False)
 
 
-@dataclass(frozen=True)
-class _Granted:
+class _Granted(NamedTuple):
     place: int
     service: Service
     sources: Sources | None

@@ -15,7 +15,7 @@ _NUMBERS: Final = {"tcp": 6, "udp": 17}  # https://www.iana.org/assignments/prot
 _WORDS: Final = {number: word for word, number in _NUMBERS.items()}
 _SUCH: Final = "tcp/80,udp/53,icmp,tcp/8000-8100"
 _ICMP: Final = {4: 1, 6: 58}
-_SERVICE: Final = re.compile(r"(tcp|udp|icmp|icmpv6|ipv6-icmp|proto)(/.*)?", re.IGNORECASE)
+_SERVICE: Final = r"(tcp|udp|icmp|icmpv6|ipv6-icmp|proto)(/.*)?"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def words(value: str) -> list[str]:
 
 def looks_like_one(text: str) -> bool:
     """Whether a word is meant as a service, well spelled or not."""
-    return _SERVICE.fullmatch(text) is not None
+    return re.fullmatch(_SERVICE, text, re.IGNORECASE) is not None
 
 
 def one(name: str, text: str) -> Service:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, FirewallError, UnansweredError
@@ -43,8 +42,7 @@ _SAMPLE: Final = Policy(
 """A policy that asks for everything that a guard may consist of."""
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """What is used and why.
 
     Args:
@@ -81,7 +79,7 @@ def choose(wanted: str, host: Host) -> Choice:
         return Choice(Enforcement(guard or Nftables(runner), None), guard_why, door_why)
     guard, guard_why = (None, "DROPLAN_BACKEND=iptables") if wanted == "iptables" else _guard(host)
     found, door_why = _door(command, host)
-    return Choice(Enforcement(guard, replace(found, alone=guard is None)), guard_why, door_why)
+    return Choice(Enforcement(guard, found if guard else found.guarding()), guard_why, door_why)
 
 
 def door(wanted: str, host: Host) -> Iptables | None:
@@ -151,7 +149,7 @@ def _guard(host: Host) -> tuple[Nftables | None, str]:
     if notes is None:
         return None, f"nft does not take it: {problem}"
     without = "" if notes else ", without notes of what it shuts out"
-    return Nftables(host.runner, notes), f"nft --check takes it{without}"
+    return Nftables(host.runner, notes=notes), f"nft --check takes it{without}"
 
 
 def _works(host: Host) -> tuple[bool | None, str]:
@@ -215,7 +213,7 @@ def _legacy(command: Path, runner: Runner, versions: tuple[int, ...], why: str) 
         writer = libiptc.LibiptcWriter(libiptc.load(), plain.writer)
     except FirewallError as error:
         return plain, f"{why}; {error}"
-    return replace(plain, writer=writer), f"{why}; small changes through python-iptables"
+    return Iptables(plain.name, runner, plain.save, writer), f"{why}; small changes through python-iptables"
 
 
 def _command(runner: Runner, version: int, legacy: bool, verb: str) -> str:

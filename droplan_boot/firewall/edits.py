@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Union
+from typing import Final, NamedTuple, Union
 
 from droplan_boot.firewall import protocols
 from droplan_boot.firewall.ruleset import PREFIX, REPLIES, TABLES, Ruleset
@@ -14,24 +13,21 @@ Rules = Mapping[str, Sequence[str]]
 """A table of one family: rules by chain, built-in chains included."""
 
 
-@dataclass(frozen=True)
-class Fill:
+class Fill(NamedTuple):
     """Make a chain of ours, emptied if it is there, and fill it."""
 
     chain: str
     rules: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Delete:
+class Delete(NamedTuple):
     """Delete the first rule of a chain that reads like this."""
 
     chain: str
     rule: str
 
 
-@dataclass(frozen=True)
-class Insert:
+class Insert(NamedTuple):
     """Insert a rule at a position, counted from 1."""
 
     chain: str
@@ -39,8 +35,7 @@ class Insert:
     rule: str
 
 
-@dataclass(frozen=True)
-class Erase:
+class Erase(NamedTuple):
     """Remove a chain of ours that no rule leads to any more."""
 
     chain: str

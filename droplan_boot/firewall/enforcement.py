@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Union
 
 from droplan_boot.access.policy import Policy
@@ -15,7 +14,6 @@ from droplan_boot.firewall.nftables import Nftables
 _Part = Union[Nftables, Iptables]
 
 
-@dataclass(frozen=True)
 class Enforcement:
     """The guard, which shuts out, and the door, which lets in; at least one of both.
 
@@ -27,8 +25,9 @@ class Enforcement:
         door: our rules in ip(6)tables; None where nftables are all there is.
     """
 
-    guard: Nftables | None
-    door: Iptables | None
+    def __init__(self, guard: Nftables | None, door: Iptables | None) -> None:
+        self.guard = guard
+        self.door = door
 
     @property
     def name(self) -> str:

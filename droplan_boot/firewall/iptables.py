@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Callable, Final, Protocol
 
 from droplan_boot.access.policy import Policy
@@ -32,7 +32,6 @@ _Tables = dict[str, dict[str, list[str]]]
 """The tables where rules of ours may stand, by name."""
 
 
-@dataclass(frozen=True)
 class Iptables:
     """Our rules in ip(6)tables: the door, and the guard where there is none in nftables.
 
@@ -44,13 +43,21 @@ class Iptables:
         alone: whether the guard is in mangle, and the lock of the metadata service in filter, for want of nftables.
     """
 
-    name: str
-    runner: Runner
-    save: dict[int, str]
-    writer: Writer
-    alone: bool = False
-    _read: dict[int, str] = field(default_factory=dict, repr=False, compare=False)
-    _was: dict[int, tuple[_Tables, Sequence[Ruleset]]] = field(default_factory=dict, repr=False, compare=False)
+    def __init__(
+        self, name: str, runner: Runner, save: dict[int, str], writer: Writer, *, alone: bool = False
+    ) -> None:
+        self.name = name
+        self.runner = runner
+        self.save = save
+        self.writer = writer
+        self.alone = alone
+        self._read: dict[int, str] = {}
+        self._was: dict[int, tuple[_Tables, Sequence[Ruleset]]] = {}
+        self._spelled: dict[int, tuple[Policy, Ruleset]] = {}
+
+    def guarding(self) -> Iptables:
+        """Return the same where the guard is in mangle."""
+        return Iptables(self.name, self.runner, self.save, self.writer, alone=True)
 
     def last(self, version: int) -> str:
         """Return what :meth:`dump` read last; after :meth:`apply` that is what is in force."""
@@ -100,11 +107,18 @@ class Iptables:
             version: 4 or 6.
             text: what :meth:`dump` read. A guard that stands there without notes was refused them by this kernel.
         """
-        door = ruleset.build(policy, version, alone=self.alone)
+        door = self._door(policy, version)
         if not self.alone:
             return (ruleset.nothing(policy, version, "mangle"), door)
         noting = f":{mangle.GUARD} " not in text or " -j NFLOG --nflog-prefix" in text
         return (mangle.build(policy, version, notes=noting), door)
+
+    def _door(self, policy: Policy, version: int) -> Ruleset:
+        """Spell the door once for a policy that is written, read back and saved: thousands of peers take a while."""
+        spelled = self._spelled.get(version)
+        if spelled is None or spelled[0] is not policy:
+            spelled = self._spelled[version] = (policy, ruleset.build(policy, version, alone=self.alone))
+        return spelled[1]
 
     def dump(self, version: int) -> str:
         """Print all tables of a family as iptables-save does.

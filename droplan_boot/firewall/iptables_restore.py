@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from droplan_boot.errors import CommandError, FirewallError
@@ -14,7 +13,6 @@ _LOCK_S: Final = 8
 _WRITE_S: Final = 10.0
 
 
-@dataclass(frozen=True)
 class RestoreWriter:
     """The restore command of either variant.
 
@@ -25,9 +23,10 @@ class RestoreWriter:
             wait for xtables.lock until our timeout ends them.
     """
 
-    runner: Runner
-    command: dict[int, str]
-    waits: bool
+    def __init__(self, runner: Runner, command: dict[int, str], *, waits: bool) -> None:
+        self.runner = runner
+        self.command = command
+        self.waits = waits
 
     def write(self, version: int, table: str, planned: Sequence[edits.Edit]) -> None:
         """See :meth:`Writer.write`."""

@@ -7,7 +7,6 @@ compared as it is, nothing is remembered, and whatever differs is written again.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, field
 from typing import Final
 
 from droplan_boot.access.policy import Policy
@@ -25,7 +24,6 @@ _CHECK_S: Final = 15.0
 _ENDED_BY_OTHERS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGKILL, signal.SIGTERM)
 
 
-@dataclass(frozen=True)
 class Nftables:
     """Our table in nftables.
 
@@ -34,10 +32,13 @@ class Nftables:
         notes: whether the kernel can send copies of what is shut out to the watcher.
     """
 
-    runner: Runner
-    notes: bool = True
-    name: str = "nftables"
-    _was: list[str] = field(default_factory=list, repr=False, compare=False)
+    name: Final = "nftables"
+
+    def __init__(self, runner: Runner, *, notes: bool = True) -> None:
+        self.runner = runner
+        self.notes = notes
+        self._was: list[str] = []
+        self._spelled: tuple[Policy, nft_table.Table | None] | None = None
 
     def apply(self, policy: Policy) -> bool:
         """See :meth:`Backend.apply`."""
@@ -57,7 +58,10 @@ class Nftables:
 
     def wanted(self, policy: Policy) -> nft_table.Table | None:
         """Spell a policy as the table that this kernel takes; None when it asks for no rule."""
-        return nft_guard.build(policy, notes=self.notes)
+        # Once for a policy that is written and then kept for nftables.conf: thousands of peers take a while.
+        if self._spelled is None or self._spelled[0] is not policy:
+            self._spelled = (policy, nft_guard.build(policy, notes=self.notes))
+        return self._spelled[1]
 
     def undo(self) -> None:
         """Take back what :meth:`apply` or :meth:`remove` wrote last.

@@ -21,8 +21,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from droplan_boot.networks import Address, Block, Network, blocks, intervals
 
@@ -66,8 +65,7 @@ def lay_out(
     return layout.chains(root, list(blocks(intervals(sources, version), layout.bits)))
 
 
-@dataclass(frozen=True)
-class _Chain:
+class _Chain(NamedTuple):
     """A chain that is still to be laid out.
 
     Args:

@@ -44,13 +44,18 @@ class Enforced(NamedTuple):
     changes: tuple[Change, ...] = ()
 
 
-def learned(host: Host, wanted: Settings, answer: Learned) -> Enforced:
+def learned(host: Host, wanted: Settings, answer: Learned, former: Policy | None) -> Enforced:
     """Enforce an answer, and keep it for the next boot.
+
+    Args:
+        host: this machine.
+        wanted: the settings.
+        answer: what was learned.
+        former: what was enforced until now, if known.
 
     Raises:
         DroplanError: the rules are as they were.
     """
-    former = snapshot.enforced(host.files)
     # Whose addresses come and go is told by name; where none does, ten thousand Droplets need not be read.
     same = former is not None and _addresses(former) == _addresses(answer.policy)
     before = None if same else snapshot.load(host.files)

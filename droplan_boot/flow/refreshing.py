@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Callable, Final
 
 from droplan_boot import paths
+from droplan_boot.access.policy import Policy
 from droplan_boot.errors import CommandError, DroplanError, RefusedError
 from droplan_boot.flow import enforce, learn, reporting
 from droplan_boot.flow.learn import Learned
@@ -36,10 +37,11 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
     started = host.clock.monotonic()
     try:
         answer = known or ask(host, wanted)
+        former = snapshot.enforced(host.files)
         if known is None:
-            warn(host, answer)
+            warn(host, answer, former)
             spare(host, wanted, answer)
-        done = enforce.learned(host, wanted, answer)
+        done = enforce.learned(host, wanted, answer, former)
     except DroplanError as error:
         reporting.failed(host, error, host.clock.monotonic() - started)
         raise
@@ -65,9 +67,8 @@ def ask(host: Host, wanted: Settings) -> Learned:
         _keep_budget(host, http.allowance)
 
 
-def warn(host: Host, answer: Learned) -> None:
-    """Say whom it will cut that droplan enforces from now on, where it only observed until now."""
-    former = snapshot.enforced(host.files)
+def warn(host: Host, answer: Learned, former: Policy | None) -> None:
+    """Say whom it will cut that droplan enforces from now on, where it only observed until now (``former``)."""
     if former and former.observe and not answer.policy.observe:
         from droplan_boot.flow import foretell  # the day that it happens
 

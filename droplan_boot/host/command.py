@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,11 +35,17 @@ class Completed:
     def complaint(self) -> str:
         """Say in one line what was run and how it ended: command, status, last words."""
         words = (self.stderr.strip() or self.stdout.strip() or "it said nothing").splitlines()
-        return f"`{shlex.join(self.argv)}` ended with status {self.status}: {' / '.join(words[-3:])}"
+        return f"`{_shown(self.argv)}` ended with status {self.status}: {' / '.join(words[-3:])}"
 
     def failure(self) -> CommandError:
         """Make the error that says so; it holds all that the command complained about."""
         return CommandError(self.complaint(), self.stderr if self.stderr.strip() else self.stdout)
+
+
+def _shown(argv: Sequence[str]) -> str:
+    import shlex  # only a failure is told
+
+    return shlex.join(argv)
 
 
 class Runner(Protocol):
@@ -102,7 +107,7 @@ class Commands:
             raise CommandError(f"`{argv[0]}` is missing: run `droplan install` to put it in place") from None
         except subprocess.TimeoutExpired as late:
             raise UnansweredError(
-                f"`{shlex.join(argv)}` had not ended after {timeout:.0f} s and was stopped: "
+                f"`{_shown(argv)}` had not ended after {timeout:.0f} s and was stopped: "
                 "see what holds it up, then run droplan again",
                 (late.stderr or b"").decode(errors="replace"),
             ) from None

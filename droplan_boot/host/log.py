@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol, TextIO
 
@@ -55,7 +54,6 @@ class Terminal:
         """Print nothing: the sentence that was printed has its essence."""
 
 
-@dataclass(frozen=True)
 class LogFile:
     """The schedule's run: all goes to /var/log/droplan.log, which is kept short; cron has nothing to mail.
 
@@ -67,8 +65,9 @@ class LogFile:
         aloud: whether a line that cannot be kept is printed; not where it was printed anyway.
     """
 
-    files: Files
-    aloud: bool = True
+    def __init__(self, files: Files, *, aloud: bool = True) -> None:
+        self.files = files
+        self.aloud = aloud
 
     def say(self, text: str) -> None:
         """Append a line; where that cannot be done, print it, and cron sees to it."""

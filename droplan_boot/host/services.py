@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -16,11 +15,11 @@ _RECORD: Final = paths.STATE / "services"
 """A line for each service that was not enabled before us: its name and how it was, in systemctl's words."""
 
 
-@dataclass(frozen=True)
 class Services:
     """The services of a machine."""
 
-    host: Host
+    def __init__(self, host: Host) -> None:
+        self.host = host
 
     def problem(self, name: str, *, start: bool = True) -> str | None:
         """Say what is wrong with a service; None when it is enabled and (with ``start``) running."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from droplan_boot.host.services import Services
 
 
-@dataclass(frozen=True)
 class Daemon:
     """One of them.
 
@@ -18,9 +16,10 @@ class Daemon:
         waited_for: whether to wait for its end where it is taken away, for it writes our state once more then.
     """
 
-    name: str
-    text: str
-    waited_for: bool = False
+    def __init__(self, name: str, text: str, *, waited_for: bool = False) -> None:
+        self.name = name
+        self.text = text
+        self.waited_for = waited_for
 
     @property
     def path(self) -> Path:

@@ -10,9 +10,8 @@ programs, doubled.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from droplan_boot import paths
 from droplan_boot.access.policy import Policy
@@ -53,8 +52,7 @@ WantedBy=multi-user.target
 _BACKUP: Final = ".before-droplan"
 
 
-@dataclass(frozen=True)
-class Saved:
+class Saved(NamedTuple):
     """Where saved rules are loaded from at boot.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +49,7 @@ def problems(
     if wrong:
         yield problem("unwatched", name=watcher.UNIT.name, what=wrong)
     if how and found and found.policy.observe:
-        how = replace(how, door=None)  # there is none, and nothing is saved or loaded for it
+        how = Enforcement(how.guard, None)  # there is none, and nothing is saved or loaded for it
     if how:
         yield from _boot(host, how, found.policy if found else None)
     if found:

@@ -59,7 +59,7 @@ def run(host: Host, *, dry_run: bool = False, token_file: str | None = None) -> 
         _foretell(installation, answer)
         return
     if isinstance(answer, Learned):
-        refreshing.warn(host, answer)
+        refreshing.warn(host, answer, snapshot.enforced(host.files))
         refreshing.spare(host, wanted, answer)
     elif _closes(installation):
         refreshing.spare_sessions(host, Learned(here, learn.nobody(wanted, here)))

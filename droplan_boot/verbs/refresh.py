@@ -11,7 +11,6 @@ from droplan_boot.flow import refreshing, reporting
 from droplan_boot.host import deadline, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
-from droplan_boot.setup import upkeep
 from droplan_boot.state import report, snapshot
 
 LONGEST_S: Final = 55.0
@@ -73,6 +72,8 @@ def _early(host: Host) -> bool:
 
 def _keep_up(host: Host, wanted: Settings) -> None:
     """Put back what would run the next refresh and bring the rules back at boot, whatever comes of this refresh."""
+    from droplan_boot.setup import upkeep  # a person's run puts none of it back
+
     found = snapshot.load(host.files)
     try:
         # Where droplan only observes, nothing loads saved rules on its behalf.

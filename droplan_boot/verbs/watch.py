@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import NoReturn
 
-from droplan_boot import paths, settings, watch
+from droplan_boot import paths, settings
 from droplan_boot.errors import UsageError
 from droplan_boot.host.command import SEARCH_PATH
 from droplan_boot.host.doors import Host
+from droplan_boot.watch import __main__ as start
 
 
 def run(host: Host) -> NoReturn:
@@ -31,7 +31,7 @@ def run(host: Host) -> NoReturn:
         sys.executable,
         [
             *isolated,
-            str(Path(watch.__path__[0], "__main__.py")),
+            start.__file__,
             *(str(host.files.real(path)) for path in (paths.STATE, paths.LOCK, paths.SETTINGS)),
             str(wanted.interval * 60),
             "shared" if wanted.shared else "alone",

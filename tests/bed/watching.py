@@ -44,7 +44,7 @@ class Watcher:
             ]
             python = ["/usr/bin/python3", "-I", "-S"]
             files = ["/var/lib/droplan", "/run/droplan.lock", "/etc/droplan/droplan.env"]
-            command = [*python, f"{found}/droplan_boot/watch/__main__.py", *files, str(interval), "alone"]
+            command = [*python, f"{found}/droplan_boot/watch/__main__.pyc", *files, str(interval), "alone"]
             command += [*python, PROGRAM]
         # One that an earlier watcher left says nothing about this one, which writes its own when it has begun.
         program.droplet.path("/var/lib/droplan/watch.json").unlink(missing_ok=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,7 +54,7 @@ def door(policy: Policy) -> dict[int, str]:
 def mangled(policy: Policy) -> str:
     """Return the table mangle of IPv4, as iptables-save prints it, where nf_tables is not."""
     kernel = Kernel()
-    replace(kernel.backend(), alone=True).apply(policy)
+    kernel.backend().guarding().apply(policy)
     return kernel.netfilter.table("nft", 4, "mangle").save()
 
 

@@ -75,7 +75,7 @@ MACHINE = {
     "a snapshot of another Droplet": "sed -i 's/10.132.0.3/10.132.0.9/; s/2756294/1/' $snapshot",
     "a status of nonsense": "echo '[]' > $status",
     "no lock file": "rm -f /run/droplan.lock",
-    "an unpacked program that was altered": "echo >> $(ls /var/lib/droplan/zipapp/*/*/requests/api.py)",
+    "an unpacked program that was altered": "echo >> $(ls /var/lib/droplan/zipapp/*/*/requests/api.pyc)",
     "an unpacked program without a module": "rm -r /var/lib/droplan/zipapp/*/site-packages/requests",
     "a package's loader gone": "dpkg --force-depends --purge netfilter-persistent iptables-persistent 2>&1",
 }

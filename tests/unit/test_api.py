@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -75,14 +74,14 @@ def account(
     return account_of(http), transport
 
 
-def account_of(http: Http) -> Account:
+def account_of(http: Http, *, tag: str | None = None, peered: bool = False) -> Account:
     """Return the account that is asked over a session."""
-    return Account(http, BASE, TOKEN, OWN, tag=None, peered=False, clock=lambda: NOW)
+    return Account(http, BASE, TOKEN, OWN, tag=tag, peered=peered, clock=lambda: NOW)
 
 
 def listed(account: Account, tag: str | None = None) -> tuple[Droplet, ...]:
     """Return what a complete listing of ours holds."""
-    found = replace(account, tag=tag).listing()
+    found = account_of(account.http, tag=tag).listing()
     assert found.own(OWN) in found.droplets
     assert found.taken == NOW
     return found.droplets
@@ -253,7 +252,7 @@ class TestPeerings:
     def test_only_active_ones_count(self) -> None:
         entries = [peering("1"), peering("2", "PROVISIONING", ("c", "d")), peering("3", "DELETING", ("e", "f"))]
         found, _ = account(listing([]), peerings=listing(entries, key="vpc_peerings", path="/v2/vpc_peerings"))
-        assert replace(found, peered=True).listing().peerings == (("a", "b"),)
+        assert account_of(found.http, peered=True).listing().peerings == (("a", "b"),)
 
     @pytest.mark.parametrize(
         "entry", [peering("1", vpcs=("a",)), peering("1", vpcs=("a", "b", "c")), peering("1", vpcs=(1, 2)), {}, None]
@@ -261,7 +260,7 @@ class TestPeerings:
     def test_one_of_another_shape_is_no_answer(self, entry: object) -> None:
         found, _ = account(listing([]), peerings=Answer(page("vpc_peerings", [entry], 1)))
         with pytest.raises(NoAnswerError):
-            replace(found, peered=True).listing()
+            account_of(found.http, peered=True).listing()
 
 
 class TestAnything:
@@ -291,4 +290,4 @@ class TestAnything:
     def test_nor_does_any_peering(self, value: object) -> None:
         found, _ = account(listing([]), peerings=Answer(page("vpc_peerings", [value], 1)))
         with pytest.raises(NoAnswerError):
-            replace(found, peered=True).listing()
+            account_of(found.http, peered=True).listing()

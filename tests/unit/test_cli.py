@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import re
 import resource
 import sys
+from collections.abc import Iterator
 
 import pytest
 
-from droplan_boot import __version__, cli, errors, paths
-from droplan_boot.commands import COMMANDS
+from droplan_boot import __version__, cli, commands, errors, paths
+from droplan_boot.commands import COMMANDS, Command
 from droplan_boot.host.doors import Host
 from droplan_boot.host.files import Files
 
@@ -189,6 +191,50 @@ def test_a_parser_for_one_verb_understands_it_as_the_whole_one_does() -> None:
     for command in COMMANDS:
         words = [command.name, *ARGUMENTS.get(command.name, ())]
         assert cli.parser(command.name).parse_args(words) == cli.parser().parse_args(words)
+
+
+def lines_of_flags(command: Command) -> Iterator[list[str]]:
+    names = [name for argument in command.arguments for name in argument.names if name.startswith("-")]
+    for number in range(len(names) + 1):
+        for chosen in itertools.permutations(names, number):
+            yield [command.name, *chosen]
+
+
+def test_flags_are_understood_without_the_parser_as_it_understands_them() -> None:
+    read = set()
+    for command in COMMANDS:
+        for words in lines_of_flags(command):
+            found = commands.flags(words)
+            if found is not None:
+                read.add(command.name)
+                assert found == vars(cli.parser(command.name).parse_args(words))
+    assert {"refresh", "status", "restore", "publish"} <= read
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["refresh", "--help"],
+        ["refresh", "--forc"],
+        ["refresh", "--force=true"],
+        ["refresh", "now"],
+        ["--force"],
+        ["refrsh"],
+        ["install"],  # may be given a value
+        ["explain"],  # must be
+    ],
+    ids=" ".join,
+)
+def test_the_parser_is_asked_about_all_else(words: list[str]) -> None:
+    assert commands.flags(words) is None
+
+
+def test_what_cron_runs_needs_no_parser(monkeypatch: pytest.MonkeyPatch, files: Files) -> None:
+    monkeypatch.setattr(cli, "parser", lambda only: pytest.fail("it need not be parsed"))
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr("droplan_boot.verbs.refresh.run", lambda host, **given: asked.append(given))
+    assert droplan(monkeypatch, "refresh", "--scheduled") == 0
+    assert asked == [REFRESH]
 
 
 def test_what_a_person_does_to_the_machine_is_in_the_log_too(

@@ -31,7 +31,7 @@ HERE, CONTAINER = "", "172.17.0.2"
 @cache
 def machine(scenario: str, backend: str) -> Kernel:
     kernel = Kernel()
-    door = replace(kernel.backend(), alone=backend == WITHOUT_NFT)
+    door = kernel.backend().guarding() if backend == WITHOUT_NFT else kernel.backend()
     guard = None if backend == WITHOUT_NFT else Nftables(kernel)
     Enforcement(guard, None if backend == ALONE else door).apply(SCENARIOS[scenario].policy)
     return kernel

@@ -9,7 +9,6 @@ guard in mangle may fall with a flush of that table, until the next run.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import pytest
 
@@ -37,7 +36,7 @@ def nft_and_door(kernel: Kernel) -> Enforcement:
 
 
 def mangle_and_door(kernel: Kernel) -> Enforcement:
-    return Enforcement(None, replace(kernel.backend(), alone=True))
+    return Enforcement(None, kernel.backend().guarding())
 
 
 def nft_alone(kernel: Kernel) -> Enforcement:

@@ -103,6 +103,13 @@ class TestApply:
         machine.backend().apply(after)
         assert_right(machine, after)
 
+    def test_the_door_is_spelled_once_for_a_policy_and_anew_for_another(self) -> None:
+        backend = Kernel().backend()
+        (_, door) = backend.wanted(TWO, 4, "")
+        assert backend.wanted(TWO, 4, "")[1] is door
+        assert backend.wanted(TWO, 6, "")[1] == ruleset.build(TWO, 6)
+        assert backend.wanted(THREE, 4, "")[1] == ruleset.build(THREE, 4) != door
+
     def test_a_kernel_without_ipv6_is_asked_for_ipv4_only(self) -> None:
         machine = kernel()
         untouched = deepcopy(machine.tables[6])

@@ -322,6 +322,13 @@ class TestApply:
         assert Nftables(nft).apply(EVERYTHING) is False
         assert nft.scripts == []
 
+    def test_a_table_is_spelled_once_for_a_policy_and_anew_for_another(self) -> None:
+        guard = Nftables(Nft())
+        one, other = private("10.132.0.3"), private("10.132.0.9")
+        spelled = guard.wanted(one)
+        assert guard.wanted(one) is spelled
+        assert guard.wanted(other) == nft_guard.build(other) != spelled
+
     def test_a_first_table_is_one_transaction(self) -> None:
         nft = Nft()
         assert Nftables(nft).apply(EVERYTHING) is True

@@ -31,7 +31,7 @@ everywhere = pytest.mark.parametrize("backend", [BOTH, WITHOUT_NFT, ALONE])
 
 
 def enforcement(kernel: Kernel, backend: str) -> Enforcement:
-    door = replace(kernel.backend(), alone=backend == WITHOUT_NFT)
+    door = kernel.backend().guarding() if backend == WITHOUT_NFT else kernel.backend()
     return Enforcement(None if backend == WITHOUT_NFT else Nftables(kernel), None if backend == ALONE else door)
 
 

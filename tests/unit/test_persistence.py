@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -197,7 +196,7 @@ class TestSave:
     def test_the_guard_is_saved_too_where_it_is_in_mangle(self, kept: tuple[Host, Kernel]) -> None:
         host, machine = kept
         host.files.write(V4, OTHERS.encode(), 0o640)
-        door = replace(machine.backend(), alone=True)
+        door = machine.backend().guarding()
         door.apply(TWO)
         list(persistence.save(host, door, TWO))
         text = (host.files.read(V4) or b"").decode()

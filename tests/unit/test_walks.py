@@ -24,7 +24,7 @@ from tests.bed.memory.packet import Packet
 WAYS: dict[str, Callable[[Kernel], Enforcement]] = {
     "guard in nftables": lambda kernel: Enforcement(Nftables(kernel), None),
     "guard in nftables, door in iptables": lambda kernel: Enforcement(Nftables(kernel), kernel.backend()),
-    "guard in mangle, door in iptables": lambda kernel: Enforcement(None, replace(kernel.backend(), alone=True)),
+    "guard in mangle, door in iptables": lambda kernel: Enforcement(None, kernel.backend().guarding()),
 }
 NAMES = (Name("tag", "web"), Name("droplet", "db-1"), Name("tag", "nobody"))
 PORTS = (1, 22, 23, 5432, 8000, 8050, 8100, 65535)

@@ -146,7 +146,7 @@ class TestCarelessDirectories:
     def test_a_tree_that_a_stranger_made_is_never_run(self, used: ZipappDroplet) -> None:
         (tree,) = used.trees()
         inside = STORE / tree.name
-        cli = inside / "site-packages/droplan_boot/cli.py"
+        cli = inside / "site-packages/droplan_boot/cli.py"  # goes before the compiled one
         # As careless as can be: all of it was the stranger's for a while, and only the top was taken back.
         assert used.run("chown", "-R", str(NOBODY), str(inside)).returncode == 0
         payload = f"open({str(MARK)!r}, 'w').close()"

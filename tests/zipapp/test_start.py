@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ class TestFirstStart:
         (tree,) = used.trees()
         everything = [used.real(STATE), used.real(STORE), *used.real(STORE).rglob("*")]
         assert all(p.lstat().st_uid == 0 and not p.lstat().st_mode & 0o022 for p in everything)
-        assert (tree / "site-packages/droplan_boot/cli.py").is_file()
+        assert (tree / "site-packages/droplan_boot/cli.pyc").is_file()
 
     @pytest.mark.parametrize("umask", ["0000", "0077"])
     def test_gives_the_tree_the_same_modes_under_any_umask(self, fresh: ZipappDroplet, umask: str) -> None:
@@ -47,11 +48,13 @@ class TestLaterStart:
 
     def test_compiles_nothing_for_all_of_it_was_compiled_when_it_was_unpacked(self, used: ZipappDroplet) -> None:
         (tree,) = used.trees()
-        sources = set(tree.rglob("*.py"))
-        compiled = {p.parent.parent / (p.name.split(".")[0] + ".py") for p in tree.rglob("__pycache__/*.pyc")}
-        assert compiled == sources
+        packed = zipfile.ZipFile(used.real(used.archive)).namelist()
+        assert {f"{name}c" for name in packed if name.startswith("site-packages/") and name.endswith(".py")} == {
+            str(path.relative_to(tree)) for path in tree.rglob("*.pyc")
+        }
+        assert [*tree.rglob("*.py"), *tree.rglob("__pycache__")] == []
         traced = used.run(SYSTEM_PYTHON, "-v", "-IS", used.archive, "--version").stderr
-        read = [line for line in traced.splitlines() if "matches" in line and str(STORE) in line]
+        read = [line for line in traced.splitlines() if "code object from" in line and f"{STORE}/{tree.name}" in line]
         assert read
         assert "wrote" not in traced
 

@@ -83,7 +83,7 @@ def contents(tree: Path) -> dict[Path, tuple[int, int, bytes]]:
 
 
 def emptied(tree: Path) -> None:
-    os.truncate(tree / "site-packages/droplan_boot/cli.py", 0)
+    os.truncate(tree / "site-packages/droplan_boot/cli.pyc", 0)
 
 
 def every_file_emptied(tree: Path) -> None:
@@ -92,12 +92,12 @@ def every_file_emptied(tree: Path) -> None:
             os.truncate(path, 0)
 
 
-def compiled_code_emptied(tree: Path) -> None:
-    os.truncate(next(tree.glob("site-packages/droplan_boot/__pycache__/cli.*.pyc")), 0)
+def a_source_beside_it(tree: Path) -> None:
+    (tree / "site-packages/droplan_boot/cli.py").write_text("raise SystemExit('not droplan')")
 
 
 def zeros_of_the_same_size(tree: Path) -> None:
-    path = tree / "site-packages/requests/sessions.py"
+    path = tree / "site-packages/requests/sessions.pyc"
     path.write_bytes(bytes(path.stat().st_size))
 
 
@@ -122,7 +122,7 @@ def manifest_removed(tree: Path) -> None:
 
 
 def writable_by_others(tree: Path) -> None:
-    (tree / "site-packages/idna/core.py").chmod(0o666)
+    (tree / "site-packages/idna/core.pyc").chmod(0o666)
 
 
 def owned_by_another(tree: Path) -> None:
@@ -130,9 +130,9 @@ def owned_by_another(tree: Path) -> None:
 
 
 def a_link_in_place_of_a_file(tree: Path) -> None:
-    path = tree / "site-packages/certifi/core.py"
-    path.rename(tree.parent / "core.py")
-    path.symlink_to(tree.parent / "core.py")
+    path = tree / "site-packages/certifi/core.pyc"
+    path.rename(tree.parent / "core.pyc")
+    path.symlink_to(tree.parent / "core.pyc")
 
 
 def a_file_in_place_of_the_tree(tree: Path) -> None:
@@ -141,7 +141,7 @@ def a_file_in_place_of_the_tree(tree: Path) -> None:
 
 
 DAMAGE = [
-    emptied, every_file_emptied, compiled_code_emptied, zeros_of_the_same_size, removed, added, manifest_emptied,
+    emptied, every_file_emptied, a_source_beside_it, zeros_of_the_same_size, removed, added, manifest_emptied,
     manifest_cut_short, manifest_removed, writable_by_others, owned_by_another, a_link_in_place_of_a_file,
     a_file_in_place_of_the_tree,
 ]  # fmt: skip
@@ -257,7 +257,7 @@ class TestOtherVersions:
 
     def test_trees_for_two_pythons_live_side_by_side(self, used: ZipappDroplet) -> None:
         (tree,) = used.trees()
-        other = tree.with_name(tree.name.rsplit("-", 1)[0] + "-cpython-399")
+        other = tree.with_name(tree.name.split("-")[0] + "-cpython-399-9999")
         other.mkdir()
         manifest_removed(tree)
         assert used.start().returncode == 0

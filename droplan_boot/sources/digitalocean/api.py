@@ -5,7 +5,6 @@ A listing is complete when every page was read, ``meta.total`` agrees with what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, Callable, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -22,7 +21,6 @@ class _ChangedError(Exception):
     """The list changed while it was read page by page."""
 
 
-@dataclass(frozen=True)
 class Account:
     """The account that a token belongs to: a :class:`Source`.
 
@@ -37,13 +35,24 @@ class Account:
         clock: seconds since the epoch.
     """
 
-    http: Http
-    base: str
-    token: str = field(repr=False)
-    own_id: int
-    tag: str | None
-    peered: bool
-    clock: Callable[[], float]
+    def __init__(
+        self,
+        http: Http,
+        base: str,
+        token: str,
+        own_id: int,
+        *,
+        tag: str | None,
+        peered: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self.http = http
+        self.base = base
+        self.token = token
+        self.own_id = own_id
+        self.tag = tag
+        self.peered = peered
+        self.clock = clock
 
     def listing(self) -> Listing:
         """List the Droplets, GPU Droplets included (the plain list omits them).
