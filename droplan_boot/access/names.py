@@ -49,6 +49,9 @@ def resolve(
     """
     entries = tuple(entries)
     wanted = allow.names(entries)
+    tags = tuple(tags)
+    if not wanted and not tags:
+        return Known()
     near = by_name(peers.neighbours(metadata, listing, scope), wanted, strict=True)
     anywhere = by_name(listing.droplets, (*wanted, *(Name("tag", tag.lower()) for tag in tags)), strict=False)
     found = {name: near.get(name, ()) for name in wanted}

@@ -16,19 +16,25 @@ class Peers:
     """Who may come in.
 
     Args:
-        private: the peers' private IPv4 addresses, each once, ascending.
-        public: their public addresses, IPv4 before IPv6, each once, ascending.
-        droplets: the Droplets that have them.
+        droplets: the peers.
         others: the Droplets that were listed and are no peers, each with what keeps it out: ``region``, ``vpc`` or
             ``tag``; this one is not among them.
         listed: whether this Droplet is listed itself, as its peers need it to be.
     """
 
-    private: tuple[Address, ...]
-    public: tuple[Address, ...]
     droplets: tuple[Droplet, ...]
     others: tuple[tuple[Droplet, str], ...] = ()
     listed: bool = True
+
+    @property
+    def private(self) -> tuple[Address, ...]:
+        """Their private IPv4 addresses, each once, ascending."""
+        return ascending({address for droplet in self.droplets for address in droplet.private})
+
+    @property
+    def public(self) -> tuple[Address, ...]:
+        """Their public addresses, IPv4 before IPv6, each once, ascending."""
+        return ascending({address for droplet in self.droplets for address in droplet.public})
 
 
 def select(
@@ -51,7 +57,7 @@ def select(
         tags: only Droplets with one of these tags are peers; none for all.
 
     Returns:
-        The peers' addresses.
+        The peers.
 
     Raises:
         NoAnswerError: the listing is incomplete or lacks this Droplet, or the token may not see a field that the
@@ -67,13 +73,7 @@ def select(
             others.append((droplet, "tag"))
         else:
             found.append(droplet)
-    return Peers(
-        ascending({address for droplet in found for address in droplet.private}),
-        ascending({address for droplet in found for address in droplet.public}),
-        tuple(found),
-        tuple(others),
-        own is not None,
-    )
+    return Peers(tuple(found), tuple(others), own is not None)
 
 
 def neighbours(metadata: Metadata, listing: Listing, scope: str) -> tuple[Droplet, ...]:

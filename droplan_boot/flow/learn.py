@@ -165,7 +165,7 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
 
 def nobody(settings: Settings, here: Here) -> Policy:
     """Decide what to enforce while nobody knows who the peers are: only what the user allowed."""
-    return _policy(settings, here, peers.Peers((), (), ()), naming.Known())
+    return _policy(settings, here, peers.Peers(()), naming.Known())
 
 
 def source(host: Host, http: Http, settings: Settings, here: Here) -> Source:

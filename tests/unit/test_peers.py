@@ -82,7 +82,7 @@ def test_scope_and_tag_select_the_peers(settings: Settings, private: str, public
 
 
 def test_this_droplet_is_never_its_own_peer() -> None:
-    assert select(ACCOUNT[:1], Settings(scope="account")) == peers.Peers((), (), ())
+    assert select(ACCOUNT[:1], Settings(scope="account")) == peers.Peers(())
 
 
 def test_an_address_that_two_droplets_have_counts_once() -> None:
