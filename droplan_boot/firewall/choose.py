@@ -10,8 +10,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, FirewallError, UnansweredError
@@ -42,7 +43,8 @@ _SAMPLE: Final = Policy(
 """A policy that asks for everything that a guard may consist of."""
 
 
-class Choice(NamedTuple):
+@dataclass(frozen=True)
+class Choice:
     """What is used and why.
 
     Args:
