@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
@@ -89,9 +89,9 @@ SCREENS = [Screen("phone", 390, 844, "slate", 0), Screen("desk", 1280, 800, "def
 class Desk(SimpleHTTPRequestHandler):
     """Serves the site, the page that looks, and takes what it saw."""
 
-    wanted: dict[str, Any]
-    seen: list[Any]
-    told: threading.Event
+    wanted: ClassVar[dict[str, Any]]
+    seen: ClassVar[list[Any]]
+    told: ClassVar[threading.Event]
 
     def do_GET(self) -> None:
         own = {"/look.html": ("text/html", LOOK), "/wanted": ("application/json", json.dumps(self.wanted))}
@@ -129,8 +129,8 @@ def looked(site: Path, screen: Screen, pages: list[str], home: Path) -> list[dic
     """Have a browser look at pages on a screen; return what it says of each."""
 
     class Here(Desk):
-        wanted = {"pages": pages, "width": screen.width, "height": screen.height}  # noqa: RUF012
-        seen: list[Any] = []  # noqa: RUF012
+        wanted: ClassVar[dict[str, Any]] = {"pages": pages, "width": screen.width, "height": screen.height}
+        seen: ClassVar[list[Any]] = []
         told = threading.Event()
 
     options = [

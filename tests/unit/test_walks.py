@@ -182,6 +182,20 @@ class TestManyDropletsInManyServices:
             assert len(chains) == len(opened.nft(segment, ("a", "n"))[1]) == 7
             assert max(map(len, chains)) <= 28
 
+    @pytest.mark.parametrize("way", WAYS)
+    def test_a_group_holds_a_service_that_goes_on_past_those_of_the_other_ip_version(self, way: str) -> None:
+        # 1-1000 of IPv4 is in one group with 1, 2 and 3 of IPv6, and reaches further than the last of them.
+        wide = Allow(ipaddress.ip_network("10.132.0.9"), Service("tcp", 1, 1000))
+        narrow = tuple(Allow(ipaddress.ip_network("fd00::9"), Service("tcp", port, port)) for port in range(1, 10))
+        kernel = Kernel()
+        WAYS[way](kernel).apply(Policy((Segment(False, ("eth1",), (), (wide, *narrow)),)))
+        met = {
+            (source, port): kernel.receive(Packet(source, port=port)).verdict
+            for source in ("10.132.0.9", "fd00::9")
+            for port in (3, 9, 500)
+        }
+        assert {one for one, verdict in met.items() if verdict != "ACCEPT"} == {("fd00::9", 500)}
+
     def test_services_of_the_same_droplets_share_a_tree_and_others_do_not(self) -> None:
         shared = many_services(100)
         other = replace(shared.allow[0], source=NAMES[1])
