@@ -102,6 +102,7 @@ class Soak:
     known: frozenset[str] = frozenset()
     ended: dict[str, int] = field(default_factory=dict)
     chains: list[str] = field(default_factory=list)
+    fewest: int = 0
 
     def once(self) -> None:
         """Let something change, perhaps something go wrong, refresh, and compare.
@@ -242,10 +243,25 @@ class Soak:
         return {
             "KiB of memory": int(memory),
             "files": len(droplet.run(["sh", "-c", f"find {PLACES} -xdev"]).stdout.splitlines()),
-            "processes": len(re.findall(r"^\d+$", droplet.run(["ls", "/proc"]).stdout, re.MULTILINE)),
+            "processes": len(self._staying()),
             "chains": droplet.run(["sh", "-c", "iptables-save; ip6tables-save"]).stdout.count("\n:"),
             "bytes of log": droplet.path(LOG).stat().st_size,
         }
+
+    def _staying(self) -> list[str]:
+        """List the processes that stay: a run that the watcher began and that waits for the lock ends by itself."""
+        found: list[str] = []
+
+        def settled() -> bool:
+            found[:] = self.program.droplet.run(["ps", "-e", "-o", "pid=,args="]).stdout.splitlines()
+            self.fewest = self.fewest or len(found)
+            return len(found) <= self.fewest
+
+        try:
+            eventually(settled)
+        except AssertionError:
+            print("\n".join(found), flush=True)
+        return found
 
 
 def parse(saved: str) -> dict[str, list[str]]:
