@@ -1,4 +1,7 @@
-"""What MkDocs does for us beside: pages from files that live elsewhere, links out of docs/, our address, llms.txt."""
+"""What MkDocs does for us beside: pages from files that live elsewhere, links out of docs/, our address, llms.txt.
+
+And what a reader's browser runs, served from here: script/site says where it is.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,9 @@ ELSEWHERE = {
 
 PLACEHOLDER = "OWNER/droplan"
 """What stands in the pages for the repository on GitHub, which names itself where it builds the site."""
+
+PICTURE = "demo.svg"
+"""The picture on the first page in whose place its recording is played."""
 
 _LINK = re.compile(r"(\]\()([^)#\s:]+)(#[^)\s]*)?\)")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
@@ -71,7 +77,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 def on_config(config: Any) -> Any:
     """Name the repository; have pages load what draws the diagrams from the site, where script/site found it."""
     config.repo_url = _at_home(config.repo_url)
-    if _mermaid():
+    if _shipped("MERMAID"):
         config.extra_javascript.append("assets/mermaid.min.js")
     return config
 
@@ -80,16 +86,23 @@ def _at_home(text: str) -> str:
     return text.replace(PLACEHOLDER, os.environ.get("GITHUB_REPOSITORY") or PLACEHOLDER)
 
 
-def _mermaid() -> Path | None:
-    place = Path(os.environ.get("DROPLAN_MERMAID", ""))
-    return place if place.is_file() else None
+def on_page_content(html: str, **_: Any) -> str:
+    """Have the page with the recording's picture, and no other, load what plays it."""
+    if f'src="{PICTURE}"' not in html or not _shipped("PLAYER"):
+        return html
+    scripts = "".join(f'<script defer src="assets/{name}.js"></script>' for name in ("asciinema-player.min", "demo"))
+    return f'{html}<link rel="stylesheet" href="assets/asciinema-player.css">{scripts}'
+
+
+def _shipped(what: str) -> list[Path]:
+    place = os.environ.get(f"DROPLAN_{what}")
+    return sorted(Path(place).glob("*")) if place else []
 
 
 def on_post_build(config: Any) -> None:
-    """Write llms.txt: what there is to read, a line a page, for programs that read pages (llmstxt.org)."""
-    renderer = _mermaid()
-    if renderer:
-        shutil.copyfile(renderer, Path(config.site_dir, "assets", "mermaid.min.js"))
+    """Lay what browsers run into the site, and llms.txt: a line a page, for programs that read them (llmstxt.org)."""
+    for path in (*_shipped("MERMAID"), *_shipped("PLAYER")):
+        shutil.copyfile(path, Path(config.site_dir, "assets", path.name))
     lines = [f"# {config.site_name}", "", f"> {config.site_description}", ""]
 
     def walk(entries: list[Any]) -> None:

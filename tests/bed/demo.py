@@ -80,6 +80,7 @@ def tell(lab: Lab, archive: Path) -> bool:
     lab.droplet.reboot()
     lab.publish_port()
     droplan(lab, "restore")
+    lab.droplet.run(["service", "cron", "start"])  # as a boot does
     found.append((look(lab), everyone))
     droplan(lab, "status")
     chapter("And off again: what would go, and what is left")

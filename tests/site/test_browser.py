@@ -1,7 +1,7 @@
 """Every page as a real browser lays it out: on a phone in the dark, at a desk in the light.
 
-Nothing is wider than the screen, no picture is broken, each diagram is drawn, and what is written can be read. The
-browser may ask nobody but the site.
+Nothing is wider than the screen, no picture is broken, each diagram is drawn, the recording waits to be played, and
+what is written can be read. The browser may ask nobody but the site.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import pytest
 BROWSER = shutil.which("chromium") or "google-chrome"
 PATIENCE_S = 900.0
 CONTRAST = 4.5  # WCAG 2.2, 1.4.3, for text of common size
-# Loads each page into a frame of the screen's size, waits for its diagrams, and tells what is wrong with it.
+RECORDED = "ACCEPT  peer-1 10.132.0.3: it is a peer"  # a line of docs/assets/demo.cast where the player waits
+# Loads each page into a frame of the screen's size, waits for its diagrams and its player, and tells what is wrong
+# with it, and what the player shows.
 LOOK = """<!doctype html><title>look</title><script>
 const frame = (width, height) => Object.assign(document.createElement("iframe"), { width, height });
 const light = (colour) => {
@@ -48,6 +50,9 @@ async function look(screen, page) {
   const inside = screen.contentDocument;
   const root = inside.documentElement;
   for (let n = 0; n < 600 && inside.querySelector("pre.mermaid"); n++) await new Promise((r) => setTimeout(r, 50));
+  const player = inside.querySelector("script[src*=asciinema-player]");
+  const shown = () => inside.querySelector(".ap-term-text")?.textContent ?? "";
+  for (let n = 0; n < 600 && player && !shown().trim(); n++) await new Promise((r) => setTimeout(r, 50));
   const found = [];
   if (root.scrollWidth > root.clientWidth) found.push(`${root.scrollWidth} wide on ${root.clientWidth}`);
   for (const one of inside.images) if (!one.naturalWidth) found.push(`broken: ${one.getAttribute("src")}`);
@@ -61,7 +66,7 @@ async function look(screen, page) {
     if (worst < CONTRAST) found.push(`${name}: contrast ${worst.toFixed(2)}`);
   }
   const drawn = inside.querySelectorAll("div.mermaid").length;
-  return { page, found, drawn, scheme: inside.body.dataset.mdColorScheme };
+  return { page, found, drawn, shown: shown(), scheme: inside.body.dataset.mdColorScheme };
 }
 (async () => {
   const { pages, width, height } = await (await fetch("/wanted")).json();
@@ -161,6 +166,7 @@ def test_each_page_fits_is_whole_and_can_be_read(site: Path, screen: Screen, tmp
     assert {one["page"]: one["found"] for one in seen if one["found"]} == {}
     assert {one["scheme"] for one in seen} == {screen.scheme}
     assert sum(one["drawn"] for one in seen) >= 5, "the diagrams are there"
+    assert [one["page"] for one in seen if RECORDED in one["shown"]] == ["index.html"], "the recording is there"
 
 
 def test_a_page_that_is_too_wide_broken_or_pale_would_be_found(site: Path, tmp_path: Path) -> None:

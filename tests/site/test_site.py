@@ -82,6 +82,15 @@ def test_the_index_for_programs_names_every_page_once(site: Path) -> None:
     assert [name for name in named if not (site / name).is_file()] == []
 
 
+def test_the_recording_stands_on_one_page_and_is_a_picture_until_it_can_be_played(site: Path) -> None:
+    pages = {str(path.relative_to(site)): path.read_text() for path in site.rglob("*.html")}
+    assert [name for name, text in pages.items() if "asciinema-player.min.js" in text] == ["index.html"]
+    assert re.search(r'<img alt="[^"]+" src="demo.svg"', pages["index.html"])
+    mark = "xterm-256color"  # in the recording only
+    assert mark in (site / "assets" / "demo.cast").read_text()
+    assert [index for index in ("llms.txt", "search/search_index.json") if mark in (site / index).read_text()] == []
+
+
 def test_the_search_knows_the_settings(site: Path) -> None:
     assert "DROPLAN_ALLOW_PUBLIC" in (site / "search" / "search_index.json").read_text()
 
