@@ -19,7 +19,7 @@ from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
 from droplan_boot.setup import bootstrap
 from droplan_boot.sources.listing import Droplet
-from droplan_boot.state import backends, report, snapshot
+from droplan_boot.state import report, snapshot
 from droplan_boot.state.report import Report
 from droplan_boot.state.snapshot import Snapshot
 
@@ -141,6 +141,7 @@ def policy(
 def _write(host: Host, how: Enforcement, asked: Policy, former: Policy | None) -> bool:
     """Write the rules, and take out those that stand elsewhere; return whether any had to be written."""
     from droplan_boot.firewall import choose
+    from droplan_boot.state import backends
 
     used = backends.load(host.files)
     _remember(host, (*used, *how.names))
@@ -177,6 +178,8 @@ def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
 
 def _remember(host: Host, names: Iterable[str]) -> None:
     """Remember who may hold rules of ours. A full disk is no reason to write no rules."""
+    from droplan_boot.state import backends
+
     try:
         backends.store(host.files, names)
     except DroplanError as error:
