@@ -124,7 +124,8 @@ def policy(
         from droplan_boot.firewall import choose  # most refreshes find all as it was, and start lean
 
         how = choose.choose(wanted, host).backend
-        done = Enforced(_write(host, how, asked, former), how.name, how.guarded_by)
+        changed, writes = _write(host, how, asked, former)
+        done = Enforced(changed, how.name, how.guarded_by)
     if asked.observe != (former.observe if former else False):
         host.log.say(_OBSERVING if asked.observe else "Enforcing: whoever may not come in is shut out")
     # Where nobody knows what was enforced, and nothing had to be written, it was this.
@@ -134,12 +135,16 @@ def policy(
     if how:
         _outlive_a_reboot(host, how, asked)
         if claim:
-            verified.store(host, claim, how)
+            verified.store(host, claim, how, writes)
     return done._replace(changes=changes)
 
 
-def _write(host: Host, how: Enforcement, asked: Policy, former: Policy | None) -> bool:
-    """Write the rules, and take out those that stand elsewhere; return whether any had to be written."""
+def _write(host: Host, how: Enforcement, asked: Policy, former: Policy | None) -> tuple[bool, int]:
+    """Write the rules, and take out those that stand elsewhere.
+
+    Returns:
+        Whether the rules had to be written, and how many transactions all of it took.
+    """
     from droplan_boot.firewall import choose
     from droplan_boot.state import backends
 
@@ -147,11 +152,12 @@ def _write(host: Host, how: Enforcement, asked: Policy, former: Policy | None) -
     _remember(host, (*used, *how.names))
     changed = how.apply(asked)
     # What stood elsewhere goes when all of the new stands: until then both shut strangers out.
-    for stray in choose.strays(how, used, host):
+    strays = choose.strays(how, used, host)
+    for stray in strays:
         if stray.remove(former):
             host.log.say(f"Removed our rules from {stray.name}, where they stood before {how.name} was in use")
     _remember(host, how.names)
-    return changed
+    return changed, how.writes + sum(stray.writes for stray in strays)
 
 
 def _outlive_a_reboot(host: Host, how: Enforcement, asked: Policy) -> None:

@@ -87,7 +87,7 @@ def stands(host: Host, claimed: Claim) -> Standing | None:
     return None
 
 
-def store(host: Host, claimed: Claim, how: Enforcement) -> None:
+def store(host: Host, claimed: Claim, how: Enforcement, writes: int) -> None:
     """Keep that the rules are right, if nobody else wrote while they were read and written.
 
     Each of our own transactions makes the generation one more at least. If it is what ours alone make of it, there
@@ -96,10 +96,11 @@ def store(host: Host, claimed: Claim, how: Enforcement) -> None:
     Args:
         host: this machine.
         claimed: what it took when that began.
-        how: what has read and written them; nothing else of ours wrote any.
+        how: what has read and written them.
+        writes: how many transactions of ours there were since.
     """
     before, after = claimed.generation, host.generation()
-    if not how.in_nf_tables or after is None or after != before._replace(number=before.number + how.writes):
+    if not how.in_nf_tables or after is None or after != before._replace(number=before.number + writes):
         return
     value = {"claim": _written(host, after, claimed.rest), "backend": how.name, "guard": how.guarded_by}
     try:

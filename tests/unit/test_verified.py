@@ -134,6 +134,12 @@ def test_another_droplan_reads_them_itself(droplet: MemoryDroplet, monkeypatch: 
     assert refreshed(droplet) != []
 
 
+def test_what_it_took_out_elsewhere_is_counted_with_the_rest(droplet: MemoryDroplet) -> None:
+    droplet.files.write(paths.SETTINGS, b"DO_KEY=x\nDROPLAN_BACKEND=iptables\n", 0o600)
+    assert "nft" in refreshed(droplet)
+    assert refreshed(droplet) == []
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_who_writes_between_our_transactions_has_them_read_next_time(when: str, droplet: MemoryDroplet) -> None:
     others = droplet.meddlers if when == "before" else droplet.spoilers
