@@ -28,6 +28,9 @@ SHARED_BASE: Final = STATE / "shared.base"
 PUBLISH: Final = Path("/etc/droplan/publish.env")
 METRICS: Final = STATE / "metrics.prom"
 BACKENDS: Final = STATE / "backends"
+VERIFIED: Final = STATE / "verified.json"
+"""When the rules were last read and found as they should be: at which of nf_tables' transactions."""
+
 LOCK: Final = Path("/run/droplan.lock")
 
 RULES: Final = SETTINGS.parent / "guard.nft"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from droplan_boot.access import allow as words
-from droplan_boot.access import openings, services
+from droplan_boot.access import services
 from droplan_boot.access.allow import Allow, Name
-from droplan_boot.access.openings import Opening, Sources
 from droplan_boot.access.services import Service
 from droplan_boot.errors import UsageError
 from droplan_boot.networks import Address, Network, address
+
+if TYPE_CHECKING:
+    from droplan_boot.access.openings import Opening, Sources
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Segment:
 
         Whom :meth:`sources` names may reach all of it anyway.
         """
+        from droplan_boot.access import openings  # for who spells rules or explains them
+
         return openings.disjoint(self._granted(version), version)
 
     def stands_for(self, entry: Allow, version: int) -> Sources:

@@ -28,6 +28,10 @@ class Backend(Protocol):
     def name(self) -> str:
         """Its name, as ``droplan status`` shows it."""
 
+    @property
+    def writes(self) -> int:
+        """How many transactions it has committed."""
+
     def apply(self, policy: Policy) -> bool:
         """Make the kernel's rules what the policy asks, and read them back.
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, FirewallError, UnansweredError
-from droplan_boot.firewall import nft_table, nftables
+from droplan_boot.firewall import look, nft_table, nftables
 from droplan_boot.firewall.backend import Backend
 from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.firewall.iptables import Iptables
@@ -24,8 +24,6 @@ from droplan_boot.firewall.iptables_restore import RestoreWriter
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.command import Runner
 from droplan_boot.host.doors import Host
-
-_NET: Final = Path("/proc/net")
 
 _SAMPLE: Final = Policy(
     tuple(
@@ -109,9 +107,9 @@ def strays(current: Enforcement, used: Collection[str], host: Host) -> tuple[Bac
         used: names of the backends that were used before, as far as is known.
         host: this machine.
     """
-    runner, versions = host.runner, _versions(host)
+    runner, versions = host.runner, look.versions(host)
     found: list[Backend] = []
-    if "iptables-legacy" not in current.names and legacy_in_use(host) and runner.which("iptables-legacy-save"):
+    if "iptables-legacy" not in current.names and look.legacy_in_use(host) and runner.which("iptables-legacy-save"):
         found.append(_restoring("iptables-legacy", runner, versions, legacy=True))
     elsewhere = set(used) - set(current.names)
     if "iptables-nft" in elsewhere and runner.which("iptables-nft-save"):
@@ -123,9 +121,9 @@ def strays(current: Enforcement, used: Collection[str], host: Host) -> tuple[Bac
 
 def everywhere(host: Host) -> tuple[Backend, ...]:
     """List every backend that may hold rules of ours, whoever is in use now."""
-    runner, versions = host.runner, _versions(host)
+    runner, versions = host.runner, look.versions(host)
     found: list[Backend] = []
-    if legacy_in_use(host) and runner.which("iptables-legacy-save"):
+    if look.legacy_in_use(host) and runner.which("iptables-legacy-save"):
         found.append(_restoring("iptables-legacy", runner, versions, legacy=True))
     command = runner.which("iptables")
     if runner.which("iptables-nft-save"):
@@ -135,12 +133,6 @@ def everywhere(host: Host) -> tuple[Backend, ...]:
     if runner.which("nft"):
         found.append(Nftables(runner))
     return tuple(found)
-
-
-def legacy_in_use(host: Host) -> bool:
-    """Whether a legacy table where rules of ours may stand is loaded, found out without loading it."""
-    names = ("ip_tables_names", "ip6_tables_names")
-    return any({b"filter", b"mangle"} & set((host.files.read(_NET / name) or b"").split()) for name in names)
 
 
 def _guard(host: Host) -> tuple[Nftables | None, str]:
@@ -176,14 +168,9 @@ def _works(host: Host) -> tuple[bool | None, str]:
 
 
 def _door(command: Path, host: Host) -> tuple[Iptables, str]:
-    runner, versions = host.runner, _versions(host)
+    runner, versions = host.runner, look.versions(host)
     legacy, why = _variant(command, runner)
     return _legacy(command, runner, versions, why) if legacy else (_nft_variant(runner, versions), why)
-
-
-def _versions(host: Host) -> tuple[int, ...]:
-    """List the IP versions that this kernel speaks: not 6 when it was booted with ipv6.disable=1."""
-    return (4, 6) if host.files.exists(_NET / "if_inet6") else (4,)
 
 
 def _variant(command: Path, runner: Runner) -> tuple[bool, str]:

@@ -44,6 +44,16 @@ class Enforcement:
         """The names of the backends that hold its rules."""
         return tuple(part.name for part in self._parts())
 
+    @property
+    def writes(self) -> int:
+        """How many transactions it has committed."""
+        return sum(part.writes for part in self._parts())
+
+    @property
+    def in_nf_tables(self) -> bool:
+        """Whether all of it stands in nf_tables, whose generation tells whether anybody changed it."""
+        return "iptables-legacy" not in self.names
+
     def apply(self, policy: Policy) -> bool:
         """See :meth:`Backend.apply`."""
         return self._each(lambda part: part.apply(policy))

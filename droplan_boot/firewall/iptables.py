@@ -41,6 +41,9 @@ class Iptables:
         save: the command that prints all tables, by IP version (4, 6): the families this kernel has.
         writer: has the edits written.
         alone: whether the guard is in mangle, and the lock of the metadata service in filter, for want of nftables.
+
+    Attributes:
+        writes: how many transactions it has committed.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Iptables:
         self.save = save
         self.writer = writer
         self.alone = alone
+        self.writes = 0
         self._read: dict[int, str] = {}
         self._was: dict[int, tuple[_Tables, Sequence[Ruleset]]] = {}
         self._spelled: dict[int, tuple[Policy, Ruleset]] = {}
@@ -86,6 +90,7 @@ class Iptables:
                 planned = edits.undo(current[each.table], before[each.table], each)
                 if planned:
                     self.writer.write(version, each.table, planned)
+                    self.writes += 1
 
     def plan(self, policy: Policy) -> tuple[Transaction, ...]:
         """See :meth:`Backend.plan`."""
@@ -184,6 +189,7 @@ class Iptables:
             try:
                 for each, planned in needed:
                     self.writer.write(version, each.table, planned)
+                    self.writes += 1
                     wrote = True
             except FirewallError as error:
                 failure = error

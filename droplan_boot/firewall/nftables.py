@@ -1,7 +1,7 @@
 """The guard in nftables: one table of our own, ``inet droplan`` (docs/guard.md).
 
 No other program writes our table, but ``nft flush ruleset`` takes it away and a person may edit it. So it is read and
-compared as it is, nothing is remembered, and whatever differs is written again.
+compared as it is, nothing of it is remembered, and whatever differs is written again.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ class Nftables:
     Args:
         runner: runs ``nft``.
         notes: whether the kernel can send copies of what is shut out to the watcher.
+
+    Attributes:
+        writes: how many transactions it has committed.
     """
 
     name: Final = "nftables"
@@ -37,6 +40,7 @@ class Nftables:
     def __init__(self, runner: Runner, *, notes: bool = True) -> None:
         self.runner = runner
         self.notes = notes
+        self.writes = 0
         self._was: list[str] = []
         self._spelled: tuple[Policy, nft_table.Table | None] | None = None
 
@@ -128,6 +132,7 @@ class Nftables:
     def _run(self, script: str) -> None:
         try:
             self.runner.run(["nft", "-f", "-"], stdin=script, timeout=_TIMEOUT_S)
+            self.writes += 1
         except CommandError as error:
             raise FirewallError(f"the rules were not written: {error}") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from droplan_boot import settings
 from droplan_boot.access import change
@@ -12,18 +12,19 @@ from droplan_boot.access.change import Change
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall import choose
-from droplan_boot.firewall.backend import drift
-from droplan_boot.flow import learn
+from droplan_boot.flow import learn, verified
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
-from droplan_boot.setup import bootstrap, nft_include, persistence
+from droplan_boot.setup import bootstrap
 from droplan_boot.sources.listing import Droplet
-from droplan_boot.state import backends, report, snapshot
+from droplan_boot.state import report, snapshot
 from droplan_boot.state.report import Report
 from droplan_boot.state.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from droplan_boot.firewall.enforcement import Enforcement
 
 _OBSERVING: Final = "Observing (DROPLAN_MODE=observe): nobody is shut out, and `droplan blocked` names who would be"
 
@@ -62,7 +63,7 @@ def learned(host: Host, wanted: Settings, answer: Learned, former: Policy | None
     if not answer.listed:
         host.log.say("This Droplet is not in the fleet's list yet: it lets its peers in; they let it in once it is")
     # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
-    snapshot.store(
+    fingerprint = snapshot.store(
         host.files,
         Snapshot(
             answer.here.metadata.droplet_id,
@@ -74,7 +75,8 @@ def learned(host: Host, wanted: Settings, answer: Learned, former: Policy | None
             _besides(answer),
         ),
     )
-    done = policy(host, wanted.backend, answer.policy, former, (before.peers if before else (), answer.peers))
+    known = (before.peers if before else (), answer.peers)
+    done = policy(host, wanted.backend, answer.policy, former, known, fingerprint)
     bootstrap.open_again(host)
     return done
 
@@ -98,6 +100,7 @@ def policy(
     asked: Policy,
     former: Policy | None = None,
     known: tuple[Iterable[Droplet], Iterable[Droplet]] = ((), ()),
+    fingerprint: str = "",
 ) -> Enforced:
     """Write a policy's rules, say what changed, and have the rules outlive a reboot.
 
@@ -107,30 +110,62 @@ def policy(
         asked: what to enforce.
         former: what was enforced until now, if known.
         known: the Droplets that could come in until now, and those that may from now on, for their names.
+        fingerprint: of the policy, as :func:`snapshot.store` tells it; "" to read the rules whatever is known.
 
     Raises:
         DroplanError: the rules are as they were.
     """
-    how = choose.choose(wanted, host).backend
-    used = backends.load(host.files)
     last = report.load(host.files)
-    _remember(host, (*used, *how.names))
-    changed = how.apply(asked)
-    # What stood elsewhere goes when all of the new stands: until then both shut strangers out.
-    for stray in choose.strays(how, used, host):
-        if stray.remove(former):
-            host.log.say(f"Removed our rules from {stray.name}, where they stood before {how.name} was in use")
-    _remember(host, how.names)
+    claim = verified.claim(host, wanted, fingerprint) if fingerprint else None
+    stands = verified.stands(host, claim) if claim else None
+    if stands:
+        how, done = None, Enforced(False, stands.backend, stands.guard)
+    else:
+        from droplan_boot.firewall import choose  # most refreshes find all as it was, and start lean
+
+        how = choose.choose(wanted, host).backend
+        changed, writes = _write(host, how, asked, former)
+        done = Enforced(changed, how.name, how.guarded_by)
     if asked.observe != (former.observe if former else False):
         host.log.say(_OBSERVING if asked.observe else "Enforcing: whoever may not come in is shut out")
     # Where nobody knows what was enforced, and nothing had to be written, it was this.
-    changes = change.between(former if former or changed else asked, asked, *known)
+    changes = change.between(former if former or done.changed else asked, asked, *known)
     for one in changes:
-        _tell(host, one, changed, last)
+        _tell(host, one, done.changed, last)
+    if how:
+        _outlive_a_reboot(host, how, asked)
+        if claim:
+            verified.store(host, claim, how, writes)
+    return done._replace(changes=changes)
+
+
+def _write(host: Host, how: Enforcement, asked: Policy, former: Policy | None) -> tuple[bool, int]:
+    """Write the rules, and take out those that stand elsewhere.
+
+    Returns:
+        Whether the rules had to be written, and how many transactions all of it took.
+    """
+    from droplan_boot.firewall import choose
+    from droplan_boot.state import backends
+
+    used = backends.load(host.files)
+    _remember(host, (*used, *how.names))
+    changed = how.apply(asked)
+    # What stood elsewhere goes when all of the new stands: until then both shut strangers out.
+    strays = choose.strays(how, used, host)
+    for stray in strays:
+        if stray.remove(former):
+            host.log.say(f"Removed our rules from {stray.name}, where they stood before {how.name} was in use")
+    _remember(host, how.names)
+    return changed, how.writes + sum(stray.writes for stray in strays)
+
+
+def _outlive_a_reboot(host: Host, how: Enforcement, asked: Policy) -> None:
+    from droplan_boot.setup import nft_include, persistence
+
     for line in persistence.save(host, how.door, asked):
         host.log.say(line)
     nft_include.save(host, how.guard, asked)
-    return Enforced(changed, how.name, how.guarded_by, changes)
 
 
 def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
@@ -138,6 +173,9 @@ def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
 
     Where there is no firewall command yet, nothing can be said.
     """
+    from droplan_boot.firewall import choose
+    from droplan_boot.firewall.backend import drift
+
     try:
         return drift(choose.choose(wanted.backend, host).backend, asked)
     except DroplanError:
@@ -146,6 +184,8 @@ def differences(host: Host, wanted: Settings, asked: Policy) -> tuple[str, ...]:
 
 def _remember(host: Host, names: Iterable[str]) -> None:
     """Remember who may hold rules of ours. A full disk is no reason to write no rules."""
+    from droplan_boot.state import backends
+
     try:
         backends.store(host.files, names)
     except DroplanError as error:

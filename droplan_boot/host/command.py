@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +92,8 @@ class Commands:
         Raises:
             CommandError: it is missing, or (with ``check``) failed; UnansweredError: it took too long.
         """
+        import subprocess  # a refresh that finds all as it was starts nothing
+
         try:
             ended = subprocess.run(
                 list(argv),

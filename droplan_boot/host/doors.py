@@ -18,6 +18,7 @@ from droplan_boot.host.prompt import secret
 
 if TYPE_CHECKING:
     from droplan_boot.host.http import Http
+    from droplan_boot.host.nfnetlink import Generation
 
 _SYSTEMD: Final = Path("/run/systemd/system")
 
@@ -34,6 +35,12 @@ def _table_stands(table: str) -> bool:
     return nfnetlink.table_stands(table)
 
 
+def _generation() -> Generation | None:
+    from droplan_boot.host import nfnetlink  # status asks nothing of it, and the watcher has its own lines
+
+    return nfnetlink.generation()
+
+
 @dataclass(frozen=True)
 class Host:
     """This machine.
@@ -45,6 +52,7 @@ class Host:
         clock: tells the time.
         session: opens a session that speaks HTTP.
         table_stands: asks the kernel itself whether a table of nf_tables is there, ``inet droplan`` say.
+        generation: tells how far nf_tables has come; None where the kernel does not tell.
         environ: the environment droplan was started with.
         prompt: asks the person at the terminal for a secret; returns None when nobody is there.
         stdin: what is piped in.
@@ -61,6 +69,7 @@ class Host:
     clock: Clock = field(default_factory=MachineClock)
     session: Callable[[Clock], Http] = _session
     table_stands: Callable[[str], bool] = _table_stands
+    generation: Callable[[], Generation | None] = _generation
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)  # the token may be in it
     prompt: Callable[[str], str | None] = secret
     stdin: TextIO = field(default_factory=lambda: sys.stdin, repr=False)

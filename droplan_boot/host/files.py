@@ -39,6 +39,18 @@ class Files:
         """Tell the permission bits of what is at ``path``, which must be there."""
         return stat.S_IMODE(os.lstat(self.real(path)).st_mode)
 
+    def mark(self, path: Path) -> str:
+        """Tell a file's state without reading it: another once it was written, replaced or given other permissions.
+
+        Returns:
+            Numbers that mean nothing by themselves; "" when there is nothing at ``path``.
+        """
+        try:
+            found = os.lstat(self.real(path))
+        except OSError:
+            return ""
+        return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
+
     def read(self, path: Path, *, limit: int = 64 << 20) -> bytes | None:
         """Read a regular file.
 

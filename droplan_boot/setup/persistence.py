@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from droplan_boot import paths
 from droplan_boot.access.policy import Policy
@@ -22,6 +22,7 @@ from droplan_boot.host import selinux
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
 from droplan_boot.plural import counted
+from droplan_boot.setup import loaders
 
 UNIT_NAME: Final = "droplan-restore.service"
 UNIT: Final = Path("/etc/systemd/system") / UNIT_NAME
@@ -52,47 +53,6 @@ WantedBy=multi-user.target
 _BACKUP: Final = ".before-droplan"
 
 
-class Saved(NamedTuple):
-    """Where saved rules are loaded from at boot.
-
-    Args:
-        loaders: the services that load them.
-        files: by IP version.
-        mode: their permission bits.
-    """
-
-    loaders: tuple[str, ...]
-    files: dict[int, Path]
-    mode: int
-
-
-_DEBIAN: Final = Saved(
-    ("netfilter-persistent",), {4: Path("/etc/iptables/rules.v4"), 6: Path("/etc/iptables/rules.v6")}, 0o640
-)
-_EL: Final = Saved(
-    ("iptables", "ip6tables"), {4: Path("/etc/sysconfig/iptables"), 6: Path("/etc/sysconfig/ip6tables")}, 0o600
-)
-
-
-def loader(host: Host, door: Iptables | None, packages: Collection[str] = ()) -> Saved | None:
-    """Find what loads saved rules at boot; None when our own unit alone has to.
-
-    Args:
-        host: this machine.
-        door: how rules of ip(6)tables are written here, if they are.
-        packages: what is there or, in a dry run, would be.
-    """
-    if door is None or host.runner.which("ufw"):
-        return None
-    plugin = Path("/usr/share/netfilter-persistent/plugins.d/15-ip4tables")
-    if "iptables-persistent" in packages or host.files.exists(plugin):
-        return _DEBIAN
-    unit = Path("/usr/lib/systemd/system/iptables.service")
-    if {"iptables-services", "iptables-nft-services"} & set(packages) or host.files.exists(unit):
-        return _EL
-    return None
-
-
 def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
     """Save our rules where a loader reads them, beside what is saved there already; write only what differs.
 
@@ -107,7 +67,7 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
     Raises:
         DroplanError: one could not be written; it is as it was.
     """
-    saved = loader(host, door)
+    saved = loaders.loader(host, door)
     if saved is None or door is None:
         return
     for version in door.save:
@@ -119,7 +79,7 @@ def save(host: Host, door: Iptables | None, policy: Policy) -> Iterator[str]:
         kept = host.files.read(backup)
         first = old is not None and b"droplan-" not in old and kept in (None, old)
         text, left_out = saved_rules.mended((old or b"").decode(errors="surrogateescape"))
-        if first and saved is _EL and _dormant(host, saved.loaders[0 if version == 4 else -1]):
+        if first and saved is loaders.EL and _dormant(host, saved.loaders[0 if version == 4 else -1]):
             text, left_out = "", ()
         for wanted in door.wanted(policy, version, door.last(version)):
             text = saved_rules.splice(text, wanted)
@@ -148,7 +108,7 @@ def _dormant(host: Host, loader: str) -> bool:
 
 def holding(host: Host) -> Iterator[Path]:
     """Find the files of saved rules that hold rules of ours."""
-    for saved in (_DEBIAN, _EL):
+    for saved in (loaders.DEBIAN, loaders.EL):
         for path in saved.files.values():
             if b"droplan-" in (host.files.read(path) or b""):
                 yield path
@@ -165,7 +125,7 @@ def forget(host: Host, former: Policy | None, enabled: Collection[str]) -> Itera
     Yields:
         A line for each file that changed.
     """
-    for saved in (_DEBIAN, _EL):
+    for saved in (loaders.DEBIAN, loaders.EL):
         idle = saved.loaders[0] in enabled
         for version, path in saved.files.items():
             old = host.files.read(path)

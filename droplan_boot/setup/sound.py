@@ -14,7 +14,7 @@ from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.host import links
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import nft_include, persistence, schedule, watcher
+from droplan_boot.setup import loaders, nft_include, persistence, schedule, watcher
 from droplan_boot.state import soundness
 from droplan_boot.state.problems import Problem, problem
 from droplan_boot.state.snapshot import Snapshot
@@ -89,7 +89,7 @@ def _unit(services: Services, name: str) -> Unit:
 
 def _boot(host: Host, how: Enforcement, policy: Policy | None) -> Iterator[Problem]:
     services = Services(host)
-    loader = persistence.loader(host, how.door)
+    loader = loaders.loader(host, how.door)
     systemd = host.has_systemd()
     names = (persistence.UNIT_NAME, *(loader.loaders if loader else ()))
     units = [Unit(name, services.state(name), True) for name in names] if systemd else []

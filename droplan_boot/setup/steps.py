@@ -18,7 +18,7 @@ from droplan_boot.host.doors import Host
 from droplan_boot.host.packages import Packages, manager
 from droplan_boot.host.services import Services
 from droplan_boot.settings import Settings
-from droplan_boot.setup import comforts, nft_include, persistence, publishing, schedule, watcher
+from droplan_boot.setup import comforts, loaders, nft_include, persistence, publishing, schedule, watcher
 from droplan_boot.setup.daemon import Daemon
 
 _LABELLED: Final = (paths.PROGRAM.parent, paths.SETTINGS.parent, paths.CRON, paths.STATE, paths.LOG)
@@ -204,7 +204,7 @@ def _matches(installation: Installation, door: Iptables) -> Step:
 def _service_steps(installation: Installation, enforcement: Enforcement, packages: Sequence[str]) -> Iterator[Step]:
     host = installation.host
     services = Services(host)
-    saved = persistence.loader(host, enforcement.door, packages)
+    saved = loaders.loader(host, enforcement.door, packages)
     if saved and not installation.settings.observe:
         if installation.family == "el" and host.has_systemd():
             yield Step(

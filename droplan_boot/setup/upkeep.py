@@ -14,7 +14,7 @@ from droplan_boot.errors import DroplanError
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
-from droplan_boot.setup import nft_include, persistence, schedule, watcher
+from droplan_boot.setup import loaders, nft_include, persistence, schedule, watcher
 
 
 def put_back(
@@ -38,7 +38,7 @@ def put_back(
     cron = _cron(host)
     if cron:
         yield from _service(host, cron, start=True)
-    loader = persistence.loader(host, door)
+    loader = loaders.loader(host, door)
     for name in loader.loaders if loader else ():
         yield from _service(host, name, start=False)
     if host.has_systemd():

@@ -5,6 +5,7 @@ That is the last good answer, or, where there was none yet and DROPLAN_FAIL_CLOS
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any, Final
@@ -99,17 +100,21 @@ def closed(files: Files) -> Policy:
     return Policy(tuple(segments) or (Segment(False, ("eth1",), ()),), observe=observe)
 
 
-def store(files: Files, snapshot: Snapshot) -> None:
+def store(files: Files, snapshot: Snapshot) -> str:
     """Write the snapshot, and its outline for the watcher.
+
+    Returns:
+        A fingerprint of its policy: another for whatever is to be enforced otherwise.
 
     Raises:
         DroplanError: it cannot be written; the one before is still there.
     """
+    policy = policies.to_json(snapshot.policy)
     value = {
         "version": VERSION,
         "droplet_id": snapshot.droplet_id,
         "written": snapshot.written,
-        "policy": policies.to_json(snapshot.policy),
+        "policy": policy,
         "peers": [droplet.to_json() for droplet in snapshot.peers],
         "settings": snapshot.settings,
         "backend": snapshot.backend,
@@ -117,6 +122,7 @@ def store(files: Files, snapshot: Snapshot) -> None:
     }
     files.write(paths.SNAPSHOT, json.dumps(value).encode() + b"\n", 0o600)
     files.ensure(paths.OUTLINE, json.dumps(_outline(snapshot.policy)).encode() + b"\n", 0o600)
+    return hashlib.sha256(json.dumps(policy).encode()).hexdigest()
 
 
 def _outline(policy: Policy) -> dict[str, list[str]]:

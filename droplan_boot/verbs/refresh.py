@@ -6,7 +6,6 @@ from typing import Final
 
 from droplan_boot import paths, settings
 from droplan_boot.errors import DroplanError
-from droplan_boot.firewall import choose
 from droplan_boot.flow import refreshing, reporting
 from droplan_boot.host import deadline, lock
 from droplan_boot.host.doors import Host
@@ -72,6 +71,7 @@ def _early(host: Host) -> bool:
 
 def _keep_up(host: Host, wanted: Settings) -> None:
     """Put back what would run the next refresh and bring the rules back at boot, whatever comes of this refresh."""
+    from droplan_boot.firewall import choose
     from droplan_boot.setup import upkeep  # a person's run puts none of it back
 
     found = snapshot.load(host.files)

@@ -15,7 +15,7 @@ from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.host import guests, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.settings import Settings
-from droplan_boot.setup import persistence, schedule, sound
+from droplan_boot.setup import loaders, persistence, schedule, sound
 from droplan_boot.state import backends, blocked, report, shared, snapshot, soundness, watching
 from droplan_boot.state.problems import Problem, exit_code, problem
 from droplan_boot.state.report import Report
@@ -107,7 +107,7 @@ def look(host: Host) -> Status:
     differences = _differences(choice.backend, found) if choice else ()
     age = now - found.written if found and found.answered else None
     observing = found is not None and found.policy.observe
-    saved = persistence.loader(host, choice.backend.door) if choice and not observing else None
+    saved = loaders.loader(host, choice.backend.door) if choice and not observing else None
     problems = (
         *_problems(host, wanted, found, last, differences, age, mistake=mistake),
         *(_astray(choice.backend, host) if choice else ()),

@@ -33,6 +33,7 @@ LOG = "/var/log/droplan.log"
 SNAPSHOT = "/var/lib/droplan/snapshot.json"
 STATUS = "/var/lib/droplan/status.json"
 METRICS = "/var/lib/droplan/metrics.prom"
+VERIFIED = "/var/lib/droplan/verified.json"
 SAVED = {4: "/etc/iptables/rules.v4", 6: "/etc/iptables/rules.v6"}
 
 ERRORS = "-A droplan-peers -p icmp -m conntrack --ctstate RELATED -j ACCEPT"

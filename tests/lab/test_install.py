@@ -20,6 +20,7 @@ from tests.bed.program import (
     SETTINGS,
     SNAPSHOT,
     STATUS,
+    VERIFIED,
     Program,
     commits,
     sentence,
@@ -61,7 +62,7 @@ def tree(program: Program) -> dict[str, str]:
     return {
         path: what
         for path, what in found.items()
-        if path not in (SNAPSHOT, STATUS, METRICS, LOG, "/var/lib/droplan", "/var/lib/droplan/budget.json")
+        if path not in (SNAPSHOT, STATUS, METRICS, VERIFIED, LOG, "/var/lib/droplan", "/var/lib/droplan/budget.json")
     }
 
 

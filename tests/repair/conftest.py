@@ -43,3 +43,9 @@ def nft(pool: Pool) -> InstalledLab:
 def installed(request: pytest.FixtureRequest, pool: Pool) -> InstalledLab:
     """With each variant of iptables."""
     return pool.take(request.param)
+
+
+@pytest.fixture(params=[pytest.param(3, id="each third"), pytest.param(1, id="each", marks=pytest.mark.nightly)])
+def stride(request: pytest.FixtureRequest) -> int:
+    """Which of a run's many steps it is killed at: all of them take minutes."""
+    return int(request.param)

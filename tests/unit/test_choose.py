@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from droplan_boot.errors import DroplanError, FirewallError, UnansweredError
-from droplan_boot.firewall import choose, libiptc
+from droplan_boot.firewall import choose, libiptc, look
 from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.iptables_restore import RestoreWriter
@@ -276,7 +276,7 @@ class TestSetting:
     ],
 )
 def test_the_legacy_table_is_in_use_when_the_kernel_lists_it(names: str | None, used: bool, tmp_path: Path) -> None:
-    assert choose.legacy_in_use(hosting(FakeCommands(), tmp_path, legacy=names)) is used
+    assert look.legacy_in_use(hosting(FakeCommands(), tmp_path, legacy=names)) is used
 
 
 class TestStrays:

@@ -14,7 +14,7 @@ import pytest
 from droplan_boot import paths
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
-from droplan_boot.firewall import choose
+from droplan_boot.flow import verified
 from droplan_boot.host.files import Files
 from droplan_boot.setup import persistence, program
 from droplan_boot.sources.shared import base
@@ -29,7 +29,9 @@ from tests.bed.memory.netfilter import Packet
 from tests.golden.scenarios import segment
 
 V4 = Path("/etc/iptables/rules.v4")
-WRITTEN_BY_EVERY_RUN = {f"var/lib/droplan/{name}" for name in ("snapshot.json", "status.json", "metrics.prom")}
+WRITTEN_BY_EVERY_RUN = {
+    f"var/lib/droplan/{name}" for name in ("snapshot.json", "status.json", "metrics.prom", "verified.json")
+}
 
 
 @pytest.fixture
@@ -417,7 +419,7 @@ class TestRefresh:
             assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 60
             signal.raise_signal(signal.SIGALRM)  # now, and not when the time is up
 
-        monkeypatch.setattr(choose, "choose", held_up)
+        monkeypatch.setattr(verified, "claim", held_up)
         tables = deepcopy(installed.tables)
         with pytest.raises(DroplanError, match="had not ended after 55 s and was stopped"):
             refresh.run(installed.host())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from droplan_boot.access.policy import Policy
 from droplan_boot.firewall import edits, mangle, ruleset, saved
 from droplan_boot.host.files import Files
-from droplan_boot.setup import persistence
+from droplan_boot.setup import loaders, persistence
 from tests.bed.memory.doors import Host, Lines
 from tests.bed.memory.netfilter import Kernel, Table
 from tests.golden.scenarios import SCENARIOS
@@ -153,11 +153,11 @@ class TestLoader:
         place = host.files.real(Path(path))
         place.parent.mkdir(parents=True, exist_ok=True)
         place.touch()
-        found = persistence.loader(Host(runner=machine, files=host.files, log=host.log), machine.backend())
+        found = loaders.loader(Host(runner=machine, files=host.files, log=host.log), machine.backend())
         assert (list(found.files.values()) if found else None) == saved
 
     def test_nothing_loads_rules_of_nft(self, kept: tuple[Host, Kernel]) -> None:
-        assert persistence.loader(kept[0], None) is None
+        assert loaders.loader(kept[0], None) is None
 
 
 class TestSave:

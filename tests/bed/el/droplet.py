@@ -300,7 +300,7 @@ UNPACKED = "/var/lib/droplan"
 # Written by every run of dnf or of droplan, with the time in it, and what a starting zipapp unpacks; the lab's own.
 _RECORDS = (
     *("/etc/dnf", "/var/lib/droplan/zipapp", "/var/lib/droplan/status.json", "/var/lib/droplan/snapshot.json"),
-    *("/var/lib/droplan/metrics.prom", "/var/lib/droplan/budget.json"),
+    *("/var/lib/droplan/metrics.prom", "/var/lib/droplan/budget.json", "/var/lib/droplan/verified.json"),
     *("/etc/kernel-that-runs", "/etc/wrong-labels", "/etc/mtab"),
 )
 

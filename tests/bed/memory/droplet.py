@@ -16,6 +16,7 @@ from tests.golden.scenarios import segment
 RELEASES = Path(__file__).parents[1] / "os-release"
 TOKEN = "dop_v1_" + "0" * 64
 PYZ = b"#!/usr/bin/python3 -IS\nPK\x03\x04 and so on"
+BOOT = "7b0f9d52-6f4b-4a0e-9a53-0f8c6d2c4c11"
 MAC, ADDRESS, OWN_ID = "04:01:2a:0f:2a:02", "10.132.0.1", 7
 PROGRAM = Path("/root/droplan.pyz")
 TWO = Policy((segment("10.132.0.2", "10.132.0.3"),))
@@ -105,6 +106,7 @@ class MemoryDroplet(Kernel):
             files=self.files,
             log=self.lines,
             session=lambda clock: session(self._answer)[0],
+            generation=self.generation,
             environ={"DO_KEY": token, **environ},
             uid=0,
             program=PROGRAM,
@@ -134,6 +136,7 @@ def made(files: Files) -> MemoryDroplet:
 def furnished(files: Files) -> Files:
     """Write what a fresh one finds on its disk, and in /proc and /sys."""
     files.write(Path("/proc/net/if_inet6"), b"", 0o644)
+    files.write(Path("/proc/sys/kernel/random/boot_id"), BOOT.encode() + b"\n", 0o444)
     files.write(Path("/sys/class/net/eth1/address"), f"{MAC}\n".encode(), 0o644)
     files.write(Path("/etc/os-release"), (RELEASES / "debian-12").read_bytes(), 0o644)
     files.write(PROGRAM, PYZ, 0o755)

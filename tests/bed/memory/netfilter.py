@@ -17,6 +17,7 @@ from pathlib import Path
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.iptables_restore import RestoreWriter
 from droplan_boot.host.command import Completed
+from droplan_boot.host.nfnetlink import Generation
 from tests.bed.memory.doors import FakeCommands, ended
 from tests.bed.memory.machine import Netfilter
 from tests.bed.memory.packet import Packet, Verdict, icmp_error
@@ -45,6 +46,8 @@ class Kernel(FakeCommands):
         before: called before every write, with this machine and the write's number from 0; raise to kill the writer.
         after: called after every write that was obeyed.
         alternative: the variant that ``iptables`` and its kin are: ``nft`` or ``legacy``.
+        namespace: the number of its network namespace.
+        commits: how many transactions of nf_tables there were.
     """
 
     tables: dict[int, Table] = field(default_factory=lambda: {4: Table(version=4), 6: Table(version=6)})
@@ -56,9 +59,12 @@ class Kernel(FakeCommands):
     after: list[Callable[[Kernel, int], None]] = field(default_factory=list)
     alternative: str = "nft"
     writes: int = 0
+    namespace: int = 1
+    commits: int = 0
 
     def __post_init__(self) -> None:
         self.netfilter = Netfilter(self.tables)
+        self._looked = (0, repr(self.netfilter))
         for version, tool in TOOLS:
             for infix in ("", "-nft", "-legacy"):
                 self._knows_tool(version, tool, infix)
@@ -87,19 +93,30 @@ class Kernel(FakeCommands):
             return self._edit(self.alternative, 4, argv)
         return f"iptables v1.8.9 ({'nf_tables' if self.alternative == 'nft' else 'legacy'})"
 
-    def _write(self, argv: Sequence[str], do: Callable[[], None]) -> str | Completed:
+    def generation(self) -> Generation:
+        """Tell how many transactions there were; what a test changed by itself counts as one more."""
+        commits, content = self._looked
+        if commits == self.commits and content != repr(self.netfilter):
+            self.commits += 1
+        self._looked = (self.commits, repr(self.netfilter))
+        return Generation(self.namespace, self.commits)
+
+    def _write(self, argv: Sequence[str], do: Callable[[], None], variant: str = "nft") -> str | Completed:
         """Write once, others before and after it."""
         number, self.writes = self.writes, self.writes + 1
         for watch in self.before:
             watch(self, number)
         if self.meddlers:
             self.meddlers.pop(0)(self.tables)
+            self.commits += 1
         try:
             do()
         except NetfilterError as error:
             return ended(argv, error.status, stderr=str(error))
+        self.commits += variant == "nft"
         if self.spoilers:
             self.spoilers.pop(0)(self.tables)
+            self.commits += 1
         for watch in self.after:
             watch(self, number)
         return ""
@@ -109,7 +126,7 @@ class Kernel(FakeCommands):
         if "--test" in argv or "-t" in argv:
             return self._tried(argv, lambda trial: trial.restore(variant, version, script))
         self.scripts.append((version, script))
-        return self._write(argv, lambda: self.netfilter.restore(variant, version, script))
+        return self._write(argv, lambda: self.netfilter.restore(variant, version, script), variant)
 
     def _edit(self, variant: str, version: int, argv: Sequence[str]) -> str | Completed:
         """Do what ``iptables [-t TABLE] …`` does: a transaction of one line."""
@@ -118,7 +135,8 @@ class Kernel(FakeCommands):
         if "-t" in words:
             del words[words.index("-t") : words.index("-t") + 2]
         line = " ".join(f'"{word}"' if " " in word else word for word in words)
-        return self._write(argv, lambda: self.netfilter.restore(variant, version, f"*{name}\n{line}\nCOMMIT\n"))
+        script = f"*{name}\n{line}\nCOMMIT\n"
+        return self._write(argv, lambda: self.netfilter.restore(variant, version, script), variant)
 
     def _nft(self, argv: Sequence[str], stdin: str) -> str | Completed:
         words = [word for word in argv[1:] if word not in ("-a", "-n", "-nn", "-s", "-t")]
