@@ -87,9 +87,16 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         Policy((segment("10.132.0.2", ports="tcp/80, tcp/8000-8100, icmp, proto/47"),)),
     ),
     "many-services": Scenario(
-        "More than eight services of a protocol are asked in groups of neighbours: a packet passes a rule for each "
-        "group, and those of its own.",
-        Policy((segment("10.132.0.2", ports=", ".join(f"tcp/{one}" for one in range(9001, 9010))),)),
+        "More than eight services of a protocol that are open to the same senders are asked in one rule. Neighbours "
+        "are a range.",
+        Policy(
+            (segment("10.132.0.2", ports=", ".join(f"tcp/{one}" for one in (22, 80, 81, *range(9001, 9012, 2)))),)
+        ),
+    ),
+    "many-lists": Scenario(
+        "More than eight that are open to others each are asked in groups of neighbours: a packet passes a rule for "
+        "each group, and those of its own.",
+        Policy((segment(allow=", ".join(f"tcp/{9000 + one}@10.132.1.{one}" for one in range(1, 10))),)),
     ),
     "overlapping-services": Scenario(
         "Two entries overlap. The rules split them, so that a packet is for one service and one list is asked.",

@@ -61,11 +61,16 @@ EVERYTHING = Policy(
             networks=(ipaddress.ip_network("10.132.0.0/16"),),
             outside=("eth0", "eth3"),
         ),
-        segment(
-            *("104.236.32.3", "2604:a880::3", "::ffff:192.0.2.1"),
-            interfaces=("eth0",),
-            allowed=(allow("255.255.255.0/24"), allow("0.0.0.0/1"), allow("2001:db8::/33")),
-            public=True,
+        replace(
+            segment(
+                *("104.236.32.3", "2604:a880::3", "::ffff:192.0.2.1"),
+                interfaces=("eth0",),
+                allowed=(allow("255.255.255.0/24"), allow("0.0.0.0/1"), allow("2001:db8::/33")),
+                public=True,
+            ),
+            # More than are asked one after the other, some of them neighbours.
+            ports=tuple(Service("udp", *ports) for ports in ((53, 53), (67, 68), (69, 70), (5000, 5999)))
+            + tuple(Service("udp", port, port) for port in range(9001, 9013, 2)),
         ),
     ),
     metadata="169.254.169.254",

@@ -63,6 +63,27 @@ SEGMENT = st.builds(
     | (st.lists(SERVICE, max_size=3, unique=True) | st.lists(TCP, min_size=8, max_size=14, unique=True)).map(tuple),
     known=st.tuples(addresses(30), addresses(3)).map(lambda held: tuple(zip(NAMES, held))),
 )
+# More services of a protocol than are asked one after the other, of neighbours and of ports apart, by few lists.
+SCATTERED = st.builds(
+    Segment,
+    st.just(False),
+    st.just(("eth1",)),
+    addresses(9),
+    st.lists(
+        st.builds(
+            lambda name, first, more: Allow(name, Service("tcp", first, first + more)),
+            st.sampled_from([*NAMES, None]),
+            st.integers(1, 60),
+            st.integers(0, 2),
+        ),
+        min_size=9,
+        max_size=30,
+    ).map(tuple),
+    ports=st.lists(st.integers(1, 60), max_size=20, unique=True).map(
+        lambda ports: tuple(Service("tcp", one, one) for one in ports)
+    ),
+    known=st.tuples(addresses(30), addresses(9)).map(lambda held: tuple(zip(NAMES, held))),
+)
 
 
 def judged(policy: Segment) -> list[Address]:
@@ -102,8 +123,21 @@ def test_a_packet_meets_what_the_policy_says(way: str, policy: Segment) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(SCATTERED)
+def test_of_many_services_each_is_open_to_those_that_the_policy_says(way: str, policy: Segment) -> None:
+    kernel = Kernel()
+    WAYS[way](kernel).apply(Policy((policy,)))
+    for source in judged(policy)[::4]:
+        for port in (*range(64), 65535):
+            said = verdict.judge(policy, source, "tcp", port)
+            met = kernel.receive(Packet(str(source), protocol="tcp", port=port))
+            assert (met.verdict == "ACCEPT") == said.accept, (said, str(met), port)
+
+
+@pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(SEGMENT, SEGMENT)
+@given(SEGMENT, SEGMENT | SCATTERED)
 def test_from_any_policy_to_any_other_and_then_nothing_is_left_to_do(
     way: str, before: Segment, after: Segment
 ) -> None:
@@ -139,9 +173,14 @@ def fleet(size: int) -> tuple[Address, ...]:
     return tuple(ipaddress.IPv4Address(0x0A840010 + 7 * one) for one in range(size))
 
 
-def many_services(size: int, services: int = 20) -> Segment:
-    entries = tuple(Allow(NAMES[0], Service("tcp", 1000 + one, 1000 + one)) for one in range(services))
-    return Segment(False, ("eth1",), (), entries, ports=(), known=((NAMES[0], fleet(size)),))
+def many_services(size: int, services: int = 20, lists: int = 1) -> Segment:
+    """Open ports apart from each other to as many Droplets, by one list or by several that differ."""
+    names = [Name("tag", f"tag-{one}") for one in range(lists)]
+    entries = tuple(
+        Allow(names[one % lists], Service("tcp", 1000 + 2 * one, 1000 + 2 * one)) for one in range(services)
+    )
+    known = tuple((name, fleet(size + one)) for one, name in enumerate(names))
+    return Segment(False, ("eth1",), (), entries, ports=(), known=known)
 
 
 def longest(segment: Segment) -> int:
@@ -159,24 +198,37 @@ def longest(segment: Segment) -> int:
 
 
 class TestManyDropletsInManyServices:
-    @pytest.mark.parametrize(("services", "passed"), [(8, 8), (20, 4 + 5), (100, 10 + 10)])
-    def test_a_packet_passes_a_rule_a_group_one_a_service_of_it_and_a_few_of_one_tree(
-        self, services: int, passed: int
+    @pytest.mark.parametrize(
+        ("services", "lists", "passed"),
+        [(8, 1, 8), (20, 1, 2), (100, 1, 7), (20, 20, 4 + 5), (30, 30, 5 + 6), (60, 3, 3 + 4)],
+    )
+    def test_a_packet_passes_a_rule_a_list_or_one_a_group_and_those_of_it_and_a_few_of_one_tree(
+        self, services: int, lists: int, passed: int
     ) -> None:
-        of_many = longest(many_services(10_000, services))
+        of_many = longest(many_services(1_000, services, lists))
         assert of_many <= passed + 40
-        # A hundred times as many Droplets are a few steps more.
-        assert of_many - longest(many_services(100, services)) <= 20
+        # Ten times as many Droplets are a few steps more.
+        assert of_many - longest(many_services(100, services, lists)) <= 20
 
-    def test_in_nftables_a_service_is_one_rule_and_one_set(self) -> None:
+    def test_in_nftables_a_list_is_one_rule_and_one_set(self) -> None:
         rules, groups, sets = opened.nft(many_services(10_000), ("droplan-addresses", "droplan-networks"))
+        ports = ", ".join(str(port) for port in range(1000, 1040, 2))
+        assert rules == (f"tcp dport {{ {ports} }} ip saddr @droplan-addresses-tcp-1000-4 accept",)
+        assert groups == {}
+        assert len(sets) == 1, "all of them are open to the same Droplets"
+
+    def test_in_nftables_many_lists_are_asked_in_groups(self) -> None:
+        rules, groups, sets = opened.nft(many_services(100, lists=20), ("droplan-addresses", "droplan-networks"))
         assert list(map(len, groups.values())) == [5, 5, 5, 5]
         assert len(rules) == len(groups)
-        assert len(sets) == 1, "all of them are open to the same Droplets"
+        assert len(sets) == 20
 
     def test_chains_of_groups_have_names_that_the_kernel_takes(self) -> None:
         for public in (False, True):
-            entries = tuple(Allow(None, Service("tcp", port, port + 9)) for port in range(10_000, 60_000, 1000))
+            entries = tuple(
+                Allow(ipaddress.ip_network(f"10.0.0.{one}"), Service("tcp", 10_000 + 1000 * one, 10_009 + 1000 * one))
+                for one in range(50)
+            )
             segment = Segment(public, ("eth1",), (), entries)
             _, chains = opened.rules(segment, 4, (opened.NOW,), "-j ACCEPT")
             assert len(chains) == len(opened.nft(segment, ("a", "n"))[1]) == 7
@@ -198,14 +250,12 @@ class TestManyDropletsInManyServices:
 
     def test_services_of_the_same_droplets_share_a_tree_and_others_do_not(self) -> None:
         shared = many_services(100)
-        other = replace(shared.allow[0], source=NAMES[1])
-        apart = replace(shared, allow=(*shared.allow, replace(other, service=Service("udp", 53, 53))))
-        apart = replace(apart, known=(*shared.known, (NAMES[1], fleet(99))))
+        other = Allow(NAMES[1], Service("udp", 53, 53))
+        apart = replace(shared, allow=(*shared.allow, other), known=(*shared.known, (NAMES[1], fleet(99))))
         for segment, roots in ((shared, {"droplan-tcp-1000"}), (apart, {"droplan-tcp-1000", "droplan-udp-53"})):
             (rules,), chains = opened.rules(segment, 4, (opened.NOW,), "-j ACCEPT")
-            groups = [one for name, held in chains.items() if name.startswith("droplan-to-") for one in held]
-            asked = {rule.rsplit(" ", 1)[1] for rule in (*rules, *groups)}
-            assert {name for name in asked if not name.startswith("droplan-to-")} == roots
+            assert {rule.rsplit(" ", 1)[1] for rule in rules} == roots
+            assert roots <= set(chains)
         assert len(opened.nft(apart, ("droplan-addresses", "droplan-networks"))[2]) == 2
 
     @pytest.mark.parametrize("version", [4, 6])
