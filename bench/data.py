@@ -152,10 +152,13 @@ def _tree(peers: Sequence[str]) -> Put:
 
 
 def _divided(peers: Sequence[str], count: int) -> Policy:
-    """Let peers reach services only: the ports that are sent to, divided evenly, so that each gets packets."""
+    """Let peers reach services only: the ports that are sent to, divided evenly, so that each gets packets.
+
+    Between two of them a port is left out: neighbours open to the same peers would be one service.
+    """
     addresses = tuple(ipaddress.ip_address(one) for one in peers)
     edges = [1024 + (65536 - 1024) * one // count for one in range(count + 1)]
-    ports = tuple(Service("udp", first, after - 1) for first, after in zip(edges, edges[1:]))
+    ports = tuple(Service("udp", first, after - 2) for first, after in zip(edges, edges[1:]))
     return Policy((Segment(False, ("eth1",), addresses, ports=(*ports, Service("tcp"))),))
 
 

@@ -81,11 +81,18 @@ def test_a_range_holds_its_ports_and_no_others(enforcement: Enforcement, nft_lab
     assert not connects(other, nft_lab.droplet, ECHO_PORT, patience=PATIENCE)
 
 
-def test_each_of_many_services_is_open_to_its_own(enforcement: Enforcement, nft_lab: Lab) -> None:
+@pytest.mark.parametrize("lists", [1, 2, 20], ids=["of one list", "of two lists", "of a list each"])
+@pytest.mark.parametrize("others", [(), OTHERS], ids=["few", "many"])
+def test_each_of_many_services_is_open_to_its_own(
+    enforcement: Enforcement, nft_lab: Lab, lists: int, others: tuple[Address, ...]
+) -> None:
     one, other = nft_lab.peers
-    ports = [ECHO_PORT - 6 + n for n in range(12)]  # with the echo's in a group's midst
-    entries = [f"tcp/{port}@tag:{'web' if port == ECHO_PORT else 'db'}" for port in ports if port > 0]
-    enforcement.apply(policy(",".join(entries), web=(*of(one), *OTHERS), db=(*of(other), *OTHERS)))
+    ports = [ECHO_PORT + 2 * n for n in range(20)]
+    entries = [f"tcp/{port}@tag:t{n % lists}" for n, port in enumerate(ports)]
+    known = {f"t{n}": (*of(other if n else one), *others[n:]) for n in range(lists)}
+    asked = policy(",".join(entries), "none", (), **known)
+    enforcement.apply(asked)
+    assert enforcement.plan(asked) == ()
     assert connects(one, nft_lab.droplet, ECHO_PORT)
     assert not connects(other, nft_lab.droplet, ECHO_PORT, patience=PATIENCE)
     assert probe(nft_lab.stranger, nft_lab.droplet, patience=PATIENCE).nothing
