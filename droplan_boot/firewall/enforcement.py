@@ -54,6 +54,14 @@ class Enforcement:
         """Whether all of it stands in nf_tables, whose generation tells whether anybody changed it."""
         return "iptables-legacy" not in self.names
 
+    def asked_for(self, wanted: str) -> bool:
+        """Whether it is what a setting asks for, not the second best because nft or the kernel refused something.
+
+        Args:
+            wanted: the setting DROPLAN_BACKEND.
+        """
+        return self.guard.notes if self.guard else wanted == "iptables"
+
     def apply(self, policy: Policy) -> bool:
         """See :meth:`Backend.apply`."""
         return self._each(lambda part: part.apply(policy))

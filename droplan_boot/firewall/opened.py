@@ -61,8 +61,8 @@ def rules(
 
     Returns:
         For each way to ask for ports the rules that ask, those that ask for no port in the first alone; and the
-        chains that they ask. Of many services of a protocol, the first way asks in groups, unless packets are to end
-        in the trees (``beside``).
+        chains that they ask. Of many services of a protocol the first way asks for those open to the same senders
+        together, and for what rules remain in groups, unless packets are to end in the trees (``beside``).
     """
     found: list[list[_Rule]] = [[] for _ in ports]
     trees: dict[str, tuple[str, ...]] = {}

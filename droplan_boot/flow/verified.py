@@ -91,7 +91,7 @@ def store(host: Host, claimed: Claim, how: Enforcement, writes: int) -> None:
     """Keep that the rules are right, if nobody else wrote while they were read and written.
 
     Each of our own transactions makes the generation one more at least. If it is what ours alone make of it, there
-    was none but ours.
+    was none but ours. The second best is not kept: the next run asks again for what was refused.
 
     Args:
         host: this machine.
@@ -100,7 +100,8 @@ def store(host: Host, claimed: Claim, how: Enforcement, writes: int) -> None:
         writes: how many transactions of ours there were since.
     """
     before, after = claimed.generation, host.generation()
-    if not how.in_nf_tables or after is None or after != before._replace(number=before.number + writes):
+    settled = how.in_nf_tables and how.asked_for(str(claimed.rest["backend"]))
+    if not settled or after is None or after != before._replace(number=before.number + writes):
         return
     value = {"claim": _written(host, after, claimed.rest), "backend": how.name, "guard": how.guarded_by}
     try:

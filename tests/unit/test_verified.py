@@ -11,7 +11,7 @@ from droplan_boot import paths
 from droplan_boot.flow import verified
 from droplan_boot.host.files import Files
 from droplan_boot.verbs import install, refresh
-from tests.bed.memory.doors import Host
+from tests.bed.memory.doors import Host, ended
 from tests.bed.memory.droplet import MemoryDroplet, made
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -127,6 +127,18 @@ def test_whatever_differs_has_the_rules_read_again(
 def test_another_iptables_has_them_read_by_it(droplet: MemoryDroplet) -> None:
     replaced(droplet)
     assert {"iptables-save", "ip6tables-save"} <= {*refreshed(droplet)}
+
+
+def test_a_guard_in_mangle_because_nft_refused_it_goes_back_when_nft_takes_it(droplet: MemoryDroplet) -> None:
+    nft = droplet.commands["nft"]
+    droplet.commands["nft"] = lambda argv, stdin: ended(argv, 1) if "--check" in argv else nft(argv, stdin)
+    flushed(droplet)
+    refreshed(droplet)
+    assert not droplet.netfilter.nft.tables
+    droplet.commands["nft"] = nft
+    refreshed(droplet)
+    assert ("inet", "droplan") in droplet.netfilter.nft.tables
+    assert refreshed(droplet) == []
 
 
 def test_another_droplan_reads_them_itself(droplet: MemoryDroplet, monkeypatch: pytest.MonkeyPatch) -> None:
