@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -23,6 +24,12 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("unit")
+
+
+@pytest.fixture(autouse=True)
+def no_real_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep python-iptables away: it goes past every door of ours, to this very machine's tables."""
+    monkeypatch.setitem(sys.modules, "iptc", None)
 
 
 @pytest.fixture
