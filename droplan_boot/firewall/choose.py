@@ -17,7 +17,7 @@ from typing import Final
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, FirewallError, UnansweredError
 from droplan_boot.firewall import look, nft_table, nftables
-from droplan_boot.firewall.backend import Backend
+from droplan_boot.firewall.backend import Backend, Transaction
 from droplan_boot.firewall.enforcement import Enforcement
 from droplan_boot.firewall.iptables import Iptables
 from droplan_boot.firewall.iptables_restore import RestoreWriter
@@ -40,6 +40,8 @@ _SAMPLE: Final = Policy(
 )
 """A policy that asks for everything that a guard may consist of."""
 
+_PEERS: Final = _SAMPLE.segments[0].chain
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -54,6 +56,44 @@ class Choice:
     backend: Enforcement
     guard_why: str
     door_why: str
+
+
+@dataclass(frozen=True)
+class OutOfReach:
+    """Where rules of ours still stand, and the package that writes them was taken off this machine.
+
+    They bind all the same: whoever became a peer since is kept out by them.
+
+    Args:
+        package: what is missing, ``nftables`` or ``iptables``.
+        writes: none, ever.
+    """
+
+    package: str
+    writes: int = 0
+
+    @property
+    def name(self) -> str:
+        """See :attr:`Backend.name`."""
+        return "iptables-nft" if self.package == "iptables" else self.package
+
+    def apply(self, policy: Policy) -> bool:  # noqa: ARG002 (there is nothing to write it with)
+        """See :meth:`Backend.apply`."""
+        raise self._error()
+
+    def plan(self, policy: Policy) -> tuple[Transaction, ...]:  # noqa: ARG002 (whatever it asks)
+        """See :meth:`Backend.plan`."""
+        return (Transaction((f"rules of ours stand in {self.name}, and the package {self.package} is gone",), ""),)
+
+    def remove(self, policy: Policy | None) -> bool:  # noqa: ARG002 (none can be removed)
+        """See :meth:`Backend.remove`."""
+        raise self._error()
+
+    def _error(self) -> FirewallError:
+        return FirewallError(
+            f"the package {self.package} is gone, and rules of ours that it wrote still keep out who became a peer "
+            "since: install it again, or reboot, then run droplan again"
+        )
 
 
 def choose(wanted: str, host: Host) -> Choice:
@@ -112,10 +152,10 @@ def strays(current: Enforcement, used: Collection[str], host: Host) -> tuple[Bac
     if "iptables-legacy" not in current.names and look.legacy_in_use(host) and runner.which("iptables-legacy-save"):
         found.append(_restoring("iptables-legacy", runner, versions, legacy=True))
     elsewhere = set(used) - set(current.names)
-    if "iptables-nft" in elsewhere and runner.which("iptables-nft-save"):
-        found.append(_nft_variant(runner, versions))
-    if "nftables" in elsewhere and runner.which("nft"):
-        found.append(Nftables(runner))
+    if "iptables-nft" in elsewhere:
+        found += [_nft_variant(runner, versions)] if runner.which("iptables-nft-save") else _door_left(host)
+    if "nftables" in elsewhere:
+        found += _guard_left(host)
     return tuple(found)
 
 
@@ -130,9 +170,23 @@ def everywhere(host: Host) -> tuple[Backend, ...]:
         found.append(_nft_variant(runner, versions))
     elif command and not found:
         found.append(_door(command, host)[0])
-    if runner.which("nft"):
-        found.append(Nftables(runner))
-    return tuple(found)
+    elif not command:
+        found += _door_left(host)
+    return (*found, *_guard_left(host))
+
+
+def _guard_left(host: Host) -> list[Backend]:
+    """Find the guard in nftables, as far as there may be one."""
+    if host.runner.which("nft"):
+        return [Nftables(host.runner)]
+    return [OutOfReach("nftables")] if host.table_stands(nft_table.NAME) else []
+
+
+def _door_left(host: Host) -> list[Backend]:
+    """Find the door in the tables of iptables-nft where its commands are gone: nft shows them too."""
+    chain = ["nft", "list", "chain", "ip", "filter", _PEERS]
+    stands = host.runner.which("nft") and host.runner.run(chain, check=False).status == 0
+    return [OutOfReach("iptables")] if stands else []
 
 
 def _guard(host: Host) -> tuple[Nftables | None, str]:

@@ -72,14 +72,14 @@ def replace(text: str) -> str:
 
 
 def forgets_us(text: str, *, flushes: bool = False) -> bool:
-    """Whether what nft loads flushes all rules, or is loaded after a flush, and does not include ours.
+    """Whether what nft loads flushes all rules, or is loaded after a flush, and does not include ours after that.
 
     Args:
-        text: what it loads.
+        text: what it loads, files that it includes in their place.
         flushes: whether the service flushes by itself.
     """
-    flushes = flushes or bool(re.search(r"^[ \t]*flush[ \t]+ruleset\b", text, re.MULTILINE))
-    return flushes and not re.search(r'^[ \t]*include[ \t]+"/etc/droplan/', text, re.MULTILINE)
+    *before, last = re.split(r"^[ \t]*flush[ \t]+ruleset\b", text, flags=re.MULTILINE)
+    return (flushes or bool(before)) and not re.search(r'^[ \t]*include[ \t]+"/etc/droplan/', last, re.MULTILINE)
 
 
 def small_change(current: Table | None, wanted: Table | None) -> str:

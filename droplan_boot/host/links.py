@@ -55,6 +55,10 @@ def resolve(
         return by_mac[0].name
     own = {str(address) for address in addresses}
     by_address = [name for name, held in look().items() if held & own]
+    if len(by_address) > 1:
+        # An address that was left on a bridge's or bond's port is of no effect there: packets come in by the master.
+        ports = {link.name for link in links if link.enslaved}
+        by_address = [name for name in by_address if name not in ports] or by_address
     if len(by_address) == 1:
         return by_address[0]
     both = [link.name for link in by_mac if link.name in by_address]

@@ -7,6 +7,8 @@ that fits no file, while a file that is missing would stop all of nftables.conf.
 
 from __future__ import annotations
 
+import glob
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,10 @@ _OURS: Final = f"# droplan's guard, removed by `droplan uninstall`\n{INCLUDE}\n"
 
 FILES: Final = {Path("/etc/nftables.conf"): False, Path("/etc/sysconfig/nftables.conf"): True}
 """What nftables.service loads, and whether it flushes before: Debian's file does, Enterprise Linux's unit does."""
+
+_INCLUDED: Final = re.compile(r'^[ \t]*include[ \t]+"(?!/etc/droplan/)([^"\n]+)".*$', re.MULTILINE)
+_DEEPEST: Final = 8
+"""Files that include each other, and links that lead round, are no file that nft loads."""
 
 
 def save(host: Host, guard: Nftables | None, policy: Policy) -> None:
@@ -79,13 +85,41 @@ def including(host: Host) -> Iterator[Path]:
     return (path for path in FILES if INCLUDE.encode() in (host.files.read(path) or b""))
 
 
+def loaded(host: Host, path: Path, deep: int = 0) -> str | None:
+    """Read a file as nft loads it: by a link too, and what it includes in its place.
+
+    Args:
+        host: this machine.
+        path: the file.
+        deep: how many files and links led to it.
+
+    Returns:
+        Its text, without what cannot be found; None when there is none.
+    """
+    if deep > _DEEPEST:
+        return None
+    target = host.files.target(path)
+    if target is not None:
+        return loaded(host, path.parent / target, deep + 1)
+    data = host.files.read(path)
+    if data is None:
+        return None
+
+    def included(found: re.Match[str]) -> str:
+        # nft looks in /etc for what is named by no absolute path.
+        pattern = str(host.files.real(Path("/etc", found[1])))
+        places = sorted(glob.glob(pattern))  # noqa: PTH207 (Path.glob refuses patterns that mean something to nft)
+        files = (Path("/", Path(place).relative_to(host.files.root)) for place in places)
+        return "\n".join(filter(None, (loaded(host, file, deep + 1) for file in files)))
+
+    return _INCLUDED.sub(included, data.decode(errors="surrogateescape"))
+
+
 def _without(host: Host) -> Iterator[tuple[Path, str]]:
     for path, flushes in FILES.items():
-        data = host.files.read(path)
-        if data is not None:
-            text = data.decode(errors="surrogateescape")
-            if nft_table.forgets_us(text, flushes=flushes):
-                yield path, text
+        data = host.files.read(path)  # where a link leads is somebody else's: status says what to add there
+        if data is not None and nft_table.forgets_us(loaded(host, path) or "", flushes=flushes):
+            yield path, data.decode(errors="surrogateescape")
 
 
 def _write(host: Host, path: Path, text: str) -> None:

@@ -104,10 +104,9 @@ def _boot(host: Host, how: Enforcement, policy: Policy | None) -> Iterator[Probl
     if systemd and (how.guard or how.name == "iptables-nft"):
         service = _unit(services, "nftables")
         for path, flushes in nft_include.FILES.items():
-            data = host.files.read(path)
-            if data is not None:
-                text = data.decode(errors="replace")
-                yield from soundness.nftables_conf(str(path), text, service, flushes=flushes)
+            loads = nft_include.loaded(host, path)
+            if loads is not None:
+                yield from soundness.nftables_conf(str(path), loads, service, flushes=flushes)
 
 
 def _refusals(host: Host, policy: Policy, *, door: bool) -> Iterator[Problem]:

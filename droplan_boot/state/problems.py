@@ -150,7 +150,8 @@ KINDS: Final = (  # the worst first: the first that is found gives the verdict
         "nftables-flush",
         "NOT PERSISTENT",
         "{path} flushes all rules, ours too, whenever {service} starts or reloads, and does not include ours",
-        'run `droplan install`, which adds `include "/etc/droplan/*.nft"` at its end',
+        'run `droplan install`, which adds `include "/etc/droplan/*.nft"` at its end (add it yourself where that is '
+        "a link)",
         EXIT_ATTENTION,
     ),
     Kind(

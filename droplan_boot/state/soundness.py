@@ -148,7 +148,7 @@ def nftables_conf(path: str, text: str, service: Unit, *, flushes: bool = False)
 
     Args:
         path: what it loads.
-        text: what that holds.
+        text: what that holds, files that it includes in their place.
         service: the service.
         flushes: whether the service flushes by itself.
     """

@@ -65,12 +65,12 @@ class Lookups:
         self._fill(now)
         if not self._wanted or now < self._rest or self._tokens < 1:
             if self._tokens < 1:
-                self._wanted.clear()  # whoever means it knocks again
+                self.forget()
             return False
         for source in [each for each in self._wanted if known(each)]:
             del self._wanted[source]
         if not self._wanted or not self._enough():
-            self._wanted.clear()
+            self.forget()
             return False
         self._tokens -= 1
         for source in self._wanted:
@@ -80,6 +80,10 @@ class Lookups:
         _bound(self._pauses)
         self._wanted.clear()
         return True
+
+    def forget(self) -> None:
+        """Forget who knocked and has not been looked up: whoever means it knocks again."""
+        self._wanted.clear()
 
     def ended(self, now: float, succeeded: bool) -> None:
         """Take note of how the look-up ended; failures are not repeated at once."""

@@ -133,7 +133,8 @@ class Watcher:
         now = time.monotonic()
         times = [self.register.next(), self.resume, self.poller.next() if self.poller else None]
         if self.child:
-            times.append(self.child.began + children.LONGEST_S + 1)
+            # One that does not end when it is killed waits for a device; it is asked for once a second then.
+            times.append(max(self.child.began + children.LONGEST_S, now) + 1)
         else:
             times += [self.links_due, self.healing.next(), self.lookups.next(now), self.overdue.next()]
         return min((at for at in times if at is not None), default=float("inf"))
@@ -239,8 +240,9 @@ class Watcher:
         elif heal is not None and now >= heal:
             self.healing.began()
             self._start(children.REPAIR, now)
-        elif self.state.installing():
-            return
+        elif self.state.installing():  # what is due by then is the schedule's, and no reason to wake for
+            self.lookups.forget()
+            self.overdue.put_off(now)
         elif self.lookups.due(now, self.state.is_peer) or self.overdue.due(now):
             self._start(children.REFRESH, now)
 

@@ -52,6 +52,11 @@ class Overdue:
         """Tell when it is overdue, in monotonic seconds: an interval late."""
         return self._since + 2 * self._interval
 
+    def put_off(self, now: float) -> None:
+        """Leave what is overdue to the schedule for another interval."""
+        if now >= self.next():
+            self._since = now - self._interval
+
     def due(self, now: float) -> bool:
         """Say whether the schedule is an interval late; if so, the next is due an interval from now."""
         if now < self.next():

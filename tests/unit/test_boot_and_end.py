@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from droplan_boot import paths
-from droplan_boot.errors import EXIT_DRIFT, LockedError, NoAnswerError
+from droplan_boot.errors import EXIT_DRIFT, FirewallError, LockedError, NoAnswerError
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.files import Files
 from droplan_boot.state import backends, snapshot
@@ -18,7 +19,7 @@ from droplan_boot.verbs import install, refresh, restore, standing, uninstall
 from tests.bed.memory import droplet as memory
 from tests.bed.memory.doors import Answer
 from tests.bed.memory.droplet import MemoryDroplet
-from tests.bed.memory.netfilter import Netfilter
+from tests.bed.memory.netfilter import Netfilter, Packet
 
 
 @pytest.fixture
@@ -62,6 +63,53 @@ def test_rules_of_an_earlier_backend_are_found_after_failed_runs_in_between(inst
     refresh.run(installed.host(DROPLAN_BACKEND="nftables"))
     assert "droplan" not in installed.netfilter.save("nft", 4)
     assert backends.load(installed.files) == ("nftables",)
+
+
+class TestCommandsThatAreGone:
+    """Somebody removed a package: what its commands wrote binds on, and nothing is left to change it with."""
+
+    GONE: ClassVar = {"nftables": ("nft",), "iptables": ("iptables", "ip6tables")}
+
+    @pytest.fixture(params=GONE)
+    def package(self, request: pytest.FixtureRequest, installed: MemoryDroplet) -> str:
+        self.back = installed.loses(*self.GONE[request.param])
+        return str(request.param)
+
+    def test_a_refresh_shuts_out_who_left_and_fails_for_it_keeps_out_who_came(
+        self, package: str, installed: MemoryDroplet
+    ) -> None:
+        installed.peers = ("10.132.0.2", "10.132.0.4")
+        for _ in range(2):
+            with pytest.raises(FirewallError, match=f"the package {package} is gone.*: install it again"):
+                refresh.run(installed.host())
+        went, stayed, came = (
+            installed.receive(Packet(f"10.132.0.{n}", destination="10.132.0.1")).verdict for n in (3, 2, 4)
+        )
+        assert (went, stayed, came) == ("DROP", "ACCEPT", "DROP")
+        assert standing.look(installed.host()).exit_code == EXIT_DRIFT
+
+    def test_when_they_are_back_so_is_all_else(self, package: str, installed: MemoryDroplet) -> None:
+        installed.peers = ("10.132.0.2", "10.132.0.4")
+        with pytest.raises(FirewallError):
+            refresh.run(installed.host())
+        self.back()
+        refresh.run(installed.host())
+        assert installed.receive(Packet("10.132.0.4", destination="10.132.0.1")).verdict == "ACCEPT"
+
+    def test_a_reboot_ends_it(self, package: str, installed: MemoryDroplet) -> None:
+        installed.put_back(Netfilter())
+        restore.run(installed.host())
+        installed.peers = ("10.132.0.2", "10.132.0.4")
+        refresh.run(installed.host())
+        assert installed.receive(Packet("10.132.0.4", destination="10.132.0.1")).verdict == "ACCEPT"
+        assert installed.receive(Packet("10.132.0.66", destination="10.132.0.1")).verdict == "DROP"
+
+    def test_an_uninstall_is_not_done(self, package: str, installed: MemoryDroplet) -> None:
+        with pytest.raises(FirewallError, match=f"the package {package} is gone"):
+            uninstall.run(installed.host())
+        self.back()
+        uninstall.run(installed.host())
+        assert "droplan" not in installed.netfilter.nft.list() + installed.netfilter.save("nft", 4)
 
 
 def test_what_a_report_of_1_0_0_names_counts_as_used(files: Files) -> None:

@@ -39,6 +39,24 @@ LO = Link("lo", "00:00:00:00:00:00", enslaved=False)
             "br0",
         ),
         (
+            "an address that was left on a bridge's port counts for nothing",
+            [Link("br0", MAC, False), Link("eth1", MAC, True)],
+            {"br0": {"10.132.0.5"}, "eth1": {"10.132.0.5"}},
+            "br0",
+        ),
+        (
+            "a bond and its ports share the MAC of the first port, which may be another card's",
+            [Link("bond0", OTHER, False), Link("eth0", OTHER, True), Link("eth1", OTHER, True)],
+            {"bond0": {"10.132.0.5"}, "eth0": set(), "eth1": set()},
+            "bond0",
+        ),
+        (
+            "ports of a bond may keep their MACs",
+            [Link("bond0", OTHER, False), Link("eth1", MAC, True), Link("eth2", OTHER, True)],
+            {"bond0": {"10.132.0.5"}, "eth1": set(), "eth2": set()},
+            "bond0",
+        ),
+        (
             "VLANs share the MAC, and the address tells them apart",
             [Link("eth1", MAC, False), Link("eth1.7", MAC, False)],
             {"eth1": {"10.132.0.5"}, "eth1.7": {"192.168.7.1"}},

@@ -120,6 +120,22 @@ class TestKnocks:
         watcher._act(now)
         assert runs == []
 
+    def test_nor_does_it_lie_awake_for_them_until_then(self, watcher: Watcher, tmp_path: Path) -> None:
+        (tmp_path / "unfinished").touch()
+        now = time.monotonic()
+        watcher._note(knock("10.132.0.5"), now)
+        watcher._act(now)
+        watcher.register.write(now)
+        assert watcher._next() > now + 60
+
+    def test_nor_for_a_refresh_that_is_overdue(self, watcher: Watcher, runs: Runs, tmp_path: Path) -> None:
+        (tmp_path / "unfinished").touch()
+        now = time.monotonic()
+        watcher._act(now + 700)
+        assert runs == []
+        assert watcher._next() > now + 700 + 60
+        assert not watcher.overdue.missed, "nobody has run it instead"
+
     @pytest.mark.parametrize(
         ("remaining", "reset", "started"), [(499, 2e9, False), (501, 2e9, True), (0, 1000.0, True), ("x", 2e9, True)]
     )
@@ -206,6 +222,12 @@ class TestChildren:
         while status is None and time.monotonic() < until:
             status = child.ended(0.0)
         assert status == -9
+
+    def test_one_that_does_not_even_end_then_is_asked_for_once_a_second(self, watcher: Watcher, runs: Runs) -> None:
+        watcher.links_due = time.monotonic() - children.LONGEST_S - 10
+        watcher._act(watcher.links_due)
+        assert runs == [LINKS]
+        assert watcher._next() > time.monotonic() + 0.5
 
     def test_one_gets_no_environment_and_tells_its_exit_status(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -108,6 +108,7 @@ class MemoryDroplet(Kernel):
             files=self.files,
             log=self.lines,
             session=lambda clock: session(self._answer)[0],
+            table_stands=self.table_stands,
             generation=self.generation,
             environ={"DO_KEY": token, **environ},
             uid=0,

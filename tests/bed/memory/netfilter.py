@@ -101,6 +101,26 @@ class Kernel(FakeCommands):
         self._looked = (self.commits, repr(self.netfilter))
         return Generation(self.namespace, self.commits)
 
+    def table_stands(self, table: str) -> bool:
+        """Tell whether a table of nft's own is there, as the kernel does to whoever asks without nft."""
+        family, name = table.split()
+        return (family, name) in self.netfilter.nft.tables
+
+    def loses(self, *beginnings: str) -> Callable[[], None]:
+        """Have commands taken off the machine, by how they begin; return what puts them back.
+
+        What they wrote stays in the kernel.
+        """
+        commands, places = dict(self.commands), dict(self.places)
+        for known in (self.commands, self.places):
+            for name in [each for each in known if each.startswith(beginnings)]:
+                del known[name]
+
+        def back() -> None:
+            self.commands, self.places = commands, places
+
+        return back
+
     def _write(self, argv: Sequence[str], do: Callable[[], None], variant: str = "nft") -> str | Completed:
         """Write once, others before and after it."""
         number, self.writes = self.writes, self.writes + 1
@@ -153,6 +173,9 @@ class Kernel(FakeCommands):
                 return self.netfilter.nft.list_table(family, name)
             except NetfilterError as error:
                 return ended(argv, 1, stderr=f"{error}{' '.join(checked)}\n")
+        if checked[:3] == ["list", "chain", "ip"]:  # what iptables-nft made is shown as well
+            found = self.netfilter.table("nft", 4, checked[3]).chains
+            return "" if checked[4] in found else ended(argv, 1, stderr="Error: No such file or directory\n")
         script = stdin if checked == ["-f", "-"] else " ".join(checked)
         if checked[:1] == ["-f"] and checked[1:] != ["-"]:
             raise NotImplementedError("the fake nft reads scripts from standard input only")
