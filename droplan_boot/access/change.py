@@ -22,12 +22,14 @@ class Change(NamedTuple):
         added: who comes, such as ``web-41 10.132.1.41``, ascending by address.
         removed: who goes, likewise.
         kept: how many stay.
+        opened: whether the network is closed no longer: everybody comes in, and nobody goes.
     """
 
     chain: str
     added: tuple[str, ...]
     removed: tuple[str, ...]
     kept: int
+    opened: bool = False
 
 
 def names(*droplets: Iterable[Droplet]) -> dict[Address, str]:
@@ -66,7 +68,7 @@ def between(
     for chain in dict.fromkeys((*new, *old)):
         were, are = old.get(chain, ()), new.get(chain, ())
         if were == are:  # on most days nobody comes or goes, and neither sets nor names are needed
-            found.append(Change(chain, (), (), len(are)))
+            found.append(Change(chain, (), (), len(are), chain not in new))
             continue
         if known is None:
             known = names(before, after)
@@ -77,6 +79,7 @@ def between(
                 tuple(_called(one, known) for one in are if one not in had),
                 tuple(_called(one, known) for one in were if one not in has),
                 len(had & has),
+                chain not in new,
             )
         )
     return tuple(found)
@@ -102,6 +105,8 @@ def lines(change: Change, *, added: str = "Added", removed: str = "Removed") -> 
         added: the verb of the first.
         removed: the verb of the second.
     """
+    if change.opened:
+        return [f"{removed} the rules of {change.chain}: that network is open to everyone"]
     found = []
     if change.added:
         found.append(f"{added} {peers(len(change.added))} to {change.chain}: {listed(change.added)}")
