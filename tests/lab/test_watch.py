@@ -12,7 +12,7 @@ import pytest
 from droplan_boot.host import lock
 from tests.bed import Flows, Lab, connects, probe
 from tests.bed.program import CRON, SNAPSHOT, Program
-from tests.bed.reach import ECHO_PORT
+from tests.bed.reach import ECHO_PORT, answers_to
 from tests.bed.watching import Watcher, blocked, eventually, flood, newcomer, watching
 
 
@@ -56,7 +56,7 @@ class TestNewPeer:
     def test_a_droplet_that_the_account_lists_is_in_at_a_second_syn(self, watcher: Watcher) -> None:
         lab = watcher.program.lab
         lab.do.add(newcomer(lab.stranger))
-        assert connects(lab.stranger, lab.droplet, ECHO_PORT, patience=8.0)
+        assert answers_to(lab.stranger, (lab.droplet.address, ECHO_PORT), "tcp", 8.0)
         assert refreshes(lab) == 1
 
     def test_a_stranger_stays_out_however_often_it_knocks_and_costs_a_few_requests(self, watcher: Watcher) -> None:
