@@ -56,13 +56,13 @@ class Reach:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def probe(source: Host, target: Host, *, link: str = "eth1", patience: float = 1.5) -> Reach:
+def probe(source: Host, target: Host, *, link: str = "eth1", patience: float = 3.0) -> Reach:
     """Probe a host from another in every way at once; see :func:`probe_all`."""
     return probe_all([source], target, link=link, patience=patience)[source.name]
 
 
 def probe_all(
-    sources: Iterable[Host], target: Host, *, link: str = "eth1", patience: float = 1.5
+    sources: Iterable[Host], target: Host, *, link: str = "eth1", patience: float = 3.0
 ) -> dict[str, Reach]:
     """Probe a host from several in every way at once.
 
@@ -90,7 +90,7 @@ def probe_all(
     return {name: Reach(**ways) for name, ways in found.items()}
 
 
-def connects(source: Host, target: Host, port: int, *, patience: float = 1.5) -> bool:
+def connects(source: Host, target: Host, port: int, *, patience: float = 3.0) -> bool:
     """Say whether a TCP connection to a private IPv4 address and port comes about and echoes.
 
     Whether it does not is known as for :func:`probe_all`.
