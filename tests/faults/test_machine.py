@@ -178,9 +178,10 @@ class TestSignals:
     @pytest.mark.parametrize(
         ("_either", "signal", "stride"),
         [
-            ("nft", "SIGKILL", 1),
+            ("nft", "SIGKILL", 3),
             ("legacy", "SIGKILL", 3),
             ("nft", "SIGTERM", 3),
+            pytest.param("nft", "SIGKILL", 1, marks=pytest.mark.nightly),
             pytest.param("legacy", "SIGKILL", 1, marks=pytest.mark.nightly),
             pytest.param("nft", "SIGTERM", 1, marks=pytest.mark.nightly),
             pytest.param("legacy", "SIGTERM", 1, marks=pytest.mark.nightly),  # SIGKILL strikes there too
