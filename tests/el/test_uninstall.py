@@ -25,7 +25,7 @@ COMMIT
 """
 
 
-@each_state_once(("centos-7", "almalinux-8", "almalinux-9"), all_of="almalinux-9")
+@each_state_once(("centos-7", "almalinux-8", "almalinux-9"), all_of="almalinux-9", at_night="almalinux-8")
 def test_uninstall_leaves_files_rules_and_services_as_install_found_them(
     make: Make, release: str, before: str
 ) -> None:
