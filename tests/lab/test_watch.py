@@ -35,10 +35,11 @@ def watcher(installed: Program) -> Iterator[Watcher]:
 
 
 @pytest.fixture
-def nft_only(watcher: Watcher) -> Watcher:
-    """Return the watcher where the kernel tells of changes: legacy tables tell nobody (DESIGN.md, section 8)."""
-    if watcher.program.lab.iptables != "nft":
+def nft_only(request: pytest.FixtureRequest, installed: Program) -> Watcher:
+    """Start the watcher where the kernel tells of changes: legacy tables tell nobody (DESIGN.md, section 8)."""
+    if installed.lab.iptables != "nft":
         pytest.skip("legacy tables notify nobody of changes")
+    watcher: Watcher = request.getfixturevalue("watcher")
     return watcher
 
 
@@ -211,6 +212,8 @@ class TestLinks:
         eventually(lambda: "-A INPUT -i eth1 -j DROP" in program.chain("INPUT"))
 
 
+# Who is flooded is nft's guard, beside either variant.
+@pytest.mark.parametrize("installed", ["nft", pytest.param("legacy", marks=pytest.mark.nightly)], indirect=True)
 class TestFlood:
     def test_spoofed_sources_cost_few_requests_and_no_packet_of_a_peer(self, watcher: Watcher) -> None:
         program = watcher.program
