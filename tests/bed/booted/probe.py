@@ -45,7 +45,7 @@ PEERS_ONLY = Answered(ssh=True, ping=True, ping6=False)  # what a peer sees: pri
 CLOSED = Answered(ssh=False, ping=False, ping6=False)
 
 
-def knock(source: Host, target: Host, *, patience: float = 1.5) -> Answered:
+def knock(source: Host, target: Host, *, patience: float = 3.0) -> Answered:
     """Try a Droplet's private interface once, in every way at the same time: what is closed is waited for once.
 
     Args:
