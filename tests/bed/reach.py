@@ -322,7 +322,7 @@ class Connection:
     def __exit__(self, *_error: object) -> None:
         self._socket.close()
 
-    def echoes(self, patience: float = 1.5) -> bool:
+    def echoes(self, patience: float = 10.0) -> bool:
         """Say whether what is sent now comes back; once it did not, it never will: TCP keeps the order."""
         self._sent += 1
         token = f"{self._sent:08d}".encode()

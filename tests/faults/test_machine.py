@@ -320,7 +320,7 @@ class TestOthers:
                 either.list_droplets(*fleet(3 + count % 2))
                 assert either.schedule().returncode in (0, 1)
             either.droplet.path("/srv/stop").touch()
-            rounds = int(other.communicate(timeout=60)[0])
+            rounds = int(other.communicate(timeout=300)[0])
         either.droplet.path("/srv/stop").unlink()
         theirs = [rule for rule in either.chain("INPUT") if "-s 192.0." in rule]
         assert len(theirs) == len(set(theirs)) == rounds
