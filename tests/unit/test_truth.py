@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from droplan_boot import cli, paths
+from droplan_boot import paths
 from droplan_boot.errors import CommandError, DroplanError, FirewallError, LockedError, UsageError, said
 from droplan_boot.host.agents import users
 from droplan_boot.host.files import Files
@@ -25,7 +26,8 @@ OK = Report(1.0, "ok", 0.5, 2, False, "iptables-nft", succeeded=1.0)
 
 @pytest.fixture(autouse=True)
 def doors(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shut the doors of this machine."""
+    """Shut the doors of this machine, where droplan is installed."""
+    files.write(paths.PROGRAM, b"", 0o755)
     monkeypatch.setattr("droplan_boot.host.files.Files", lambda: files)
     monkeypatch.setattr("resource.setrlimit", lambda *args: None)
     monkeypatch.setenv("DO_KEY", SECRET)
