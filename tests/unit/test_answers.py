@@ -584,6 +584,32 @@ class TestToken:
         install.run(replace(droplet.host(scheduled=False, token=""), prompt=typed(TOKEN)))
         assert f"DO_KEY={TOKEN}\n".encode() in (files.read(paths.SETTINGS) or b"")
 
+    def test_a_dry_run_at_a_terminal_asks_too_and_keeps_it_nowhere(self, files: Files) -> None:
+        droplet = made(files)
+        install.run(replace(droplet.host(scheduled=False, token=""), prompt=typed(TOKEN)), dry_run=True)
+        assert "Would close eth1 to everyone but 2 peers" in droplet.lines.said
+        assert not any(TOKEN in line for line in droplet.lines.said)
+        assert files.read(paths.SETTINGS) is None
+
+    def test_a_member_of_a_fleet_is_asked_for_none(self, files: Files) -> None:
+        shared = {
+            "DROPLAN_SHARED": "https://nyc3.digitaloceanspaces.com/fleet",
+            "DROPLAN_SHARED_KEY": "ID:SECRET",
+            "DROPLAN_SHARED_TRUST": f"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE{'A' * 86}==",
+        }
+        host = made(files).host(scheduled=False, token="", **shared)
+        with pytest.raises(NoAnswerError):
+            install.run(replace(host, prompt=typed()))
+
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_without_one_and_without_a_terminal_it_says_how_this_install_gets_it(
+        self, dry_run: bool, files: Files
+    ) -> None:
+        host = replace(made(files).host(scheduled=False, token=""), prompt=lambda question: None)
+        with pytest.raises(UsageError, match="no API token is set: run this on a terminal") as caught:
+            install.run(host, dry_run=dry_run)
+        assert "`droplan token`" not in str(caught.value), "there is no droplan yet that could be called"
+
     @pytest.mark.parametrize("text", [TOKEN, f"{TOKEN}\n", f"DO_KEY={TOKEN}\n", f"DIGITALOCEAN_TOKEN='{TOKEN}'"])
     def test_it_is_read_from_stdin_and_from_a_file(self, text: str, files: Files) -> None:
         droplet = made(files)
