@@ -56,7 +56,7 @@ def losses(changes: Iterable[Change]) -> Iterator[str]:
     """
     for one in changes:
         had = len(one.removed) + one.kept
-        if had and 2 * len(one.removed) > had:
+        if had and 2 * len(one.removed) > had and not one.opened:
             rest = "all" if not one.kept else f"{len(one.removed)} of {had}"
             yield (
                 f"this would remove {rest} peers from {one.chain} ({listed(one.removed, 3)}), so nothing was "

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot.access import lockout
-from droplan_boot.access.change import Change
+from droplan_boot.access.change import Change, between, lines
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy
 from droplan_boot.host.sessions import Session, ssh_sessions
@@ -128,6 +128,14 @@ def test_losing_all_peers_or_more_than_half_is_objected_to(removed: int, kept: i
     objections = list(lockout.losses([change(removed, kept)]))
     assert len(objections) == (words is not None)
     assert all((words or "") in one and "--force" in one for one in objections)
+
+
+def test_a_network_that_is_opened_to_everyone_loses_nobody() -> None:
+    former = Policy((segment("10.132.0.2"), segment("198.51.100.2", public=True, on=("eth0",))))
+    private, public = between(former, Policy(former.segments[:1]))
+    assert list(lockout.losses([private, public])) == []
+    assert lines(private) == []
+    assert lines(public) == ["Removed the rules of droplan-peers-public: that network is open to everyone"]
 
 
 @pytest.mark.parametrize(
