@@ -145,6 +145,24 @@ class TestPeers:
         policy = Policy((Segment(False, ("eth1",), (), wanted.allow, known=known),))
         assert peers.render(Snapshot(7, 0.0, policy), wanted, 60).endswith("\ntag:db  10.132.0.7\n")
 
+    @pytest.mark.parametrize(
+        ("waiting", "said"),
+        [
+            (0, "\n"),
+            (1, "\n1 more has no private address to come from yet.\n"),
+            (2, "\n2 more have no private address to come from yet.\n"),
+        ],
+    )
+    def test_who_has_no_address_yet_is_listed_but_not_counted_among_those_who_come_in(
+        self, waiting: int, said: str
+    ) -> None:
+        web = Droplet(8, "web-1", "nyc3", (), None, (IPv4Address("10.132.0.2"),), ())
+        new = tuple(replace(web, id=9 + each, private=()) for each in range(waiting))
+        text = peers.render(Snapshot(7, 0.0, Policy((segment("10.132.0.2"),)), (web, *new)), settings.parse({}), 60)
+        assert text.startswith("1 Droplet may come in by eth1 ")
+        assert said in text
+        assert ("no private address" in text, text.count("none yet")) == (waiting > 0, waiting)
+
     def test_no_row_is_wider_than_a_screen(self) -> None:
         tags = tuple(f"team:payments-{number}" for number in range(20))
         addresses = (IPv4Address("10.132.0.2"),)
