@@ -150,8 +150,8 @@ def _door(status: Status) -> str:
 
 
 def _reboot(status: Status) -> str:
-    if not status.saved_by:
-        return "nothing survives: no systemd and no loader of saved rules is here"
-    if not status.saved:
-        return f"{status.saved_by} restores the last answer"
-    return f"{status.saved_by} loads {', '.join(status.saved)}"
+    by = [status.restored_by, status.saved_by if status.saved else ""]
+    if not any(by):
+        return "nothing survives: no unit of droplan's and no loader of saved rules is here"
+    files = f" ({', '.join(status.saved)})" if status.saved else ""
+    return f"rules come back by {', '.join(filter(None, by))}{files}"

@@ -706,6 +706,13 @@ class TestSettings:
         assert (healed.result, healed.error) == ("ok", None)
 
 
+def test_status_names_what_brings_the_rules_back_at_boot_and_nothing_where_nothing_does(files: Files) -> None:
+    found = made(files)
+    assert standing.look(found.host()).restored_by == ""
+    install.run(found.host())
+    assert standing.look(found.host()).restored_by == "droplan-restore.service"
+
+
 def test_the_last_change_is_kept_through_runs_that_change_nothing_and_runs_that_fail(droplet: MemoryDroplet) -> None:
     droplet.peers = ("10.132.0.2", "10.132.0.9")
     refresh.run(droplet.host())
