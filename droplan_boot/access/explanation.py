@@ -17,7 +17,7 @@ REASONS: Final = {
     "peer": "it is a peer",
     "allowed": "an entry of DROPLAN_ALLOW lets it in",
     "own": "it is this Droplet itself",
-    "open": "that network is not closed",
+    "open": "the public network is not closed",
     "not-installed": "no rules of ours are there",
     "observing": "nobody is shut out while droplan only observes",
     "new": "it is a peer, but the last answer does not know it yet",

@@ -53,7 +53,8 @@ def run(host: Host, *, since: str = "", as_json: bool = False) -> None:
         sys.stdout.write(json.dumps({"schema": SCHEMA, **asdict(found)}, indent=1) + "\n")
         return
     wanted, _ = settings.tolerant(host.environ, host.files)
-    sys.stdout.write(host.hint(render(found, now, learn.only_tag(wanted), since=since, blind=_blind(host, wanted))))
+    blind = host.hint(_blind(host, wanted))
+    sys.stdout.write(host.hint(render(found, now, learn.only_tag(wanted), since=since, blind=blind)))
 
 
 def _blind(host: Host, wanted: Settings) -> str:

@@ -126,7 +126,7 @@ def render(found: Snapshot, wanted: Settings, now: float) -> str:
     for segment in found.policy.segments:
         if segment.allow:
             by = ", ".join(segment.interfaces)
-            lines += ["", *words.wrap(f"DROPLAN_ALLOW lets in by {by}, peer or not:")]
+            lines += ["", *words.wrap(f"{found.policy.setting(segment)} lets in by {by}, peer or not:")]
             lines += words.table([(str(entry), _said(segment, entry, bearers)) for entry in segment.allow])
     return "\n".join(lines) + "\n"
 

@@ -138,6 +138,7 @@ def machine(files: Files, register: Register, root: None) -> Host:
     for at, source in enumerate(("10.132.0.5", "10.132.0.6", "10.132.0.3")):
         register.note(knock(source), "eth1", 1000.0 + 100 * at)
     register.write(0.0)
+    files.write(paths.PROGRAM, b"", 0o755)
     peer = droplet(3, "web-3", "10.132.0.3")
     snapshot.store(files, Snapshot(7, 0.0, Policy((segment("10.132.0.3"),)), (peer,)))
     blocked.identify(files, [(droplet(6, "db-6", "10.132.0.6"), "vpc"), (droplet(9, "far", "10.9.0.9"), "vpc")])
@@ -278,7 +279,6 @@ class TestVerb:
     def test_whom_it_knows_it_names_and_says_that_nobody_looks_any_more(
         self, machine: Host, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        machine.files.ensure(paths.PROGRAM, b"", 0o755)
         verb.run(replace(machine, environ={"DO_KEY": "x", "DROPLAN_WATCH": "false"}))
         first, second, _ = capsys.readouterr().out.split("\n", 2)
         assert first.startswith("3 sources shut out")
