@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Final
 
@@ -53,8 +53,8 @@ def run(host: Host, *, since: str = "", as_json: bool = False) -> None:
         sys.stdout.write(json.dumps({"schema": SCHEMA, **asdict(found)}, indent=1) + "\n")
         return
     wanted, _ = settings.tolerant(host.environ, host.files)
-    blind = host.hint(_blind(host, wanted))
-    sys.stdout.write(host.hint(render(found, now, learn.only_tag(wanted), since=since, blind=blind)))
+    blind = _blind(host, wanted)
+    sys.stdout.write(render(found, now, learn.only_tag(wanted), since=since, blind=blind, hint=host.hint))
 
 
 def _blind(host: Host, wanted: Settings) -> str:
@@ -98,7 +98,15 @@ def _named(source: Source, peers: dict[str, str]) -> Source:
     return replace(source, name=peers[source.source], why="peer") if source.source in peers else source
 
 
-def render(found: Blocked, now: float, tag: str | None, *, since: str = "", blind: str = "") -> str:
+def render(
+    found: Blocked,
+    now: float,
+    tag: str | None,
+    *,
+    since: str = "",
+    blind: str = "",
+    hint: Callable[[str], str] = str,
+) -> str:
     """Lay it out for a person.
 
     Args:
@@ -107,19 +115,21 @@ def render(found: Blocked, now: float, tag: str | None, *, since: str = "", blin
         tag: the one tag whose Droplets are all that refreshes see; None where they see all of the account.
         since: how far back it looks, as it was asked; "" for all the way.
         blind: why nobody notes who is shut out now; "" where somebody does.
+        hint: names commands as they are found here.
     """
     within = f" in the last {since}" if since else ""
     if not found.sources:
         unknown = f"Nobody was noted{within}, but that says nothing: {blind}"
-        return "\n".join(words.wrap(unknown if blind else f"Nobody was shut out{within}.")) + "\n"
+        return "\n".join(words.wrap(hint(unknown) if blind else f"Nobody was shut out{within}.")) + "\n"
     verb = "would have been shut out" if all(each.observed for each in found.sources) else "shut out"
     count = len(found.sources)
     sampled = "; packets are samples, at least one a second for each" if found.sampled else ""
-    lines = [f"{counted(count, 'source')} {verb}, the last first{sampled}"]
-    lines += words.wrap(f"Whom it shuts out now nobody notes: {blind}") if blind else []
+    lines = words.wrap(f"{counted(count, 'source')} {verb}, the last first{sampled}")
+    lines += words.wrap(hint(f"Whom it shuts out now nobody notes: {blind}")) if blind else []
     lines.append("")
-    lines += (line for each in found.sources for line in _lines(each, now, tag))
-    return "".join(f"{words.one_line(line)}\n" for line in lines)
+    for line in (line for each in found.sources for line in _lines(each, now, tag)):
+        lines += words.wrap(hint(words.one_line(line)), " " * (8 if line.startswith(" ") else 4))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _lines(source: Source, now: float, tag: str | None) -> Iterator[str]:

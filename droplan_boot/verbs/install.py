@@ -84,10 +84,10 @@ def _foretell(installation: Installation, answer: Learned | NoAnswerError) -> No
 
     host, wanted = installation.host, installation.settings
     if isinstance(answer, Learned):
-        for line in foretell.access(host, answer):
-            host.log.say(line)
         for line in refreshing.objections(host, wanted, answer):
             host.log.say(f"Would be refused without --force: {line}")
+        for line in foretell.access(host, answer):
+            host.log.say(line)
     else:
         closes = "closed to all but DROPLAN_ALLOW until it is known" if _closes(installation) else "as now"
         host.log.say(f"Who would come in is not known ({answer.why}): it would stay {closes}")

@@ -93,6 +93,8 @@ def render(
     wrong = worst(status.problems)
     rows = [
         *([("next step", wrong.remedy)] if wrong else []),
+        *(("drift", line) for line in status.drift),
+        *(("problem", f"{one.sentence} -> {one.remedy}") for one in status.problems if one is not wrong),
         *_who(status),
         ("last answer", "never" if status.snapshot_age is None else f"{words.ago(status.snapshot_age)} ago"),
         ("last refresh", _last(status.last, now)),
@@ -107,8 +109,6 @@ def render(
             if status.blocked is not None
             else []
         ),
-        *(("drift", line) for line in status.drift),
-        *(("problem", f"{one.sentence} -> {one.remedy}") for one in status.problems if one is not wrong),
     ]
     lines = [""]
     for name, text in rows:

@@ -551,10 +551,12 @@ class TestDryRun:
         assert files.exists(paths.PUBLISH), "a person wrote it"
         assert f"Kept {paths.PUBLISH}, which you wrote: there is a token in it" in droplet.lines.said
 
-    def test_what_would_be_refused_is_said(self, droplet: MemoryDroplet) -> None:
+    @pytest.mark.parametrize("verb", [refresh, install])
+    def test_what_would_be_refused_is_said_first(self, verb: Any, droplet: MemoryDroplet) -> None:
         droplet.peers = ()
-        refresh.run(droplet.host(scheduled=False), dry_run=True)
-        assert any(line.startswith("Would be refused without --force: ") for line in droplet.lines.said)
+        verb.run(droplet.host(scheduled=False), dry_run=True)
+        assert droplet.lines.said[0].startswith("Would be refused without --force: this would remove all peers")
+        assert droplet.lines.said[1].startswith("Would remove 2 peers")
 
 
 class TestRefused:

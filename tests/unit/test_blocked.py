@@ -151,6 +151,7 @@ class TestVerb:
     ) -> None:
         verb.run(machine)
         said = capsys.readouterr().out
+        assert max(map(len, said.splitlines())) <= 80
         assert said.startswith("3 sources shut out, the last first; packets are samples")
         assert "10.132.0.6 db-6: a Droplet of yours in another VPC (DROPLAN_SCOPE)\n" in said
         assert "10.132.0.3 web-3: a peer, for what peers may not reach, or before it was one\n" in said
@@ -181,8 +182,10 @@ class TestVerb:
         settings.load({"DO_KEY": "x", **environ}, machine.files)  # no mistake, which would leave the defaults
         verb.run(replace(machine, environ=environ))
         said = capsys.readouterr().out
+        assert max(map(len, said.splitlines())) <= 80
         told = "no Droplet with the tag web (DO_TAG); `droplan explain 10.132.0.5` says whether it is yours"
-        assert (f"10.132.0.5: {told}\n" in said, "10.132.0.5: no Droplet that the account lists to us" in said) == (
+        whole = " ".join(said.split())
+        assert (f"10.132.0.5: {told} " in whole, "10.132.0.5: no Droplet that the account lists to us" in whole) == (
             only,
             not only,
         )
@@ -280,9 +283,9 @@ class TestVerb:
         self, machine: Host, capsys: pytest.CaptureFixture[str]
     ) -> None:
         verb.run(replace(machine, environ={"DO_KEY": "x", "DROPLAN_WATCH": "false"}))
-        first, second, _ = capsys.readouterr().out.split("\n", 2)
-        assert first.startswith("3 sources shut out")
-        assert second == "Whom it shuts out now nobody notes: DROPLAN_WATCH=false does without the watcher"
+        said = " ".join(capsys.readouterr().out.split())
+        assert said.startswith("3 sources shut out")
+        assert "Whom it shuts out now nobody notes: DROPLAN_WATCH=false does without the watcher" in said
 
     def test_what_was_only_observed_is_not_called_shut_out(
         self, register: Register, files: Files, root: None, capsys: pytest.CaptureFixture[str]

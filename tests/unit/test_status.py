@@ -68,6 +68,13 @@ def test_it_fits_a_screen(shown: Status) -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_what_is_wrong_stands_before_all_that_is_right() -> None:
+    labels = [line[:13].strip() for line in status.render(WORST, NOW).splitlines() if line[:13].strip()]
+    start = labels.index("next step")
+    assert labels[start : start + 5] == ["next step", "drift", "drift", "problem", "problem"]
+    assert labels[start + 5] == "peers"
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from droplan_boot import cli, paths
-from droplan_boot import paths
 from droplan_boot.errors import CommandError, DroplanError, FirewallError, LockedError, UsageError, said
 from droplan_boot.host.agents import users
 from droplan_boot.host.files import Files
