@@ -20,7 +20,7 @@ import pytest
 
 from tests.bed.booted.container import poll
 from tests.bed.booted.droplet import BootedDroplet
-from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock, knock_at_once
 from tests.bed.booted.region import Region
 from tests.bed.hosts import Host
 from tests.system.conftest import asked, user_data
@@ -113,9 +113,8 @@ class Teller:
                 stranger.sent,
                 stranger.answered,
                 stranger.answered6,
-                knock(self.peer, droplet),
-                knock(self.region.stranger, droplet),
-                droplet.journal("--unit=droplan-restore.service"),
+                **knock_at_once(droplet, peer=self.peer, stranger=self.region.stranger),
+                restored=droplet.journal("--unit=droplan-restore.service"),
             )
         )
 

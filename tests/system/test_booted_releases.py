@@ -19,7 +19,7 @@ import pytest
 
 from tests.bed.booted.container import poll
 from tests.bed.booted.droplet import RELEASES, BootedDroplet
-from tests.bed.booted.probe import CLOSED, OPEN, PEERS_ONLY, Answered, Knocking, knock
+from tests.bed.booted.probe import CLOSED, OPEN, PEERS_ONLY, Answered, Knocking, knock, knock_at_once
 from tests.bed.booted.region import Region
 from tests.bed.faults import Fault
 from tests.bed.hosts import Host
@@ -135,7 +135,7 @@ class Observers:
         life.seen["rules after uninstall and reboot"] = _rules(life.droplet)
 
     def _knock_all(self, life: Life) -> dict[str, Answered]:
-        return {"peer": knock(self.peer, life.droplet), "stranger": knock(self.region.stranger, life.droplet)}
+        return knock_at_once(life.droplet, peer=self.peer, stranger=self.region.stranger)
 
     def _reboot(self, life: Life) -> Boot:
         droplet = life.droplet

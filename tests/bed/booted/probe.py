@@ -61,6 +61,12 @@ def knock(source: Host, target: Host, *, patience: float = 3.0) -> Answered:
         return Answered(ssh.result(), ping.result(), ping6.result())
 
 
+def knock_at_once(target: Host, **sources: Host) -> dict[str, Answered]:
+    """Have several try a Droplet at the same time; return what each found, by the name that it is given here."""
+    with ThreadPoolExecutor(len(sources)) as pool:
+        return dict(zip(sources, pool.map(lambda source: knock(source, target), sources.values())))
+
+
 def greets(source: Host, target: Host, patience: float) -> bool:
     """Say whether a Droplet's SSH server greets on its private address."""
     with source.inside(socket.socket) as client:
