@@ -204,6 +204,16 @@ FINAL = [
     Case("metadata 100 MB", "more than 16 MB", metadata(size=100 << 20)),
 ]
 
+AT_NIGHT = {
+    *("501", "307 elsewhere", "null", "droplets an object", "id true", "id negative", "networks null"),
+    *("networks.v4 missing", "region.slug null", "address a number", "address a name", "address with a blank"),
+    *("address with a leading zero", "10.0.0.0/8", "multicast", "broadcast", "loopback", "total a string"),
+    *("total true", "pages in a circle", "links a list", "metadata with private null"),
+    *("metadata with private an object", "metadata with the id a string"),
+}
+"""Each beside one that breaks in the same way, and is met for each commit; the unit tests read any answer at all."""
+assert {case.name for case in FINAL} >= AT_NIGHT
+
 PASSING = [
     Case("DNS fails", NO_ANSWER, environment={"DIGITALOCEAN_API_URL": "https://api.digitalocean.invalid"}),
     Case("connection refused", NO_ANSWER, (Fault(refuse=True),)),
@@ -229,7 +239,13 @@ HANGING = [
 ]
 
 
-@pytest.mark.parametrize("case", FINAL, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name, marks=[pytest.mark.nightly] if case.name in AT_NIGHT else [])
+        for case in FINAL
+    ],
+)
 def test_what_no_second_try_would_mend_changes_nothing(case: Case, patient: Patient) -> None:
     outcome = patient.meet(case)
     harmless(outcome, case)

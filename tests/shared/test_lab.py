@@ -271,7 +271,17 @@ TROUBLES = (
 )
 
 
-@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.name)
+# Each beside one that goes wrong in the same way, and does so for each commit.
+AT_NIGHT = ("store answers 500", "truncated head", "truncated base")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param(each, id=each.name, marks=[pytest.mark.nightly] if each.name in AT_NIGHT else [])
+        for each in TROUBLES
+    ],
+)
 def test_whatever_goes_wrong_keeps_the_rules_is_told_and_heals(member: Member, trouble: Trouble) -> None:
     lab = member.program.lab
     member.proxy.fault()
