@@ -74,10 +74,11 @@ class Statement:
     def holds(self, packet: Packet, sets: Sets, local: Local) -> bool:
         """Tell whether the packet goes on to the next statement."""
         if self.verb == "match":
-            point = [KEYS[key][1](packet, local) for key in self.keys]
-            found = [one for one in point if one is not None]
-            if len(found) < len(point):
-                return False  # the wrong family or protocol: nothing that is asked of it holds, != neither
+            found = []
+            for key in self.keys:
+                if (point := KEYS[key][1](packet, local)) is None:
+                    return False  # the wrong family or protocol: nothing that is asked of it holds, != neither
+                found.append(point)
             inside = sets[self.named].holds(found) if self.named else any(hit(found, one) for one in self.values)
             return inside != self.negated
         if self.verb == "update" and any(KEYS[key][1](packet, local) is None for key in self.keys):
