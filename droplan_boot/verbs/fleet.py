@@ -121,8 +121,8 @@ def render(believed: Head, leased: Lease, size: int, now: float) -> str:
     holder = _name(leased.holder) or (nobody if late else f"nobody at the moment, {believed.publisher} was the last")
     age = f"issued {_span(now - believed.issued)} ago"
     rows = [
+        ("list", f"EXPIRED, {age}: see why no publisher writes" if late else f"fresh, {age}"),
         ("fleet", believed.fleet),
-        ("list", f"EXPIRED, {age}: see why no publisher writes" if late else f"{age}, fresh"),
         ("publisher", holder),
         ("standby", ", ".join(_name(holder) for holder, _ in leased.standby) or "none"),
         ("version", f"{believed.version}, written by {believed.publisher}"),
@@ -134,7 +134,8 @@ def render(believed: Head, leased: Lease, size: int, now: float) -> str:
         ("requests", f"{leased.requests} to the API in the last hour"),
         *(("" if number else "changes", _change(entry, now)) for number, entry in enumerate(leased.recent[::-1])),
     ]
-    return "".join(f"{name:<10} {words.one_line(text)}\n" for name, text in rows)
+    lines = (words.wrap(f"{name:<10} {words.one_line(text)}", " " * 11, cut=False) for name, text in rows)
+    return "".join(f"{line}\n" for those in lines for line in those)
 
 
 def _name(holder: str) -> str:

@@ -47,8 +47,8 @@ def test_a_person_sees_who_publishes_how_old_the_list_is_and_what_changed(
     assert fleet.run(host(key[1], body, LEASED)) == 0
 
     assert capsys.readouterr().out.splitlines() == [
+        "list       fresh, issued 10 s ago",
         f"fleet      {FLEET}",
-        "list       issued 10 s ago, fresh",
         "publisher  pub-1",
         "standby    pub-2",
         f"version    {NOW}, written by pub-1",
@@ -101,7 +101,7 @@ def test_an_expired_list_is_told_and_ends_with_1(key: tuple[Path, str], capsys: 
     late = host(key[1], signed(key), None, NOW + head.LIFETIME_S)
     assert fleet.run(late) == 1
     shown = capsys.readouterr().out
-    assert "EXPIRED, issued 20 min ago: see why no publisher writes" in shown
+    assert shown.startswith("list       EXPIRED, issued 20 min ago: see why no publisher writes\n")
     assert "publisher  nobody: start one, `python3 droplan.pyz publish`" in shown, "by hand, as here"
     assert fleet.run(late, as_json=True) == 1
     found = json.loads(capsys.readouterr().out)
