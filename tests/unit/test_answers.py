@@ -600,6 +600,14 @@ class TestRefused:
             install.run(replace(droplet.host(scheduled=False, DO_TAG="wbe", SSH_CONNECTION=session), unattended=True))
         install.run(replace(droplet.host(scheduled=False, DO_TAG="wbe"), unattended=True))
 
+    def test_what_a_person_was_refused_is_no_failure_that_somebody_is_woken_for(self, droplet: MemoryDroplet) -> None:
+        before = report.load(droplet.files)
+        droplet.peers = ()
+        with pytest.raises(RefusedError):
+            refresh.run(droplet.host(scheduled=False))
+        assert report.load(droplet.files) == before
+        assert "failed" not in {one.code for one in standing.look(droplet.host()).problems}
+
     def test_the_schedule_is_not_held_up(self, droplet: MemoryDroplet) -> None:
         droplet.peers = ()
         refresh.run(droplet.host())
