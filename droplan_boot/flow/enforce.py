@@ -38,6 +38,7 @@ class Enforced(NamedTuple):
         guard: where the guard is.
         changes: who came and who went, a change for each network.
         policy: fingerprint of the policy; "" when not told.
+        repaired: whether they were written although nothing else was asked for: somebody had altered them.
     """
 
     changed: bool
@@ -45,6 +46,7 @@ class Enforced(NamedTuple):
     guard: str
     changes: tuple[Change, ...] = ()
     policy: str = ""
+    repaired: bool = False
 
 
 def learned(host: Host, wanted: Settings, answer: Learned, former: Policy | None) -> Enforced:
@@ -136,13 +138,14 @@ def policy(
         host.log.say(_OBSERVING if asked.observe else "Enforcing: whoever may not come in is shut out")
     # Where nobody knows what was enforced, and nothing had to be written, it was this.
     changes = change.between(former if former or done.changed else asked, asked, *known)
+    repaired = done.changed and former == asked
     for one in changes:
-        _tell(host, one, done.changed, last)
+        _tell(host, one, "repaired" if repaired else "written" if done.changed else "", last)
     if how:
         _outlive_a_reboot(host, how, asked)
         if claim:
             verified.store(host, claim, how, writes)
-    return done._replace(changes=changes)
+    return done._replace(changes=changes, repaired=repaired)
 
 
 def _write(host: Host, how: Enforcement, asked: Policy, former: Policy | None) -> tuple[bool, int]:
@@ -198,15 +201,22 @@ def _remember(host: Host, names: Iterable[str]) -> None:
         host.log.complain(str(error))
 
 
-def _tell(host: Host, one: Change, changed: bool, last: Report | None) -> None:
-    """Tell who came and who went on a network; else how things are, which a log keeps once a day."""
+def _tell(host: Host, one: Change, changed: str, last: Report | None) -> None:
+    """Tell who came and who went on a network; else how things are, which a log keeps once a day.
+
+    Args:
+        host: this machine.
+        one: who came and who went.
+        changed: what was done to the rules, in a word; "" for nothing.
+        last: the last run's report.
+    """
     lines = change.lines(one)
     for line in lines:
         host.log.say(line)
     if not lines:
         known = not changed and last is not None and _day(last.time) == _day(host.clock.time())
         tell = host.log.show if known else host.log.say
-        tell(f"{change.peers(one.kept)} in {one.chain}, {'rules repaired' if changed else 'unchanged'}")
+        tell(f"{change.peers(one.kept)} in {one.chain}, {f'rules {changed}' if changed else 'unchanged'}")
 
 
 def _besides(answer: Learned) -> tuple[Droplet, ...]:

@@ -46,6 +46,10 @@ def access(host: Host, answer: Learned) -> Iterator[str]:
             )
         lines = change.lines(one, added="Would add", removed="Would remove")
         yield from lines or [f"Would keep {change.peers(one.kept)} in {one.chain}; nobody comes, nobody goes"]
+    closed = {segment.chain for segment in answer.policy.segments}
+    for segment in former.segments if former and not former.observe else ():
+        if segment.chain not in closed:
+            yield f"Would open {', '.join(segment.interfaces)} to everyone"
     yield from ended(host, answer.policy, answer.here, (*known, *answer.peers), former)
     if former and former.observe and not answer.policy.observe:
         yield from strangers(host, answer.policy, change.names(known, answer.peers))

@@ -43,6 +43,8 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
             warn(host, answer, former)
             spare(host, wanted, answer)
         done = enforce.learned(host, wanted, answer, former)
+    except RefusedError:
+        raise  # a person was stopped, and nothing failed: the last refresh is the one before
     except DroplanError as error:
         reporting.failed(host, error, host.clock.monotonic() - started)
         raise

@@ -56,7 +56,7 @@ def succeeded(host: Host, wanted: Settings, started: float, answer: Learned, don
             else None,
             droplets=answer.droplets,
             mode=wanted.mode,
-            repaired=done.changed and not somebody and last is not None,
+            repaired=done.repaired,
             by_network=_by_network(answer.policy),
             change=_last_change(now, done.changes) if somebody else last.change if last else None,
             api_limit=answer.allowance[1] if answer.allowance else None,

@@ -22,7 +22,7 @@ from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, Token
 from droplan_boot.host.files import Files
 from droplan_boot.setup import publishing, watcher
 from droplan_boot.sources.listing import Droplet
-from droplan_boot.state import report
+from droplan_boot.state import report, snapshot
 from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import explain, install, peers, refresh, restore, standing, token, uninstall
 from tests.bed.memory.doors import Answer, Clock
@@ -558,6 +558,18 @@ class TestDryRun:
         assert droplet.lines.said[0].startswith("Would be refused without --force: this would remove all peers")
         assert droplet.lines.said[1].startswith("Would remove 2 peers")
 
+    def test_a_network_that_would_be_closed_no_longer_is_said_to_be_opened(self, droplet: MemoryDroplet) -> None:
+        found = snapshot.load(droplet.files)
+        assert found is not None
+        public = segment("198.51.100.2", public=True, on=("eth0",))
+        closed = replace(found, policy=Policy((*found.policy.segments, public)))
+        snapshot.store(droplet.files, closed)
+        refresh.run(droplet.host(), dry_run=True)
+        assert droplet.lines.said[:2] == [
+            "Would keep 2 peers in droplan-peers; nobody comes, nobody goes",
+            "Would open eth0 to everyone",
+        ]
+
 
 class TestRefused:
     @pytest.mark.parametrize("left", [(), ("10.132.0.2",)])
@@ -587,6 +599,14 @@ class TestRefused:
         with pytest.raises(RefusedError, match="would cut your SSH session"):
             install.run(replace(droplet.host(scheduled=False, DO_TAG="wbe", SSH_CONNECTION=session), unattended=True))
         install.run(replace(droplet.host(scheduled=False, DO_TAG="wbe"), unattended=True))
+
+    def test_what_a_person_was_refused_is_no_failure_that_somebody_is_woken_for(self, droplet: MemoryDroplet) -> None:
+        before = report.load(droplet.files)
+        droplet.peers = ()
+        with pytest.raises(RefusedError):
+            refresh.run(droplet.host(scheduled=False))
+        assert report.load(droplet.files) == before
+        assert "failed" not in {one.code for one in standing.look(droplet.host()).problems}
 
     def test_the_schedule_is_not_held_up(self, droplet: MemoryDroplet) -> None:
         droplet.peers = ()
@@ -738,6 +758,22 @@ def test_nothing_changed_is_kept_once_a_day_and_shown_each_time(droplet: MemoryD
     report.store(droplet.files, replace(last, time=last.time - 86400))
     refresh.run(droplet.host(scheduled=scheduled))
     assert [line for line in droplet.lines.said if "unchanged" in line] == ["2 peers in droplan-peers, unchanged"]
+
+
+def test_rules_that_a_setting_changes_are_written_and_only_those_that_somebody_altered_repaired(
+    droplet: MemoryDroplet,
+) -> None:
+    refresh.run(droplet.host(DROPLAN_PEER_PORTS="tcp/80"))
+    assert droplet.lines.said[0] == "2 peers in droplan-peers, rules written"
+    found = report.load(droplet.files)
+    assert found is not None
+    assert (found.changed, found.repaired) == (True, False), "nobody is to be woken by a change of settings"
+    droplet.tables[4].chains["INPUT"].clear()
+    refresh.run(droplet.host(DROPLAN_PEER_PORTS="tcp/80"))
+    assert "2 peers in droplan-peers, rules repaired" in droplet.lines.said
+    found = report.load(droplet.files)
+    assert found is not None
+    assert found.repaired
 
 
 def test_uninstall_keeps_the_log_and_takes_link_and_pages_along(droplet: MemoryDroplet) -> None:
