@@ -10,7 +10,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import Final, Union
@@ -466,8 +466,13 @@ def _defaults(function: Function) -> Iterator[tuple[str, ast.expr]]:
             yield one.arg, default
 
 
-def _locals(function: Function, name: str) -> Iterator[tuple[ast.expr, bool]]:
+@cache  # asked again for each way in which the function is called
+def _locals(function: Function, name: str) -> tuple[tuple[ast.expr, bool], ...]:
     """List what a variable of a function is set to, and whether it is each of what that yields."""
+    return tuple(_set(function, name))
+
+
+def _set(function: Function, name: str) -> Iterator[tuple[ast.expr, bool]]:
     for node in _within(function):
         for found, value in _assigned(node):
             if found == name:
