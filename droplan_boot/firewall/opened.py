@@ -74,8 +74,10 @@ def rules(
             for asking, match in zip(found, matches):
                 asking.append(_Rule(service, "", match, f" {target}"))
             continue
-        senders = list(dict.fromkeys(str(ipaddress.ip_network(one)) for one in opening.sources))
-        if len(senders) <= INLINE:
+        # Of a few, each may be there twice, as an address and as a network. Thousands are not spelled to count them.
+        few = opening.sources[: 2 * INLINE + 1]
+        senders = list(dict.fromkeys(str(ipaddress.ip_network(one)) for one in few))
+        if len(few) <= 2 * INLINE and len(senders) <= INLINE:
             for asking, match in zip(found, matches):
                 asking += [_Rule(service, f"-s {sender} ", match, f" {target}") for sender in senders]
             continue
