@@ -10,7 +10,7 @@ from dataclasses import replace
 from droplan_boot import paths
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import EXIT_DONE, DroplanError
-from droplan_boot.flow import enforce, refreshing, repairing
+from droplan_boot.flow import enforce, repairing
 from droplan_boot.host import dmi, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.plural import counted
@@ -34,7 +34,8 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
         DroplanError: there is no snapshot, or its rules could not be written.
     """
     host.require_root()
-    with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
+    where = repairing.here(host) if links and host.files.exists(paths.SNAPSHOT) else None
+    with lock.held(host.files.real(paths.WRITING), wait=enforce.WRITING_S):
         if repair and not host.files.exists(paths.SNAPSHOT):
             return EXIT_DONE  # nothing has been enforced yet
         found = snapshot.load(host.files)
@@ -49,7 +50,7 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
         policy = trusted(found, dmi.droplet_id(host.files))
         if repair:
-            return REPAIRED if repairing.now(host, found, policy, links=links) else EXIT_DONE
+            return REPAIRED if repairing.now(host, found, policy, where) else EXIT_DONE
         done = enforce.policy(host, found.backend, policy, known=((), found.peers))
     if policy.observe:
         host.log.say("Restored: droplan only observes (DROPLAN_MODE=observe), and nobody is shut out")
