@@ -28,6 +28,9 @@ SHARED_BASE: Final = STATE / "shared.base"
 PUBLISH: Final = Path("/etc/droplan/publish.env")
 METRICS: Final = STATE / "metrics.prom"
 BACKENDS: Final = STATE / "backends"
+ANSWER: Final = STATE / "answer.json"
+"""Digests of what the API said last, and what else decided who may come in: the same again is not read again."""
+
 VERIFIED: Final = STATE / "verified.json"
 """When the rules were last read and found as they should be: at which of nf_tables' transactions."""
 

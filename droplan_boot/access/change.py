@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from droplan_boot.access.policy import Policy
-from droplan_boot.networks import Address
+from droplan_boot.networks import Address, text
 from droplan_boot.plural import counted
 from droplan_boot.sources.listing import Droplet
 
@@ -19,7 +19,8 @@ class Change(NamedTuple):
 
     Args:
         chain: the chain of its peers.
-        added: who comes, such as ``web-41 10.132.1.41``, ascending by address.
+        added: who comes, such as ``web-41 10.132.1.41``, ascending by address; from NAMED on, whom no line names, the
+            addresses alone.
         removed: who goes, likewise.
         kept: how many stay.
     """
@@ -61,25 +62,36 @@ def between(
     """
     old = {segment.chain: segment.peers for segment in former.segments} if former else {}
     new = {segment.chain: segment.peers for segment in now.segments}
-    found = []
-    known: dict[Address, str] | None = None
-    for chain in dict.fromkeys((*new, *old)):
-        were, are = old.get(chain, ()), new.get(chain, ())
-        if were == are:  # on most days nobody comes or goes, and neither sets nor names are needed
-            found.append(Change(chain, (), (), len(are)))
-            continue
-        if known is None:
-            known = names(before, after)
-        had, has = set(were), set(are)
-        found.append(
-            Change(
-                chain,
-                tuple(_called(one, known) for one in are if one not in had),
-                tuple(_called(one, known) for one in were if one not in has),
-                len(had & has),
-            )
+    chains = tuple(dict.fromkeys((*new, *old)))
+    added = {chain: _less(new.get(chain, ()), old.get(chain, ())) for chain in chains}
+    removed = {chain: _less(old.get(chain, ()), new.get(chain, ())) for chain in chains}
+    told = {one for those in (*added.values(), *removed.values()) for one in those[:NAMED]}
+    known = names(_with(told, before), _with(told, after)) if told else {}
+    return tuple(
+        Change(
+            chain,
+            _called(added[chain], known),
+            _called(removed[chain], known),
+            len(new.get(chain, ())) - len(added[chain]),
         )
-    return tuple(found)
+        for chain in chains
+    )
+
+
+def _less(those: tuple[Address, ...], others: tuple[Address, ...]) -> tuple[Address, ...]:
+    """List those that are not among the others; an address is dear to hash, and most days nobody comes or goes."""
+    if not others or those == others:
+        return () if others else those
+    without = {*others}
+    return tuple(one for one in those if one not in without)
+
+
+def _with(those: Collection[Address], droplets: Iterable[Droplet]) -> Iterator[Droplet]:
+    """List the Droplets that have any of some addresses."""
+    numbers = {int(one) for one in those}
+    for droplet in droplets:
+        if any(int(one) in numbers for one in (*droplet.private, *droplet.public)):
+            yield droplet
 
 
 def listed(those: Iterable[str], most: int = NAMED) -> str:
@@ -110,6 +122,6 @@ def lines(change: Change, *, added: str = "Added", removed: str = "Removed") -> 
     return found
 
 
-def _called(address: Address, known: Mapping[Address, str]) -> str:
-    name = known.get(address)
-    return f"{name} {address}" if name else str(address)
+def _called(those: tuple[Address, ...], known: Mapping[Address, str]) -> tuple[str, ...]:
+    named = (f"{known[one]} {one}" if known.get(one) else str(one) for one in those[:NAMED])
+    return (*named, *map(text, those[NAMED:]))

@@ -120,4 +120,4 @@ def by_name(droplets: Iterable[Droplet], wanted: Iterable[Name], *, strict: bool
 
 
 def _addresses(of_droplets: Iterable[Iterable[Address]]) -> tuple[Address, ...]:
-    return peers.ascending({address for addresses in of_droplets for address in addresses})
+    return peers.ascending(address for addresses in of_droplets for address in addresses)

@@ -12,7 +12,7 @@ from droplan_boot.access import services
 from droplan_boot.access.allow import Allow, Name
 from droplan_boot.access.services import Service
 from droplan_boot.errors import UsageError
-from droplan_boot.networks import Address, Network, address
+from droplan_boot.networks import Address, Network, address, text
 
 if TYPE_CHECKING:
     from droplan_boot.access.openings import Opening, Sources
@@ -129,12 +129,12 @@ def to_json(policy: Policy) -> dict[str, Any]:
             {
                 "public": segment.public,
                 "interfaces": list(segment.interfaces),
-                "peers": [str(one) for one in segment.peers],
+                "peers": [text(one) for one in segment.peers],
                 "ports": None if segment.ports is None else [str(service) for service in segment.ports],
                 "allow": [str(entry) for entry in segment.allow],
                 "networks": [str(network) for network in segment.networks],
                 "outside": list(segment.outside),
-                "known": {str(name): [str(one) for one in addresses] for name, addresses in segment.known},
+                "known": {str(name): [text(one) for one in addresses] for name, addresses in segment.known},
             }
             for segment in policy.segments
         ],
@@ -196,7 +196,7 @@ def _name(value: str) -> Name:
 
 
 def _addresses(value: Any) -> tuple[Address, ...]:
-    return tuple(address(str(text)) for text in value)
+    return tuple(address(str(one)) for one in value)
 
 
 def _of(version: int, addresses: tuple[Address, ...]) -> tuple[Address, ...]:

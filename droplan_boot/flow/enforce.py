@@ -41,12 +41,14 @@ class Enforced(NamedTuple):
         backend: how the door was written; ``nftables`` where the guard stands alone.
         guard: where the guard is.
         changes: who came and who went, a change for each network.
+        policy: fingerprint of the policy; "" when not told.
     """
 
     changed: bool
     backend: str
     guard: str
     changes: tuple[Change, ...] = ()
+    policy: str = ""
 
 
 def learned(host: Host, wanted: Settings, answer: Learned, former: Policy | None) -> Enforced:
@@ -69,21 +71,25 @@ def learned(host: Host, wanted: Settings, answer: Learned, former: Policy | None
     known = (before.peers if before else (), answer.peers)
     with lock.held(host.files.real(paths.WRITING), wait=WRITING_S):
         # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
-        fingerprint = snapshot.store(
-            host.files,
-            Snapshot(
-                answer.here.metadata.droplet_id,
-                host.clock.time(),
-                answer.policy,
-                answer.peers,
-                settings.fingerprint(host.files),
-                wanted.backend,
-                _besides(answer),
-            ),
-        )
+        if answer.again:
+            fingerprint = answer.again.policy
+            snapshot.renew(host.files, host.clock.time())
+        else:
+            fingerprint = snapshot.store(
+                host.files,
+                Snapshot(
+                    answer.here.metadata.droplet_id,
+                    host.clock.time(),
+                    answer.policy,
+                    answer.peers,
+                    settings.fingerprint(host.files),
+                    wanted.backend,
+                    _besides(answer),
+                ),
+            )
         done = policy(host, wanted.backend, answer.policy, former, known, fingerprint)
     bootstrap.open_again(host)
-    return done
+    return done._replace(policy=fingerprint)
 
 
 def closed(host: Host, wanted: Settings, here: Here) -> None:

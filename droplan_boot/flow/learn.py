@@ -13,6 +13,8 @@ from droplan_boot.access.allow import Allow
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, UsageError
+from droplan_boot.flow import repeated
+from droplan_boot.flow.repeated import Answer
 from droplan_boot.host import agents, links
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Network
@@ -45,6 +47,9 @@ class Learned:
         named: the Droplets that names in DROPLAN_ALLOW stand for, peers among them.
         warnings: what a person should know, a sentence each.
         droplets: how many Droplets the API listed; None where a fleet's store was read.
+        said: the answers that it was learned from, as :class:`Listing` has them.
+        again: what was said last time, where the source says the same: ``policy`` is the snapshot's then, and neither
+            ``peers`` nor ``others`` nor ``named`` are told; else None.
     """
 
     here: Here
@@ -56,6 +61,8 @@ class Learned:
     named: tuple[Droplet, ...] = ()
     warnings: tuple[str, ...] = ()
     droplets: int | None = None
+    said: tuple[tuple[str, str], ...] = ()
+    again: Answer | None = None
 
 
 def where(host: Host, http: Http, settings: Settings) -> Here:
@@ -138,14 +145,34 @@ def _found(host: Host, wanted: tuple[Interface, ...]) -> list[str | None]:
     ]
 
 
-def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
+def who(host: Host, http: Http, settings: Settings, here: Here, former: Policy | None = None) -> Learned:
     """Ask the source who the Droplets are, and decide which of them are peers.
+
+    Args:
+        host: this machine.
+        http: the session.
+        settings: the settings.
+        here: this Droplet.
+        former: the snapshot's policy, which is the answer where all that decides is what it was then; None to have
+            it decided, and the Droplets named, whatever was said last time.
 
     Raises:
         UsageError: no token is set.
         NoAnswerError: there was no complete answer.
     """
-    listing = source(host, http, settings, here).listing()
+    asked = source(host, http, settings, here)
+    last = repeated.load(host, settings, here) if former else None
+    if former and last and asked.repeats(last.said):
+        return Learned(
+            here,
+            former,
+            allowance=http.allowance,
+            warnings=last.warnings,
+            droplets=last.droplets,
+            said=last.said,
+            again=last,
+        )
+    listing = asked.listing()
     found = peers.select(here.metadata, listing, scope=settings.scope, tags=settings.tags)
     known = naming.resolve(
         here.metadata, listing, scope=settings.scope, tags=settings.tags, entries=_entries(settings)
@@ -160,6 +187,7 @@ def who(host: Host, http: Http, settings: Settings, here: Here) -> Learned:
         known.droplets,
         known.warnings,
         None if settings.shared else len(listing.droplets),
+        listing.said,
     )
 
 

@@ -10,8 +10,9 @@ from typing import Callable, Final
 from droplan_boot import paths
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import CommandError, DroplanError, RefusedError
-from droplan_boot.flow import enforce, learn, reporting
+from droplan_boot.flow import enforce, learn, repeated, reporting
 from droplan_boot.flow.learn import Learned
+from droplan_boot.flow.repeated import Answer
 from droplan_boot.host import links
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
@@ -36,8 +37,8 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
     """
     started = host.clock.monotonic()
     try:
-        answer = known or ask(host, wanted)
         former = snapshot.enforced(host.files)
+        answer = known or ask(host, wanted, former)
         if known is None:
             warn(host, answer, former)
             spare(host, wanted, answer)
@@ -48,21 +49,26 @@ def now(host: Host, wanted: Settings, known: Learned | None = None) -> None:
     reporting.succeeded(host, wanted, started, answer, done)
     if known is not None:
         _keep_budget(host, known.allowance)
-    if host.files.exists(paths.BLOCKED):
-        from droplan_boot.state import blocked  # where no watcher has noted anybody, a refresh starts lean
+    strangers = _look_for_strangers(host, answer)
+    if answer.said and answer.droplets is not None:
+        said = Answer(answer.said, done.policy, answer.droplets, answer.warnings, strangers)
+        repeated.store(host, wanted, answer.here, said)
 
-        _note(host, lambda: blocked.identify(host.files, answer.others))
 
-
-def ask(host: Host, wanted: Settings) -> Learned:
+def ask(host: Host, wanted: Settings, former: Policy | None = None) -> Learned:
     """Learn who the peers are.
+
+    Args:
+        host: this machine.
+        wanted: the settings.
+        former: as for :func:`learn.who`.
 
     Raises:
         NoAnswerError: there was no complete answer.
     """
     http = host.session(host.clock)
     try:
-        return learn.who(host, http, wanted, learn.where(host, http, wanted))
+        return learn.who(host, http, wanted, learn.where(host, http, wanted), former)
     finally:
         _keep_budget(host, http.allowance)
 
@@ -114,6 +120,19 @@ def objections(host: Host, wanted: Settings, answer: Learned) -> Iterator[str]:
     yield from lockout.nobody(answer.policy, former if former and not former.observe else None, wanted.tags)
     if before and former and before.droplet_id == answer.here.metadata.droplet_id:
         yield from lockout.losses(change.between(former, answer.policy, before.peers, answer.peers))
+
+
+def _look_for_strangers(host: Host, answer: Learned) -> tuple[str, ...]:
+    """Note which Droplets are among those who were shut out; return whom that was asked of."""
+    if answer.again:
+        return answer.again.strangers
+    if not host.files.exists(paths.BLOCKED):
+        return ()
+    from droplan_boot.state import blocked  # where no watcher has noted anybody, a refresh starts lean
+
+    asked = tuple(each.source for each in blocked.load(host.files).sources)
+    _note(host, lambda: blocked.identify(host.files, answer.others))
+    return asked
 
 
 def _keep_budget(host: Host, allowance: tuple[int, int, int] | None) -> None:

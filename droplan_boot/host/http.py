@@ -71,7 +71,15 @@ class Http:
         self._deadline = clock.monotonic() + budget
 
     def json(self, url: str, *, token: str = "") -> Any:
-        """Get a JSON document.
+        """Get a JSON document, as :meth:`get` and :func:`decoded` do.
+
+        Raises:
+            NoAnswerError: there was none, or it is no JSON.
+        """
+        return decoded(url, self.get(url, token=token))
+
+    def get(self, url: str, *, token: str = "") -> bytes:
+        """Get a document, as it is sent.
 
         Passing trouble (no connection, 429 with a bounded retry-after, 500, 502, 503, 504) is tried again with
         growing, jittered pauses. The rest is final at once, 429 for the hourly limit included: it passes too late.
@@ -79,9 +87,6 @@ class Http:
         Args:
             url: http or https.
             token: sent as Bearer token; "" for none.
-
-        Returns:
-            The decoded document.
 
         Raises:
             NoAnswerError: there was none; the message says why and never holds the token.
@@ -99,7 +104,7 @@ class Http:
                 failure = NoAnswerError(f"{host} gives no answer ({_reason(error)})", "check DNS, route and firewall")
             else:
                 if status == 200:
-                    return _decoded(host, body)
+                    return body
                 failure = _refusal(host, status, body)
                 if status not in _PASSING:
                     raise failure from None
@@ -215,12 +220,21 @@ def trust_store() -> str | bool:
     return True
 
 
-def _decoded(host: str, body: bytes) -> Any:
+def decoded(url: str, body: bytes) -> Any:
+    """Decode a JSON document.
+
+    Args:
+        url: where it comes from.
+        body: what was sent.
+
+    Raises:
+        NoAnswerError: it is no JSON.
+    """
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
         raise NoAnswerError(
-            f"{host} answers with something that is no JSON", "is a captive portal in between?"
+            f"{urlsplit(url).netloc} answers with something that is no JSON", "is a captive portal in between?"
         ) from None
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from droplan_boot.errors import NoAnswerError
-from droplan_boot.networks import Address, address
+from droplan_boot.networks import Address, address, text
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Droplet:
             "region": self.region,
             "tags": self.tags,
             "vpc": self.vpc,
-            "private": [str(address) for address in self.private],
-            "public": [str(address) for address in self.public],
+            "private": [text(one) for one in self.private],
+            "public": [text(one) for one in self.public],
         }
 
     @classmethod
@@ -75,6 +75,8 @@ class Listing:
         taken: when, in seconds since the epoch.
         shortfall: what is missing, in words; "" when the listing is complete.
         vouched: whether it is known to be of this Droplet's account whether or not it lists this Droplet.
+        said: the answers that it was read from, each as its URL and a digest, in the order in which they were asked
+            for; none where the source cannot tell whether it says the same again.
     """
 
     droplets: tuple[Droplet, ...]
@@ -82,6 +84,7 @@ class Listing:
     taken: float
     shortfall: str = ""
     vouched: bool = False
+    said: tuple[tuple[str, str], ...] = field(default=(), compare=False, repr=False)
 
     def own(self, droplet_id: int) -> Droplet | None:
         """Find this Droplet in a complete listing: whoever does not list it lists another's, unless vouched for.
@@ -141,4 +144,14 @@ class Source(Protocol):
 
         Raises:
             NoAnswerError: nothing usable was answered.
+        """
+
+    def repeats(self, said: Iterable[tuple[str, str]]) -> bool:
+        """Ask whether what a listing was read from is still said, before :meth:`listing` is called.
+
+        Args:
+            said: the listing's; none to be told no.
+
+        Raises:
+            NoAnswerError: nothing was answered.
         """

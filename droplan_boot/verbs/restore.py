@@ -5,12 +5,13 @@ No network, cron or settings are needed: a typo must not open a boot.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 from droplan_boot import paths
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import EXIT_DONE, DroplanError
-from droplan_boot.flow import enforce, repairing
+from droplan_boot.flow import enforce, refreshing, repairing
 from droplan_boot.host import dmi, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.plural import counted
@@ -35,7 +36,10 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
     """
     host.require_root()
     where = repairing.here(host) if links and host.files.exists(paths.SNAPSHOT) else None
-    with lock.held(host.files.real(paths.WRITING), wait=enforce.WRITING_S):
+    with ExitStack() as locks:
+        if links:  # not between a refresh's questions and its rules, which would name the interfaces as they were
+            locks.enter_context(lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S))
+        locks.enter_context(lock.held(host.files.real(paths.WRITING), wait=enforce.WRITING_S))
         if repair and not host.files.exists(paths.SNAPSHOT):
             return EXIT_DONE  # nothing has been enforced yet
         found = snapshot.load(host.files)

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Callable
 
 from tests.bed import Lab
-from tests.bed.program import LOG, METRICS, SNAPSHOT, STATUS, VERIFIED
+from tests.bed.program import ANSWER, LOG, METRICS, SNAPSHOT, STATUS, VERIFIED
 
 Picture = dict[str, str]
 """By path: type, permissions, owner and content in a line; ``gone`` for what a fresh Droplet has. And the rules."""
 
 _IN_MEMORY = ("/run", "/tmp")
 _BUDGET = "/var/lib/droplan/budget.json"
-_OF_THE_MOMENT = (SNAPSHOT, STATUS, VERIFIED, _BUDGET, METRICS, LOG, "/var/lib/droplan")
+_OF_THE_MOMENT = (SNAPSHOT, STATUS, VERIFIED, ANSWER, _BUDGET, METRICS, LOG, "/var/lib/droplan")
 # Shown by iptables-save; that ruleset is printed with them, and without when they hold nothing.
 _IPTABLES = re.compile(r"^table ip6? (?:filter|nat|mangle|raw) \{\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 # Whom the kernel heard of in the last seconds.
@@ -112,6 +112,8 @@ def _timeless(shown: str) -> Callable[[bytes], bytes]:
         return lambda data: _without(data, *moment)
     if shown == VERIFIED:
         return lambda data: _without(data, "claim")  # at which transaction, and the times of files
+    if shown == ANSWER:
+        return lambda data: _without(data, "rest")  # the snapshot's time
     if shown in (METRICS, LOG, _BUDGET):
         return lambda data: b""  # the last run's numbers, and what everybody did so far
     if shown.endswith(".pyc"):

@@ -34,6 +34,7 @@ SNAPSHOT = "/var/lib/droplan/snapshot.json"
 STATUS = "/var/lib/droplan/status.json"
 METRICS = "/var/lib/droplan/metrics.prom"
 VERIFIED = "/var/lib/droplan/verified.json"
+ANSWER = "/var/lib/droplan/answer.json"
 SAVED = {4: "/etc/iptables/rules.v4", 6: "/etc/iptables/rules.v6"}
 
 ERRORS = "-A droplan-peers -p icmp -m conntrack --ctstate RELATED -j ACCEPT"

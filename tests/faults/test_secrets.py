@@ -22,6 +22,7 @@ from droplan_boot.settings import Settings
 from droplan_boot.sources.digitalocean.api import Account
 from tests.bed import Fault, Lab, fleet
 from tests.bed.program import (
+    ANSWER,
     CRON,
     LOG,
     PROGRAM,
@@ -44,6 +45,7 @@ MODES = {
     SNAPSHOT: 0o600,
     STATUS: 0o644,
     VERIFIED: 0o600,
+    ANSWER: 0o600,
     LOG: 0o640,
     SAVED[4]: 0o640,
     SAVED[6]: 0o640,

@@ -117,7 +117,7 @@ def own(chance: random.Random) -> None:
 def body(chance: random.Random) -> None:
     data = mutate.encoded(PAGE, chance)
     assert http._message(data).isprintable()
-    http._decoded("api.example", data)
+    http.decoded("https://api.example", data)
 
 
 def settings_file(chance: random.Random) -> None:

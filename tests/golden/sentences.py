@@ -233,11 +233,13 @@ class Source:
         elif scope.function is not None and name in _parameters(scope.function):
             yield UNKNOWN
         elif scope.function is not None and (values := list(_locals(scope.function, name))):
+            # What is made of itself, as the next page's address is of this one's, comes to no end.
+            before = Scope(scope.module, scope.function, {**scope.bound, name: (UNKNOWN,)}, scope.above)
             for value, loop in values:
                 if loop:
-                    yield from self._called(value, scope, yields=True)
+                    yield from self._called(value, before, yields=True)
                 elif isinstance(value, (ast.Constant, ast.JoinedStr, ast.BinOp, ast.IfExp, ast.Call)):
-                    yield from self.texts(value, scope)
+                    yield from self.texts(value, before)
                 else:
                     yield UNKNOWN
         elif name in scope.module.constants:

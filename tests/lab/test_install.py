@@ -9,6 +9,7 @@ import pytest
 
 from tests.bed import Fault, Lab, fleet, probe
 from tests.bed.program import (
+    ANSWER,
     CRON,
     DOWNLOADED,
     LOG,
@@ -62,7 +63,8 @@ def tree(program: Program) -> dict[str, str]:
     return {
         path: what
         for path, what in found.items()
-        if path not in (SNAPSHOT, STATUS, METRICS, VERIFIED, LOG, "/var/lib/droplan", "/var/lib/droplan/budget.json")
+        if path
+        not in (SNAPSHOT, STATUS, METRICS, VERIFIED, ANSWER, LOG, "/var/lib/droplan", "/var/lib/droplan/budget.json")
     }
 
 

@@ -7,9 +7,9 @@ import re
 import pytest
 
 from tests.bed.installed import InstalledLab
-from tests.bed.program import CRON, PROGRAM, REFRESH, SAVED, SETTINGS, SNAPSHOT, STATUS, VERIFIED, sentence
+from tests.bed.program import ANSWER, CRON, PROGRAM, REFRESH, SAVED, SETTINGS, SNAPSHOT, STATUS, VERIFIED, sentence
 
-FILES = (PROGRAM, REFRESH, CRON, SETTINGS, SNAPSHOT, STATUS, VERIFIED, SAVED[4], SAVED[6])
+FILES = (PROGRAM, REFRESH, CRON, SETTINGS, SNAPSHOT, STATUS, VERIFIED, ANSWER, SAVED[4], SAVED[6])
 
 # What may have happened to a file, as shell.
 HARM = {

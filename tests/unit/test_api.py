@@ -291,3 +291,37 @@ class TestAnything:
         found, _ = account(listing([]), peerings=Answer(page("vpc_peerings", [value], 1)))
         with pytest.raises(NoAnswerError):
             account_of(found.http, peered=True).listing()
+
+
+class TestSaidAgain:
+    """Asked anew, page by page, what a listing was read from."""
+
+    LISTED = droplets(*range(OWN, OWN + 450))
+
+    def test_where_all_is_said_again_each_page_is_asked_for_once(self) -> None:
+        found, transport = account(listing(self.LISTED))
+        said = found.listing().said
+        before = list(transport.urls)
+        assert [url for url, _ in said] == before
+        assert account_of(found.http).repeats(said)
+        assert transport.urls == 2 * before
+
+    def test_a_page_that_says_something_else_leaves_no_page_to_ask_for_twice(self) -> None:
+        said = account(listing(self.LISTED))[0].listing().said
+        found, transport = account(listing(self.LISTED[:-1] + droplets(9999)))
+        assert not found.repeats(said)
+        assert 9999 in numbers(found.listing().droplets)
+        assert len(transport.urls) == len({*transport.urls}) == len(said)
+
+    def test_a_list_that_changed_while_it_was_read_tells_nothing_to_compare_with(self) -> None:
+        counts = iter((201, 202, *[202] * 9))
+        found, _ = account(lambda query: listing(droplets(*range(OWN, OWN + next(counts))))(query))
+        listed = found.listing()
+        assert not listed.shortfall
+        assert listed.said == ()
+        assert not found.repeats(listed.said)
+
+    def test_the_token_goes_to_no_other_host_that_the_memory_names(self) -> None:
+        found, transport = account(listing(self.LISTED))
+        assert not found.repeats([("https://elsewhere.example/v2/droplets", "0" * 64)])
+        assert transport.urls == []

@@ -30,7 +30,8 @@ from tests.golden.scenarios import segment
 
 V4 = Path("/etc/iptables/rules.v4")
 WRITTEN_BY_EVERY_RUN = {
-    f"var/lib/droplan/{name}" for name in ("snapshot.json", "status.json", "metrics.prom", "verified.json")
+    f"var/lib/droplan/{name}"
+    for name in ("snapshot.json", "status.json", "metrics.prom", "verified.json", "answer.json")
 }
 
 

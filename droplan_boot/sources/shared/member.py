@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -104,6 +105,10 @@ class Member:
         self.memory.keep(self._seen(believed, listed))
         peerings = (known.peerings or ()) if self.peered else ()
         return Listing(tuple(known.droplets.values()), peerings, float(believed.issued), vouched=True)
+
+    def repeats(self, said: Iterable[tuple[str, str]]) -> bool:  # noqa: ARG002 (a Source's)
+        """Say no: a head is signed anew each time, and what it rests on is kept anyway."""
+        return False
 
     def _base(self, believed: Head) -> bytes:
         kept = self.memory.base()

@@ -301,6 +301,7 @@ UNPACKED = "/var/lib/droplan"
 _RECORDS = (
     *("/etc/dnf", "/var/lib/droplan/zipapp", "/var/lib/droplan/status.json", "/var/lib/droplan/snapshot.json"),
     *("/var/lib/droplan/metrics.prom", "/var/lib/droplan/budget.json", "/var/lib/droplan/verified.json"),
+    "/var/lib/droplan/answer.json",
     *("/etc/kernel-that-runs", "/etc/wrong-labels", "/etc/mtab"),
 )
 

@@ -35,6 +35,7 @@ class MemoryDroplet(Kernel):
         active: services.
         peers: private addresses of the account's other Droplets.
         off: those of them that are switched off.
+        tags: the tag of each that carries another than ``web``, by its address.
         refusal: what the API answers instead of listing them; None where it lists them.
     """
 
@@ -44,6 +45,7 @@ class MemoryDroplet(Kernel):
     active: set[str] = field(default_factory=set)
     peers: tuple[str, ...] = ("10.132.0.2", "10.132.0.3")
     off: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
     refusal: Script | None = None
     lines: Lines = field(default_factory=Lines)
 
@@ -92,7 +94,7 @@ class MemoryDroplet(Kernel):
                 "name": f"droplet-{number}",
                 "status": "off" if address in self.off else "active",
                 "region": {"slug": "nyc3"},
-                "tags": ["web"],
+                "tags": [self.tags.get(address, "web")],
                 "networks": {"v4": [{"type": "private", "ip_address": address}]},
             }
             for number, address in enumerate(listed)
