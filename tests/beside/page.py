@@ -69,7 +69,13 @@ def _section(program: Program) -> str:
     if False in program.orders:
         rows.append(_row("installed before droplan", "out as soon as droplan is installed", program, ""))
     rows += [_row(event.name, _strangers(event), program, event.pauses) for event in program.events]
-    return f"## {name}\n\n| what happens | strangers | peers |\n|---|---|---|\n" + "".join(rows)
+    needs = (
+        f"Where the kernel knows no {program.needs}, these tests are skipped. That a packet by a card of another name is\n"
+        "judged, and that the watcher hears of such a card, unit tests show of rules and messages.\n\n"
+        if program.needs
+        else ""
+    )
+    return f"## {name}\n\n{needs}| what happens | strangers | peers |\n|---|---|---|\n" + "".join(rows)
 
 
 def _row(what: str, strangers: str, program: Program, pauses: str) -> str:
