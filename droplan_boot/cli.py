@@ -41,7 +41,7 @@ def main() -> int:
     found = commands.flags(words)
     if found is None:
         try:
-            found = vars(parser(words[0]).parse_args(words))
+            found = vars(_parse(words))
         except SystemExit as ended:
             if ended.code and "--scheduled" in words:
                 _schedule_is_wrong(words)
@@ -160,8 +160,17 @@ def _keep_no_core() -> None:
 
 def _help(words: list[str]) -> int:
     """Do ``droplan help [VERB]``, which is ``droplan [VERB] --help``."""
-    parser(words[0] if words else "").parse_args([*words, "--help"])
+    _parse([*words, "--help"])
     return EXIT_DONE
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    """Parse a command line. Of a verb that there is not argparse would list all others, hidden ones too."""
+    from droplan_boot.commands import find
+
+    if not words[0].startswith("-") and find(words[0]) is None:
+        parser().error(f"there is no verb {words[0]!r}: `droplan --help` lists them")
+    return parser(words[0]).parse_args(words)
 
 
 def parser(only: str = "") -> argparse.ArgumentParser:
@@ -185,7 +194,7 @@ def parser(only: str = "") -> argparse.ArgumentParser:
     whole = argparse.ArgumentParser(
         prog="droplan",
         description="Close this Droplet's private network interface to everyone but the account's own Droplets.",
-        epilog="Without a verb, droplan refreshes. `droplan help VERB` says more about one, with an example.\n"
+        epilog="Without a verb, droplan refreshes. `droplan help VERB` says more about one, with an example. "
         "Settings come from the environment, then from /etc/droplan/droplan.env.",
         formatter_class=Paragraphs,
         allow_abbrev=False,

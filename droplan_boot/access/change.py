@@ -23,12 +23,14 @@ class Change(NamedTuple):
             addresses alone.
         removed: who goes, likewise.
         kept: how many stay.
+        opened: whether the network is closed no longer: everybody comes in, and nobody goes.
     """
 
     chain: str
     added: tuple[str, ...]
     removed: tuple[str, ...]
     kept: int
+    opened: bool = False
 
 
 def names(*droplets: Iterable[Droplet]) -> dict[Address, str]:
@@ -73,6 +75,7 @@ def between(
             _called(added[chain], known),
             _called(removed[chain], known),
             len(new.get(chain, ())) - len(added[chain]),
+            chain not in new,
         )
         for chain in chains
     )
@@ -114,6 +117,8 @@ def lines(change: Change, *, added: str = "Added", removed: str = "Removed") -> 
         added: the verb of the first.
         removed: the verb of the second.
     """
+    if change.opened:
+        return [f"{removed} the rules of {change.chain}: that network is open to everyone"]
     found = []
     if change.added:
         found.append(f"{added} {peers(len(change.added))} to {change.chain}: {listed(change.added)}")

@@ -17,7 +17,7 @@ REASONS: Final = {
     "peer": "it is a peer",
     "allowed": "an entry of DROPLAN_ALLOW lets it in",
     "own": "it is this Droplet itself",
-    "open": "that network is not closed",
+    "open": "the public network is not closed",
     "not-installed": "no rules of ours are there",
     "observing": "nobody is shut out while droplan only observes",
     "new": "it is a peer, but the last answer does not know it yet",
@@ -131,6 +131,7 @@ class Explanation:
         remedy: the setting that would change it; "" where there is none.
         grant: what lets it in; None where it is no peer's right and no entry's.
         parts: where parts of what was asked about meet another verdict or another rule, each of them; else none.
+        only: the services that are open to it, where everything was asked about and not everything gets in.
     """
 
     accept: bool
@@ -140,11 +141,21 @@ class Explanation:
     remedy: str = ""
     grant: Grant | None = None
     parts: tuple[Part, ...] = ()
+    only: tuple[Service, ...] = ()
 
     @property
     def partly(self) -> bool:
         """Whether some of what was asked about gets in, and some does not."""
-        return len({part.accept for part in self.parts}) > 1
+        return len({part.accept for part in self.parts}) > 1 or (bool(self.only) and not self.accept)
+
+    @property
+    def why(self) -> str:
+        """Say it in a clause."""
+        if not self.partly:
+            return REASONS[self.reason]
+        if self.only:
+            return f"it reaches {', '.join(map(str, self.only))}, and nothing else"
+        return f"{self.among(accept=True)} gets in, {self.among(accept=False)} does not"
 
     def among(self, *, accept: bool) -> str:
         """List the parts that get in, or those that do not."""
@@ -171,8 +182,9 @@ def explain(asked: Asked, known: Known) -> Explanation:
     found = _judged(asked, known, segment, asked.address)
     if found.accept or not known.observing:
         return found
+    let_in = ", ".join(map(str, found.only)) or found.among(accept=True)
     step = (
-        f"enforced, only {found.among(accept=True)} would be let in"
+        f"enforced, only {let_in} would be let in"
         if found.partly
         else f"enforced, it would be shut out: {REASONS[found.reason]}"
     )
@@ -199,16 +211,20 @@ def _judged(asked: Asked, known: Known, segment: Segment, address: Address) -> E
     accepts = ", ".join(dict.fromkeys(f"accept {_by(found, address)}" for found in opened))
     by = ", ".join(segment.interfaces)
     chains = _chains(segment, known)
+    setting = known.policy.setting(segment) if known.policy else "DROPLAN_ALLOW"
     if len(opened) < len(judged):
         reason, steps, remedy = _why_not(asked, known, segment, address, parts)
+        granted = verdict.grants(segment, address) if asked.service is None else ()
+        only = tuple(dict.fromkeys(grant.service for grant in granted if grant.service is not None))
+        accepts = accepts or ", ".join(f"accept {_spelled(grant, address)}" for grant in granted)
         rule = f"{chains}: {accepts}{', then ' if accepts else ''}drop on {by} what is not accepted"
-        return Explanation(False, reason, rule, steps, remedy, parts=parts)
-    found, each = opened[0], tuple(f"{part.service} gets in{_thanks(part)}" for part in parts)
+        return Explanation(False, reason, rule, steps, remedy, parts=parts, only=only)
+    found, each = opened[0], tuple(f"{part.service} gets in{_thanks(part, setting)}" for part in parts)
     rule = f"{chains}: {accepts}"
     if found.entry is not None:
-        steps = (*_whose(asked), *(each or (f"the entry {found.entry} of DROPLAN_ALLOW covers it, on {by}",)))
+        steps = (*_whose(asked), *(each or (f"the entry {found.entry} of {setting} covers it, on {by}",)))
         entries = dict.fromkeys(str(one.entry) for one in opened if one.entry)
-        remedy = f"take {' and '.join(entries)} out of DROPLAN_ALLOW to shut it out"
+        remedy = f"take {' and '.join(entries)} out of {setting} to shut it out"
         grant = Grant(found.entry.service, found.entry)
         return Explanation(True, "allowed", rule, steps, remedy, None if parts else grant, parts)
     reach = "" if parts else _reach(found)
@@ -229,13 +245,17 @@ def _by(found: Verdict, address: Address) -> str:
     return f"{address}{_reach(found)}" if found.entry is None else str(found.entry)
 
 
+def _spelled(grant: Grant, address: Address) -> str:
+    return f"{address} to {grant.service}" if grant.entry is None else str(grant.entry)
+
+
 def _reach(found: Verdict) -> str:
     return "" if found.service is None else f" to {found.service} (DROPLAN_PEER_PORTS)"
 
 
-def _thanks(part: Part) -> str:
+def _thanks(part: Part, setting: str) -> str:
     entry = part.grant.entry if part.grant else None
-    return ", as peers may reach it" if entry is None else f" by the entry {entry} of DROPLAN_ALLOW"
+    return ", as peers may reach it" if entry is None else f" by the entry {entry} of {setting}"
 
 
 def _chains(segment: Segment, known: Known) -> str:
@@ -247,40 +267,45 @@ def _chains(segment: Segment, known: Known) -> str:
 def _why_not(
     asked: Asked, known: Known, segment: Segment, address: Address, parts: tuple[Part, ...]
 ) -> tuple[str, tuple[str, ...], str]:
-    each = [f"{part.service} {f'gets in{_thanks(part)}' if part.accept else 'is shut out'}" for part in parts]
-    steps = [*_whose(asked), *each, f"{address} is not among the peers of the last answer"]
-    granted = verdict.grants(segment, address)
+    setting = known.policy.setting(segment) if known.policy else "DROPLAN_ALLOW"
+    each = [
+        f"{part.service} {f'gets in{_thanks(part, setting)}' if part.accept else 'is shut out'}" for part in parts
+    ]
     if not known.answered:
         steps = [*each, "no answer has named the peers yet, so nobody is one"]
         return "unknown", tuple(steps), "the next refresh that has an answer names them"
+    granted = verdict.grants(segment, address)
+    entry = _entry(asked, address, setting, segment)
     if address in segment.peers:
-        ports = ", ".join(map(str, segment.ports or ())) or "none"
-        told = f"{address} is a peer, and DROPLAN_PEER_PORTS={ports} is all that peers may reach"
         used = [part.grant.entry for part in parts if part.grant]
-        steps = [*_whose(asked), *each, told]
+        steps = [*_whose(asked), *each, f"{address} is a peer, and {_peers_reach(segment)}"]
         steps += [
-            f"the entry {grant.entry} of DROPLAN_ALLOW is for another service"
+            f"the entry {grant.entry} of {setting} "
+            + ("is for another service" if asked.service else f"opens {grant.service} to it")
             for grant in granted
             if grant.entry and grant.entry not in used
         ]
-        return "peer-not-on-this-port", tuple(steps), _entry(asked, address)
-    if granted:
-        only = ", ".join(str(grant.entry) for grant in granted if grant.entry)
-        steps.append(f"DROPLAN_ALLOW lets it reach only {only}")
-        return "allowed-not-on-this-port", tuple(steps), _entry(asked, address)
-    droplet = asked.droplet
-    own = _own(known)
+        return "peer-not-on-this-port", tuple(steps), entry
+    steps = [*_whose(asked), *each, f"{address} is not among the peers of the last answer"]
+    only = ", ".join(str(grant.entry) for grant in granted if grant.entry)
+    opened = f"{setting} lets it reach only {only}" if granted else f"no entry of {setting} covers it"
+    droplet, own = asked.droplet, _own(known)
     if droplet is None or own is None or known.listing is None:
-        steps.append(
+        whose = (
             "no Droplet of the account has that address now"
             if known.listing is not None
             else "whether a Droplet of the account has it is not known"
         )
-        steps.append("no entry of DROPLAN_ALLOW covers it")
-        return "stranger", tuple(steps), _entry(asked, address)
+        return "allowed-not-on-this-port" if granted else "stranger", (*steps, whose, opened), entry
     lack = reasons.lacking(droplet, own, known.listing.peerings, scope=known.scope, tags=known.tags)
-    told, remedy = _lack(lack, droplet, own, known, _entry(asked, address))
-    return lack or "new", (*steps, told, "no entry of DROPLAN_ALLOW covers it"), remedy
+    told, remedy = _lack(lack, droplet, own, known, entry)
+    return "allowed-not-on-this-port" if granted else lack or "new", (*steps, told, opened), remedy
+
+
+def _peers_reach(segment: Segment) -> str:
+    if not segment.ports:
+        return "with DROPLAN_PEER_PORTS=none peers reach nothing but what entries open"
+    return f"DROPLAN_PEER_PORTS={','.join(map(str, segment.ports))} is all that peers may reach"
 
 
 def _without_address(asked: Asked, known: Known) -> Explanation:
@@ -333,8 +358,10 @@ def _own(known: Known) -> Droplet | None:
     return next((one for one in known.listing.droplets if one.id == known.own_id), None)
 
 
-def _entry(asked: Asked, address: Address) -> str:
-    return f"DROPLAN_ALLOW={asked.spelled}{'@' if asked.spelled else ''}{address} lets it in"
+def _entry(asked: Asked, address: Address, setting: str, segment: Segment) -> str:
+    entry = f"{asked.spelled}{'@' if asked.spelled else ''}{address}"
+    # One that replaced the others would shut them out.
+    return f"add {entry} to {setting} to let it in" if segment.allow else f"{setting}={entry} lets it in"
 
 
 def _out(known: Known) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from droplan_boot.access import verdict
 from droplan_boot.access.change import Change, listed
@@ -14,7 +14,7 @@ from droplan_boot.sources.own import Interface
 
 
 def sessions(
-    policy: Policy, here: Here, found: Iterable[Session], homes: Mapping[Address, str] | None = None
+    policy: Policy, here: Here, found: Sequence[Session], homes: Mapping[Address, str] | None = None
 ) -> Iterator[str]:
     """Object to rules that would cut an SSH session.
 
@@ -28,18 +28,20 @@ def sessions(
             what is sent to a reserved IP arrives, nor addresses that somebody added.
 
     Yields:
-        A sentence that holds the DROPLAN_ALLOW that keeps them, if any would be cut.
+        A sentence that holds the settings that keep them, if any would be cut.
     """
-    cut = [one for one in found if any(_cuts(one, segment, here, homes or {}) for segment in policy.segments)]
-    if not cut:
+    kept: dict[str, list[str]] = {}
+    for segment in policy.segments:
+        cut = [f"tcp/{one.port}@{one.remote}" for one in found if _cuts(one, segment, here, homes or {})]
+        if cut:
+            entries = kept.setdefault(policy.setting(segment), [str(entry) for entry in segment.allow])
+            entries += cut
+    if not kept:
         return
-    entries = dict.fromkeys(f"tcp/{one.port}@{one.remote}" for one in cut)
-    allowed = ",".join(
-        [*dict.fromkeys(str(entry) for segment in policy.segments for entry in segment.allow), *entries]
-    )
+    settings = " ".join(f"{name}={','.join(dict.fromkeys(entries))}" for name, entries in kept.items())
     yield (
         "these rules would cut your SSH session, so nothing was changed: "
-        f"put DROPLAN_ALLOW={allowed} before the command to keep it, or --force after it to go on"
+        f"put {settings} before the command to keep it, or --force after it to go on"
     )
 
 
@@ -54,7 +56,7 @@ def losses(changes: Iterable[Change]) -> Iterator[str]:
     """
     for one in changes:
         had = len(one.removed) + one.kept
-        if had and 2 * len(one.removed) > had:
+        if had and 2 * len(one.removed) > had and not one.opened:
             rest = "all" if not one.kept else f"{len(one.removed)} of {had}"
             yield (
                 f"this would remove {rest} peers from {one.chain} ({listed(one.removed, 3)}), so nothing was "
@@ -79,17 +81,19 @@ def nobody(policy: Policy, former: Policy | None, tags: tuple[str, ...]) -> Iter
     for segment in policy.segments:
         old = before.get(segment.chain)
         if segment.public and not segment.allow and (old is None or old.allow):
+            name = policy.setting(segment)
             yield (
-                "PUBLIC=true with nothing in DROPLAN_ALLOW would cut everybody on the internet off, yourself too, so "
-                "nothing was changed: allow what they may reach, such as DROPLAN_ALLOW=tcp/22, or put --force after "
+                f"PUBLIC=true with nothing in {name} would cut everybody on the internet off, yourself too, so "
+                f"nothing was changed: allow what they may reach, such as {name}=tcp/22, or put --force after "
                 "the command to go on"
             )
     private = policy.segments[0]
     old = before.get(private.chain)
     if tags and not private.peers and (old is None or old.peers):
         yield (
-            f"no other Droplet carries DO_TAG={','.join(tags)}, which would leave nobody to let in, so nothing was "
-            "changed: see whether the tag is spelled as on the Droplets, or put --force after the command to go on"
+            f"no other Droplet in scope carries DO_TAG={','.join(tags)}, which would leave nobody to let in, so "
+            "nothing was changed: see whether the tag is spelled as on the Droplets and DROPLAN_SCOPE is what you "
+            "mean, or put --force after the command to go on"
         )
 
 

@@ -116,6 +116,15 @@ class Policy:
     metadata_users: tuple[int, ...] = ()
     observe: bool = False
 
+    def setting(self, segment: Segment) -> str:
+        """Name the setting that a segment's entries are from, as far as they tell: the two networks' may be the same.
+
+        Args:
+            segment: one of ``segments``.
+        """
+        own = segment.public and segment.allow != self.segments[0].allow
+        return "DROPLAN_ALLOW_PUBLIC" if own else "DROPLAN_ALLOW"
+
     @property
     def metadata_readers(self) -> tuple[int, ...]:
         """All users, by number, that may reach the metadata service."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from droplan_boot.firewall import protocols
 from droplan_boot.networks import Interval, join
+from droplan_boot.plural import counted
 
 NAME: Final = "inet droplan"
 
@@ -152,7 +153,11 @@ def differences(current: Table | None, wanted: Table | None, *, elements: bool =
     for name, held in wanted.sets.items() if elements else ():
         if current.sets.get(name, held) != held:
             missing, surplus = set(held) - set(current.sets[name]), set(current.sets[name]) - set(held)
-            lines.append(f"set {name} lacks {len(missing)} of its entries and has {len(surplus)} others")
+            words = (
+                f"lacks {counted(len(missing), 'element')}" if missing else "",
+                f"has {counted(len(surplus), 'element')} too many" if surplus else "",
+            )
+            lines.append(f"set {name} {' and '.join(filter(None, words))}")
     return tuple(lines)
 
 

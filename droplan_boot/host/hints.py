@@ -1,6 +1,7 @@
-"""Name droplan's own commands in what people read so that typing them works: ``sudo`` has a search path of its own.
+"""Name droplan's own commands in what people read so that typing them works.
 
-sudoers(5), "secure_path": Enterprise Linux leaves /usr/local/sbin out of it, where the link to the program is.
+``sudo`` has a search path of its own (sudoers(5), "secure_path"): Enterprise Linux leaves /usr/local/sbin out of it,
+where the link to the program is. And before an installation there is only the file that was downloaded.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from droplan_boot import paths
 from droplan_boot.errors import DroplanError
 from droplan_boot.host.files import Files
 
+_DOWNLOADED: Final = "python3 droplan.pyz"
 _SUDOERS: Final = Path("/etc/sudoers")
 _SUDOERS_D: Final = Path("/etc/sudoers.d")
 _INCLUDED: Final = re.compile(rb"^\s*[#@]includedir\s+/etc/sudoers\.d/?\s*$", re.MULTILINE)
@@ -27,13 +29,17 @@ COMMAND: Final = re.compile(r"(`(?:sudo )?(?:[A-Z_]+=\S+ )?)droplan(?=[ `])")
 def named(text: str, files: Files) -> str:
     """Have the commands of droplan's in a text name the program by its full path, where sudo would not find it.
 
+    Where it is not installed they name the file that was downloaded.
+
     Args:
         text: what is to be shown, with commands in backquotes.
         files: where sudo's settings are.
     """
-    if not COMMAND.search(text) or _found_by_sudo(files):
+    if not COMMAND.search(text):
         return text
-    return COMMAND.sub(rf"\g<1>{paths.LINK}", text)
+    if not files.exists(paths.PROGRAM):
+        return COMMAND.sub(rf"\g<1>{_DOWNLOADED}", text)
+    return text if _found_by_sudo(files) else COMMAND.sub(rf"\g<1>{paths.LINK}", text)
 
 
 def _found_by_sudo(files: Files) -> bool:

@@ -17,6 +17,8 @@ from droplan_boot.host.files import Files
 _KEEP_BYTES: Final = 1 << 20
 _JOURNAL: Final = Path("/run/systemd/journal/socket")
 _ERROR, _INFO = 3, 6  # syslog(3)
+_WIDTH, _TIME = 80, 20
+"""Columns of a terminal; those that the time takes, with the blank behind it."""
 
 
 class Log(Protocol):
@@ -36,11 +38,14 @@ class Log(Protocol):
 
 
 class Terminal:
-    """A person's run: what was done on stdout, what went wrong on stderr."""
+    """A person's run: what was done on stdout, what went wrong on stderr.
+
+    On a terminal it goes on below the words of its first line where 80 columns are too few; a pipe gets one line.
+    """
 
     def say(self, text: str) -> None:
         """Print a line."""
-        _print(sys.stdout, line(text))
+        _print(sys.stdout, _folded(line(text), sys.stdout))
 
     def show(self, text: str) -> None:
         """Print a line."""
@@ -48,7 +53,7 @@ class Terminal:
 
     def complain(self, text: str) -> None:
         """Print a line on stderr."""
-        _print(sys.stderr, line(text))
+        _print(sys.stderr, _folded(line(text), sys.stderr))
 
     def detail(self, text: str) -> None:
         """Print nothing: the sentence that was printed has its essence."""
@@ -182,6 +187,14 @@ def _print(stream: TextIO, text: str) -> None:
         stream.flush()
     except OSError:
         pass  # `install | head`, or a full disk: no reason to stop halfway
+
+
+def _folded(text: str, stream: TextIO) -> str:
+    if len(text) <= _WIDTH or not stream.isatty():
+        return text
+    from droplan_boot.wrapping import wrap  # the schedule has no terminal, and starts lean
+
+    return "".join(f"{part}\n" for part in wrap(text, " " * _TIME, cut=False))
 
 
 def line(text: str) -> str:

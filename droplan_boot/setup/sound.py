@@ -48,9 +48,10 @@ def problems(
     wrong = watcher.UNIT.problem(Services(host)) if watched and host.has_systemd() else None
     if wrong:
         yield problem("unwatched", name=watcher.UNIT.name, what=wrong)
-    if how and found and found.policy.observe:
+    observing = found is not None and found.policy.observe
+    if how and observing:
         how = Enforcement(how.guard, None)  # there is none, and nothing is saved or loaded for it
-    if how:
+    if how and not (observing and not host.has_systemd()):  # what only notes waits for the next run, if nothing else
         yield from _boot(host, how, found.policy if found else None)
     if found:
         there = {link.name: link.enslaved for link in links.links(host.files)}

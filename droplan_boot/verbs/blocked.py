@@ -6,15 +6,18 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Final
 
-from droplan_boot import settings
+from droplan_boot import paths, settings
 from droplan_boot.errors import UsageError
 from droplan_boot.flow import learn
 from droplan_boot.host.doors import Host
+from droplan_boot.host.services import Services
 from droplan_boot.plural import counted
+from droplan_boot.settings import Settings
+from droplan_boot.setup import watcher
 from droplan_boot.state import blocked, snapshot
 from droplan_boot.state.blocked import Blocked, Source
 from droplan_boot.verbs import words
@@ -50,7 +53,21 @@ def run(host: Host, *, since: str = "", as_json: bool = False) -> None:
         sys.stdout.write(json.dumps({"schema": SCHEMA, **asdict(found)}, indent=1) + "\n")
         return
     wanted, _ = settings.tolerant(host.environ, host.files)
-    sys.stdout.write(host.hint(render(found, now, learn.only_tag(wanted))))
+    blind = _blind(host, wanted)
+    sys.stdout.write(render(found, now, learn.only_tag(wanted), since=since, blind=blind, hint=host.hint))
+
+
+def _blind(host: Host, wanted: Settings) -> str:
+    """Say why nobody notes who is shut out now; "" where somebody does, as far as that can be told."""
+    if not host.files.exists(paths.PROGRAM):
+        return "droplan is not installed here"
+    if not wanted.watch:
+        return "DROPLAN_WATCH=false does without the watcher"
+    if not host.has_systemd():
+        # Where somebody runs it by hand, it wrote when it noted the first.
+        return "" if host.files.exists(paths.BLOCKED) else "no systemd runs here, which would start the watcher"
+    wrong = watcher.UNIT.problem(Services(host))
+    return f"{watcher.UNIT.name} is {wrong}; `droplan install` starts it" if wrong else ""
 
 
 def seconds(text: str) -> int:
@@ -81,22 +98,38 @@ def _named(source: Source, peers: dict[str, str]) -> Source:
     return replace(source, name=peers[source.source], why="peer") if source.source in peers else source
 
 
-def render(found: Blocked, now: float, tag: str | None) -> str:
+def render(
+    found: Blocked,
+    now: float,
+    tag: str | None,
+    *,
+    since: str = "",
+    blind: str = "",
+    hint: Callable[[str], str] = str,
+) -> str:
     """Lay it out for a person.
 
     Args:
         found: who was shut out.
         now: seconds since the epoch.
         tag: the one tag whose Droplets are all that refreshes see; None where they see all of the account.
+        since: how far back it looks, as it was asked; "" for all the way.
+        blind: why nobody notes who is shut out now; "" where somebody does.
+        hint: names commands as they are found here.
     """
+    within = f" in the last {since}" if since else ""
     if not found.sources:
-        return "Nobody was shut out.\n"
+        unknown = f"Nobody was noted{within}, but that says nothing: {blind}"
+        return "\n".join(words.wrap(hint(unknown) if blind else f"Nobody was shut out{within}.")) + "\n"
     verb = "would have been shut out" if all(each.observed for each in found.sources) else "shut out"
     count = len(found.sources)
     sampled = "; packets are samples, at least one a second for each" if found.sampled else ""
-    lines = [f"{counted(count, 'source')} {verb}, the last first{sampled}", ""]
-    lines += (line for each in found.sources for line in _lines(each, now, tag))
-    return "".join(f"{words.one_line(line)}\n" for line in lines)
+    lines = words.wrap(f"{counted(count, 'source')} {verb}, the last first{sampled}")
+    lines += words.wrap(hint(f"Whom it shuts out now nobody notes: {blind}")) if blind else []
+    lines.append("")
+    for line in (line for each in found.sources for line in _lines(each, now, tag)):
+        lines += words.wrap(hint(words.one_line(line)), " " * (8 if line.startswith(" ") else 4))
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _lines(source: Source, now: float, tag: str | None) -> Iterator[str]:

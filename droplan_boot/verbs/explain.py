@@ -100,10 +100,7 @@ def render(asked: Asked, answer: Explanation, refusing: tuple[str, ...], host: H
     name = f"{asked.droplet.name} " if asked.droplet and asked.droplet.name and asked.address else ""
     who = f"{name}{asked.address or asked.who}"
     service = f" to {asked.spelled}" if asked.spelled else ""
-    why = explanation.REASONS[answer.reason]
-    if answer.partly:
-        why = f"{answer.among(accept=True)} gets in, {answer.among(accept=False)} does not"
-    lines = words.wrap(f"{head}  {who}{service}: {why}", " " * (len(head) + 2))
+    lines = words.wrap(f"{head}  {who}{service}: {answer.why}", " " * (len(head) + 2))
     kind = {"ACCEPT": "good", "PARTLY": "warn", "DROP": "bad"}[head]
     lines[0] = lines[0].replace(head, words.colour(head, kind, host.environ), 1)
     rows = [

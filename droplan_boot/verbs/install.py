@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from droplan_boot import paths, settings
-from droplan_boot.errors import NoAnswerError, TokenError
+from droplan_boot.errors import NoAnswerError, TokenError, UsageError
 from droplan_boot.flow import enforce, learn, refreshing, reporting
 from droplan_boot.flow.learn import Learned
 from droplan_boot.host import distro, lock
@@ -19,6 +19,11 @@ FIRST_LIST_S: Final = 120.0
 """How long the first install waits for a fleet's first list: its publisher may be booting too, or be this Droplet."""
 
 _LOOK_S: Final = 5.0
+
+_TOKENLESS: Final = (
+    "no API token is set: run this on a terminal, which asks for it, or add `--token-file FILE`, where `-` is stdin "
+    "(the setting is DO_KEY)"
+)
 
 _BEGUN: Final = b"An install began and has not ended; the schedule goes on with it.\n"
 
@@ -38,11 +43,13 @@ def run(host: Host, *, dry_run: bool = False, token_file: str | None = None) -> 
     values = settings.merged(host.environ, host.files)
     if token_file is not None:
         values["DO_KEY"] = tokens.from_file(host, token_file)
-    elif "DO_KEY" not in values and not dry_run:
+    elif "DO_KEY" not in values and "DROPLAN_SHARED" not in values:
         asked = tokens.ask(host)
         if asked:
             values["DO_KEY"] = asked
     wanted = settings.parse(values)
+    if not (wanted.token or wanted.shared):
+        raise UsageError(_TOKENLESS)
     family = distro.family(host.files)
     http = host.session(host.clock)
     here = learn.where(host, http, wanted)
@@ -77,10 +84,10 @@ def _foretell(installation: Installation, answer: Learned | NoAnswerError) -> No
 
     host, wanted = installation.host, installation.settings
     if isinstance(answer, Learned):
-        for line in foretell.access(host, answer):
-            host.log.say(line)
         for line in refreshing.objections(host, wanted, answer):
             host.log.say(f"Would be refused without --force: {line}")
+        for line in foretell.access(host, answer):
+            host.log.say(line)
     else:
         closes = "closed to all but DROPLAN_ALLOW until it is known" if _closes(installation) else "as now"
         host.log.say(f"Who would come in is not known ({answer.why}): it would stay {closes}")

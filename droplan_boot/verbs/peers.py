@@ -108,20 +108,25 @@ def render(found: Snapshot, wanted: Settings, now: float) -> str:
     """Lay them out for a person."""
     private = found.policy.segments[0]
     age = words.ago(now - found.written)
-    count = len(found.peers)
-    if not count and private.peers:
+    count = sum(bool(one.private) for one in found.peers)
+    waiting = len(found.peers) - count
+    if not found.peers and private.peers:
         lines = [f"{counted(len(private.peers), 'address')} may come in; names are known after the next refresh:", ""]
         return "\n".join([*lines, *(str(address) for address in private.peers)]) + "\n"
     who = counted(count, "Droplet") if count else "No Droplet"
     head = f"{who} may come in by {', '.join(private.interfaces)} (as of {age} ago): {words.because(wanted)}"
     lines = words.wrap(head)
-    if count:
+    if waiting:
+        lines += words.wrap(
+            f"{waiting} more {'has' if waiting == 1 else 'have'} no private address to come from yet."
+        )
+    if found.peers:
         lines += [*words.wrap(f"As peers they reach {_as_peers(private)}."), "", *_listed(found, private)]
     bearers = _bearers(found)
     for segment in found.policy.segments:
         if segment.allow:
             by = ", ".join(segment.interfaces)
-            lines += ["", *words.wrap(f"DROPLAN_ALLOW lets in by {by}, peer or not:")]
+            lines += ["", *words.wrap(f"{found.policy.setting(segment)} lets in by {by}, peer or not:")]
             lines += words.table([(str(entry), _said(segment, entry, bearers)) for entry in segment.allow])
     return "\n".join(lines) + "\n"
 

@@ -109,7 +109,7 @@ def _foretell(host: Host, wanted: Settings) -> None:
     from droplan_boot.flow import foretell
 
     answer = refreshing.ask(host, wanted)
-    for line in (*foretell.access(host, answer), *foretell.rules(host, wanted, answer.policy)):
-        host.log.say(line)
     for line in refreshing.objections(host, wanted, answer):
         host.log.say(f"Would be refused without --force: {line}")
+    for line in (*foretell.access(host, answer), *foretell.rules(host, wanted, answer.policy)):
+        host.log.say(line)

@@ -45,6 +45,7 @@ class Status:
         guard: where the guard is; "" when that cannot be told.
         guard_why: why there.
         saved: the files that outlive a reboot; none where our unit restores the snapshot.
+        restored_by: our unit that writes the last answer's rules at boot; "" where it is not there.
         saved_by: what loads them, or our unit; "" for nothing.
         snapshot_age: seconds since the last good answer; None when there was none.
         next_run: when cron refreshes next, seconds since the epoch; None when it is not scheduled.
@@ -66,6 +67,7 @@ class Status:
     guard: str = ""
     guard_why: str = ""
     saved: tuple[str, ...] = ()
+    restored_by: str = ""
     saved_by: str = ""
     snapshot_age: float | None = None
     next_run: float | None = None
@@ -108,6 +110,7 @@ def look(host: Host) -> Status:
     age = now - found.written if found and found.answered else None
     observing = found is not None and found.policy.observe
     saved = loaders.loader(host, choice.backend.door) if choice and not observing else None
+    unit = persistence.UNIT_NAME if host.has_systemd() and host.files.exists(persistence.UNIT) else ""
     problems = (
         *_problems(host, wanted, found, last, differences, age, mistake=mistake),
         *(_astray(choice.backend, host) if choice else ()),
@@ -137,7 +140,8 @@ def look(host: Host) -> Status:
         guard=choice.backend.guarded_by if choice else "",
         guard_why=choice.guard_why if choice else "",
         saved=tuple(str(path) for path in saved.files.values()) if saved else (),
-        saved_by=" and ".join(saved.loaders) if saved else persistence.UNIT_NAME if host.has_systemd() else "",
+        restored_by=unit,
+        saved_by=" and ".join(saved.loaders) if saved else unit,
         snapshot_age=age,
         next_run=next_run,
         watched=heard and not any(one.code == "unwatched" for one in problems),

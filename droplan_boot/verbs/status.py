@@ -93,6 +93,8 @@ def render(
     wrong = worst(status.problems)
     rows = [
         *([("next step", wrong.remedy)] if wrong else []),
+        *(("drift", line) for line in status.drift),
+        *(("problem", f"{one.sentence} -> {one.remedy}") for one in status.problems if one is not wrong),
         *_who(status),
         ("last answer", "never" if status.snapshot_age is None else f"{words.ago(status.snapshot_age)} ago"),
         ("last refresh", _last(status.last, now)),
@@ -107,8 +109,6 @@ def render(
             if status.blocked is not None
             else []
         ),
-        *(("drift", line) for line in status.drift),
-        *(("problem", f"{one.sentence} -> {one.remedy}") for one in status.problems if one is not wrong),
     ]
     lines = [""]
     for name, text in rows:
@@ -150,8 +150,8 @@ def _door(status: Status) -> str:
 
 
 def _reboot(status: Status) -> str:
-    if not status.saved_by:
-        return "nothing survives: no systemd and no loader of saved rules is here"
-    if not status.saved:
-        return f"{status.saved_by} restores the last answer"
-    return f"{status.saved_by} loads {', '.join(status.saved)}"
+    by = [status.restored_by, status.saved_by if status.saved else ""]
+    if not any(by):
+        return "nothing survives: no unit of droplan's and no loader of saved rules is here"
+    files = f" ({', '.join(status.saved)})" if status.saved else ""
+    return f"rules come back by {', '.join(filter(None, by))}{files}"

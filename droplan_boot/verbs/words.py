@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from droplan_boot.settings import Settings
+from droplan_boot.wrapping import WIDTH, wrap
 
-WIDTH: Final = 80
-_HOLD: Final = str.maketrans(" -", "\0\1")
-"""What textwrap breaks a line at, and in place of it what it does not."""
-_HOLD_WORDS: Final = str.maketrans("-", "\1")
-_RELEASE: Final = str.maketrans("\0\1", " -")
-_PUNCTUATION: Final = 4
-"""As much as may stick to a command, such as a parenthesis before and two marks behind it."""
+__all__ = ["WIDTH", "ago", "because", "colour", "one_line", "printable", "table", "wrap"]
+
 _COLOURS: Final = {"good": "32", "bad": "31", "warn": "33", "bold": "1"}
 
 
@@ -36,20 +31,6 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Take out the same and line breaks: a name that somebody chose must not begin a line of its own."""
     return printable(text).replace("\n", "?")
-
-
-def wrap(text: str, indent: str = "") -> list[str]:
-    """Break a line at 80 columns; what follows the first line is indented.
-
-    A command in backquotes is not broken, so that it can be copied; one that is too long for a line is broken between
-    its words.
-    """
-    held = re.sub("`[^`]*`", lambda found: _hold(found[0], WIDTH - len(indent) - _PUNCTUATION), text)
-    return [line.translate(_RELEASE) for line in textwrap.wrap(held, WIDTH, subsequent_indent=indent)]
-
-
-def _hold(command: str, width: int) -> str:
-    return command.translate(_HOLD if len(command) <= width else _HOLD_WORDS)
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:

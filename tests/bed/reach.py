@@ -11,11 +11,11 @@ import struct
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import Union
+from typing import TypeVar, Union
 
 from tests.bed.hosts import Host, Link, enter
 from tests.bed.refused import refused
@@ -27,6 +27,7 @@ DISCARD_PORT = 9
 _SLICE_S = 0.01
 _LOOKS = 5
 
+T = TypeVar("T")
 Address = Union[tuple[str, int], tuple[str, int, int, int]]
 
 
@@ -55,13 +56,13 @@ class Reach:
         return [getattr(self, field.name) for field in fields(self)]
 
 
-def probe(source: Host, target: Host, *, link: str = "eth1", patience: float = 1.5) -> Reach:
+def probe(source: Host, target: Host, *, link: str = "eth1", patience: float = 3.0) -> Reach:
     """Probe a host from another in every way at once; see :func:`probe_all`."""
     return probe_all([source], target, link=link, patience=patience)[source.name]
 
 
 def probe_all(
-    sources: Iterable[Host], target: Host, *, link: str = "eth1", patience: float = 1.5
+    sources: Iterable[Host], target: Host, *, link: str = "eth1", patience: float = 3.0
 ) -> dict[str, Reach]:
     """Probe a host from several in every way at once.
 
@@ -77,22 +78,44 @@ def probe_all(
         What came through, by the sources' names.
     """
     to = next(each for each in target.links if each.name == link)
-    before, given_up = refused(target), threading.Event()
     wanted = {
-        (source, f"{way}{'6' if version == 6 else ''}"): (version, way)
+        (source.name, f"{way}{'6' if version == 6 else ''}"): (source, _address(source, to, version), way)
         for source in sources
         for version in (4, 6)
         for way in ("tcp", "udp", "icmp")
     }
+    found: dict[str, dict[str, bool]] = {}
+    for (name, way), answered in _answered(target, wanted, patience).items():
+        found.setdefault(name, {})[way] = answered
+    return {name: Reach(**ways) for name, ways in found.items()}
+
+
+def connects(source: Host, target: Host, port: int, *, patience: float = 3.0) -> bool:
+    """Say whether a TCP connection to a private IPv4 address and port comes about and echoes.
+
+    Whether it does not is known as for :func:`probe_all`.
+    """
+    (answered,) = _answered(target, {"": (source, (target.address, port), "tcp")}, patience).values()
+    return answered
+
+
+def _answered(target: Host, wanted: Mapping[T, tuple[Host, Address, str]], patience: float) -> dict[T, bool]:
+    """Try several ways to a host at once: who sends, to which address of it, and how.
+
+    Returns:
+        What came through.
+    """
+    versions = {key: 6 if ":" in address[0] else 4 for key, (_, address, _) in wanted.items()}
+    before, given_up = refused(target), threading.Event()
     sent = {key: threading.Event() for key in wanted}
     with ThreadPoolExecutor(len(wanted)) as pool:
         answers = {
-            key: pool.submit(answers_to, key[0], _address(key[0], to, version), way, patience, given_up, sent[key])
-            for key, (version, way) in wanted.items()
+            key: pool.submit(answers_to, source, address, way, patience, given_up, sent[key])
+            for key, (source, address, way) in wanted.items()
         }
         accounted = 0
         while not all(answer.done() for answer in answers.values()):
-            waiting = Counter(wanted[key][0] for key, answer in answers.items() if not answer.done())
+            waiting = Counter(versions[key] for key, answer in answers.items() if not answer.done())
             now = refused(target)
             all_are = all(each.is_set() for each in sent.values()) and all(
                 now[version] - before[version] >= waiting[version] for version in (4, 6)
@@ -103,15 +126,7 @@ def probe_all(
                 given_up.set()
                 break
             time.sleep(_SLICE_S)
-    found: dict[str, dict[str, bool]] = {}
-    for (source, name), answer in answers.items():
-        found.setdefault(source.name, {})[name] = answer.result()
-    return {name: Reach(**ways) for name, ways in found.items()}
-
-
-def connects(source: Host, target: Host, port: int, *, patience: float = 1.5) -> bool:
-    """Say whether a TCP connection to a private IPv4 address and port comes about and echoes."""
-    return answers_to(source, (target.address, port), "tcp", patience)
+    return {key: answer.result() for key, answer in answers.items()}
 
 
 def answers_to(
@@ -129,7 +144,7 @@ def answers_to(
         address: the socket address; with a scope for IPv6.
         way: ``tcp``, ``udp`` or ``icmp``.
         patience: in seconds.
-        given_up: is set when somebody knows that none will come.
+        given_up: is set when somebody knows that none will come; a connection that has come about is not given up.
         sent: is set as soon as the first packet is on its way, or when none will be.
     """
     sent = sent or threading.Event()
@@ -143,10 +158,10 @@ def answers_to(
         deadline = time.monotonic() + patience
         over = given_up or threading.Event()
 
-        def ready(event: int) -> bool:
+        def ready(event: int, connected: bool = False) -> bool:
             poll = select.poll()
             poll.register(probe, event)
-            while not over.is_set() and time.monotonic() < deadline:
+            while (connected or not over.is_set()) and time.monotonic() < deadline:
                 if poll.poll(1000 * _SLICE_S):
                     return True
             return False
@@ -164,7 +179,7 @@ def answers_to(
                 return _is_answered(probe, family, identity, lambda: ready(select.POLLIN))
             probe.send(b"probe")
             sent.set()
-            return ready(select.POLLIN) and probe.recv(64) == b"probe"
+            return ready(select.POLLIN, connected=way == "tcp") and probe.recv(64) == b"probe"
         except OSError:  # refused, unreachable, reset: all of them mean closed
             return False
         finally:
@@ -307,7 +322,7 @@ class Connection:
     def __exit__(self, *_error: object) -> None:
         self._socket.close()
 
-    def echoes(self, patience: float = 1.5) -> bool:
+    def echoes(self, patience: float = 10.0) -> bool:
         """Say whether what is sent now comes back; once it did not, it never will: TCP keeps the order."""
         self._sent += 1
         token = f"{self._sent:08d}".encode()
@@ -398,14 +413,14 @@ class Flows:
 
     def _receive(self) -> None:
         self._receiver.settimeout(0.05)
-        while True:
+        quiet = 0
+        while quiet < 4:
             try:
                 mark, number = struct.unpack("!II", self._receiver.recv(64))
             except socket.timeout:
                 # Over a veth a datagram has arrived, or been dropped, when sendto() returns; a few quiet
                 # rounds after the sender's end are for the kernel's own threads on a busy machine.
-                if not self._threads[0].is_alive():
-                    return
+                quiet += not self._threads[0].is_alive()
             else:
                 if mark == self._mark:
                     self._arrived.add(number)

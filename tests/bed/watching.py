@@ -90,7 +90,7 @@ class Watcher:
     def stop(self) -> str:
         """End it as systemd does; return what it said."""
         os.kill(self.pid, signal.SIGTERM)
-        said, _ = self.process.communicate(timeout=10)
+        said, _ = self.process.communicate(timeout=60)
         return said
 
 

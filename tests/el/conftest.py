@@ -21,13 +21,27 @@ class Make(Protocol):
         """Make it; it is gone when the test is over. See ElDroplet for the arguments."""
 
 
-@pytest.fixture
-def make() -> Iterator[Make]:
-    """Make Droplets that look like Enterprise Linux or Fedora."""
+@contextlib.contextmanager
+def making() -> Iterator[Make]:
+    """Make Droplets that look like Enterprise Linux or Fedora, until the block ends."""
     with contextlib.ExitStack() as undo:
 
         def one(release: str, *, repository: str = "", systemd: bool = True, has_service: bool = True) -> ElDroplet:
             lab = undo.enter_context(Lab(variant(RELEASES[release])))
             return ElDroplet(lab, RELEASES[release], repository=repository, systemd=systemd, has_service=has_service)
 
+        yield one
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Make Droplets for a test."""
+    with making() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def make_for_many() -> Iterator[Make]:
+    """Make Droplets for the tests of a module."""
+    with making() as one:
         yield one

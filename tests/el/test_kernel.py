@@ -28,10 +28,10 @@ def test_the_modules_of_the_kernel_that_runs_are_installed_and_no_others(make: M
     assert not el.exists(UNFINISHED)
 
 
-@pytest.fixture
-def waiting(make: Make) -> ElDroplet:
+@pytest.fixture(scope="module")
+def waiting(make_for_many: Make) -> ElDroplet:
     """A Droplet whose kernel is older than the modules that are on offer, after an installation that said so."""
-    el = make("almalinux-10", repository="next-kernel-only")
+    el = make_for_many("almalinux-10", repository="next-kernel-only")
     el.kernel(RUNNING)
     done = el.download("install", DO_KEY=el.lab.token)
     assert done.returncode == 1
@@ -60,7 +60,7 @@ def test_until_then_the_schedule_fails_with_the_same_sentence(waiting: ElDroplet
 
 
 def test_after_the_reboot_the_schedule_ends_the_installation(waiting: ElDroplet) -> None:
-    """Nobody needs to touch the Droplet again."""
+    """The last of the module: nobody needs to touch the Droplet again."""
     waiting.kernel(NEXT)
     waiting.reboot()
 

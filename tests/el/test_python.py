@@ -21,7 +21,9 @@ print(stage0["which"]("python3.12") or "no python3.12")
     [
         ("centos-7", "no python3.12", "yum offers no Python from 3.9 to 3.14"),
         ("almalinux-8", "/usr/bin/python3.12", "installing python3.12 with dnf"),
-        ("almalinux-9", "/usr/bin/python3.12", "installing python3.12 with dnf"),
+        pytest.param(
+            *("almalinux-9", "/usr/bin/python3.12", "installing python3.12 with dnf"), marks=pytest.mark.nightly
+        ),
     ],
 )
 def test_the_newest_python_that_the_distribution_offers_is_installed(

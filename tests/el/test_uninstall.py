@@ -25,7 +25,7 @@ COMMIT
 """
 
 
-@each_state_once(("centos-7", "almalinux-8", "almalinux-9"), all_of="almalinux-9")
+@each_state_once(("centos-7", "almalinux-8", "almalinux-9"), all_of="almalinux-9", at_night="almalinux-8")
 def test_uninstall_leaves_files_rules_and_services_as_install_found_them(
     make: Make, release: str, before: str
 ) -> None:
@@ -55,7 +55,7 @@ def tables_of(el: ElDroplet) -> set[str]:
     return set(listed) - {"table ip filter", "table ip6 filter"}
 
 
-@pytest.mark.parametrize("release", ["centos-7", "almalinux-9"])
+@pytest.mark.parametrize("release", [pytest.param("centos-7", marks=pytest.mark.nightly), "almalinux-9"])
 def test_uninstall_leaves_the_packages_that_install_brought_and_nothing_else(make: Make, release: str) -> None:
     """Their services are off, so that their stock rules do not close the Droplet at the next boot."""
     el = make(release)
@@ -76,7 +76,7 @@ def test_uninstall_leaves_the_packages_that_install_brought_and_nothing_else(mak
     assert in_force(el.rules()) == []
 
 
-@pytest.mark.parametrize("release", ["centos-7", "almalinux-9"])
+@pytest.mark.parametrize("release", [pytest.param("centos-7", marks=pytest.mark.nightly), "almalinux-9"])
 def test_an_owner_who_uses_iptables_services_gets_their_own_file_back(make: Make, release: str) -> None:
     """Byte for byte, comments and all; and the rules stay in force all the while."""
     el = make(release)

@@ -40,7 +40,7 @@ def test_a_removed_peer_is_out_and_the_others_notice_nothing(
         assert kept.echoes()
         lab.do.remove(lab.peer_droplets[0])
         refreshed(patient, settings)
-        assert not cut.echoes()
+        assert not cut.echoes(patience=1.5)
         assert kept.echoes()
     assert probe(leaving, lab.droplet, patience=0.7).nothing
     assert probe(staying, lab.droplet).tcp

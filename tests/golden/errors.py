@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +52,7 @@ is, and when a timer tries again.
 """
 
 
+@cache  # what one sentence is made of is found for the next as well
 def program() -> Source:
     """Read droplan's own modules."""
     return Source(CHECKOUT, sorted(PROGRAM.rglob("*.py")))

@@ -54,7 +54,7 @@ def course(story: str) -> list[str]:
     return [line for line in story.splitlines() if re.match(r"# |\$ droplan ", line)]
 
 
-@pytest.mark.parametrize("variant", ["nft", "legacy"])
+@pytest.mark.parametrize("variant", ["nft", pytest.param("legacy", marks=pytest.mark.nightly)])
 def test_the_story_goes_as_it_is_told(variant: str) -> None:
     said = told(variant)
     assert "Peers in, strangers out, nothing left behind." in said

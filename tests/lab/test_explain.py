@@ -27,7 +27,9 @@ from tests.bed.reach import ECHO_PORT, connects
 SEED = 20261125
 RANDOM_CASES = 5
 QUESTIONS = [32, pytest.param(64, marks=pytest.mark.nightly)]
-"""For each of the settings, in each backend: about a thousand in all, and two thousand at night."""
+"""For each of the settings, in each backend: some hundred in all, and two thousand at night."""
+BACKENDS = ["iptables-nft", pytest.param("iptables-legacy", marks=pytest.mark.nightly), "nftables"]
+"""At night the one whose guard is that of the others, and whose door is the first one's in other tables."""
 
 PORTS = (22, 53, 80, 443, 5432, 7777)
 PRIVATE = ipaddress.ip_network("10.132.32.0/20")
@@ -157,7 +159,7 @@ class Account:
 
 
 @pytest.mark.parametrize("questions", QUESTIONS)
-@pytest.mark.parametrize("backend", ["iptables-nft", "iptables-legacy", "nftables"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_its_verdict_is_what_packets_meet(backend: str, questions: int) -> None:
     chance = random.Random(f"{SEED} {backend}")
     account = Account(chance)

@@ -26,7 +26,7 @@ NETNS = "droplan-fake-kernel"
 
 def run(*argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["ip", "netns", "exec", NETNS, *argv], input=stdin, text=True, capture_output=True, check=False, timeout=20
+        ["ip", "netns", "exec", NETNS, *argv], input=stdin, text=True, capture_output=True, check=False, timeout=60
     )
 
 

@@ -17,7 +17,14 @@ from tests.bed.reach import ECHO_PORT, Connection, answers_to
 from tests.bed.routed import ADDRESSES, BYTES, download, routed
 
 IPV4 = Reach(tcp=True, udp=True, icmp=True)
-BACKENDS = [("nft", "auto"), ("legacy", "auto"), ("nft", "iptables"), ("legacy", "iptables"), ("nft", "nftables")]
+BACKENDS = [
+    ("nft", "auto"),
+    ("legacy", "auto"),
+    pytest.param(("nft", "iptables"), marks=pytest.mark.nightly),
+    ("legacy", "iptables"),
+    ("nft", "nftables"),
+]
+"""At night the one that guards in mangle as legacy-iptables does, and writes its door as nft-auto does."""
 
 
 @pytest.fixture(scope="module", params=BACKENDS, ids=lambda pair: f"{pair[0]}-{pair[1]}")
@@ -205,14 +212,16 @@ def test_what_is_shut_out_is_told_once_a_second_for_each_source(program: Program
 
     with lab.droplet.inside(_group) as heard:
         heard.settimeout(0.3)
+        began = time.monotonic()
         lab.stranger.inside(knock)
+        took = time.monotonic() - began  # half a second, where the machine has time
         while True:
             try:
                 told.append(heard.recv(4096))
             except TimeoutError:
                 break
     packets = [one for one in told if socket.inet_aton(lab.stranger.address) in one]
-    assert 1 <= len(packets) <= 2
+    assert 1 <= len(packets) <= 2 + int(took)
     assert b"droplan-drop-private" in packets[0]
     assert program
 

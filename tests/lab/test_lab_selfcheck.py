@@ -70,7 +70,7 @@ class TestReach:
         assert connects(lab.stranger, lab.droplet, PUBLISHED_PORT)
         drop_strangers(lab)
         assert probe(lab.stranger, lab.droplet, patience=0.5).nothing
-        peer = probe(lab.peers[0], lab.droplet, patience=0.5)
+        peer = probe(lab.peers[0], lab.droplet)
         assert (peer.tcp, peer.udp, peer.icmp) == (True, True, True)
         assert not connects(lab.stranger, lab.droplet, PUBLISHED_PORT, patience=0.5)
         assert connects(lab.peers[0], lab.droplet, PUBLISHED_PORT)
@@ -78,7 +78,9 @@ class TestReach:
     def test_flows_are_counted_to_the_packet(self, lab: Lab) -> None:
         drop_strangers(lab)
         with Flows(lab.peers[0], lab.droplet) as peer, Flows(lab.stranger, lab.droplet) as stranger:
-            time.sleep(0.5)
+            deadline = time.monotonic() + 60
+            while min(peer.sent, stranger.sent) <= 100 and time.monotonic() < deadline:
+                time.sleep(0.05)
         assert peer.sent > 100
         assert (peer.lost, stranger.received) == (0, 0)
         assert stranger.lost == stranger.sent > 100
@@ -132,7 +134,7 @@ class TestDroplet:
     def test_a_command_that_takes_too_long_is_ended_with_its_children(self, shared_lab: Lab) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             shared_lab.droplet.run(["sh", "-c", "sleep 1000 & sleep 1000"], timeout=0.2)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while "sleep" in (left := shared_lab.droplet.run(["sh", "-c", "cat /proc/[0-9]*/comm"]).stdout):
             assert time.monotonic() < deadline, left
 
@@ -218,7 +220,8 @@ class TestFaults:
     )
     def test_the_connection_fails(self, api_lab: Lab, fault: Fault, exit_code: int) -> None:
         api_lab.do.fault(fault)
-        assert ask(api_lab, "/v2/droplets", "--max-time", "1").returncode == exit_code
+        limit = ["--max-time", "1"] if exit_code == 28 else []  # who waits for ever is waited for that long
+        assert ask(api_lab, "/v2/droplets", *limit).returncode == exit_code
         api_lab.do.clear_faults()
         assert ask(api_lab, "/v2/droplets").returncode == 0
 
@@ -308,8 +311,8 @@ with Lab() as lab:
             own = set(map(network_of, descendants(lab.pid))) - {network_of(lab.pid), ""}
             assert len(own) >= 6, "a namespace each for switch, cloud, Droplet, two peers and the stranger"
             lab.send_signal(end)
-            lab.wait(timeout=30)
-        deadline = time.monotonic() + 10
+            lab.wait(timeout=60)
+        deadline = time.monotonic() + 60
         while own & {network_of(int(process.name)) for process in Path("/proc").glob("[0-9]*")}:
             assert time.monotonic() < deadline, "processes of the lab are left"
             time.sleep(0.05)

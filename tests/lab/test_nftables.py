@@ -19,7 +19,7 @@ from tests.bed import PUBLISHED_PORT, Connection, Flows, Host, Lab, connects, pr
 from tests.bed.reach import ECHO_PORT
 from tests.bed.world import METADATA_ADDRESS
 
-PATIENCE = 0.5
+PATIENCE = 2.0
 METADATA = [
     "curl",
     "--silent",

@@ -34,11 +34,11 @@ class Met(NamedTuple):
 
 def met(lab: Lab) -> Met:
     return Met(
-        probe(lab.stranger, lab.droplet, patience=0.7),
-        probe(lab.stranger, lab.droplet, link="eth0", patience=0.7),
-        probe(lab.peers[0], lab.droplet, patience=0.7),
-        probe(lab.peers[1], lab.droplet, patience=0.7),
-        connects(lab.stranger, lab.droplet, PUBLISHED_PORT, patience=0.7),
+        probe(lab.stranger, lab.droplet),
+        probe(lab.stranger, lab.droplet, link="eth0"),
+        probe(lab.peers[0], lab.droplet),
+        probe(lab.peers[1], lab.droplet),
+        connects(lab.stranger, lab.droplet, PUBLISHED_PORT),
     )
 
 
@@ -156,8 +156,8 @@ def test_going_to_enforce_says_whom_it_cuts_and_shuts_strangers_out(observed: Ob
     shut = said.find(f"Will shut out {lab.stranger.address}, who last came")
     assert cut.start() < shut < said.find("settings /etc/droplan/droplan.env"), said
     assert "DROPLAN_MODE=enforce\n" in program.read(SETTINGS)
-    assert probe(lab.stranger, lab.droplet, patience=0.7).nothing
+    assert probe(lab.stranger, lab.droplet).nothing
     assert probe(lab.peers[0], lab.droplet).tcp
-    assert not connects(lab.stranger, lab.droplet, PUBLISHED_PORT, patience=0.7)
+    assert not connects(lab.stranger, lab.droplet, PUBLISHED_PORT)
     assert program.status()["mode"] == "enforce"
     assert not program.run("status").stdout.startswith("OBSERVING")

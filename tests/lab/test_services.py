@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -34,7 +34,26 @@ WAYS: dict[str, Callable[[OnDroplet], Enforcement]] = {
     "mangle of iptables-nft": lambda runner: Enforcement(None, _iptables(runner, "nft", alone=True)),
     "mangle of iptables-legacy": lambda runner: Enforcement(None, _iptables(runner, "legacy", alone=True)),
 }
+NO_RULES = """
+nft flush ruleset
+for tool in iptables ip6tables; do for table in filter mangle; do
+    $tool-legacy -t $table -F; $tool-legacy -t $table -X
+done; done
+"""
 OTHERS = tuple(ipaddress.IPv4Address(0x0A840010 + 7 * one) for one in range(200))
+
+
+@pytest.fixture(scope="module")
+def made() -> Iterator[Lab]:
+    with Lab("nft") as lab:
+        yield lab
+
+
+@pytest.fixture
+def nft_lab(made: Lab) -> Lab:
+    """One lab for all, without any rule."""
+    made.droplet.run(["sh", "-ec", NO_RULES])
+    return made
 
 
 @pytest.fixture(params=WAYS)

@@ -174,9 +174,9 @@ class TestSettings:
     ) -> None:
         values = {"stranger": lab.stranger.address, "echo": ECHO_PORT, "published": PUBLISHED_PORT}
         program.refresh(DROPLAN_ALLOW=allow.format(**values))
-        assert probe(lab.stranger, lab.droplet, patience=0.7) == reach
-        assert connects(lab.stranger, lab.droplet, PUBLISHED_PORT, patience=0.7) == published
-        assert probe(lab.peers[0], lab.droplet, patience=0.7).tcp
+        assert probe(lab.stranger, lab.droplet) == reach
+        assert connects(lab.stranger, lab.droplet, PUBLISHED_PORT) == published
+        assert probe(lab.peers[0], lab.droplet).tcp
 
     def test_only_droplets_with_the_tag_are_peers(self, program: Program, lab: Lab) -> None:
         tagged, other = (dataclasses.replace(each, tags=(tag,)) for each, tag in zip(lab.peer_droplets, "ab"))
@@ -210,7 +210,7 @@ class TestSettings:
         lab.do.set_peerings([peering])
         program.refresh(DROPLAN_SCOPE=scope)
         hosts = (*lab.peers, lab.stranger)
-        assert [host.name for host in hosts if probe(host, lab.droplet, patience=0.7).tcp] == inside
+        assert [host.name for host in hosts if probe(host, lab.droplet).tcp] == inside
 
 
 def test_what_is_saved_is_our_part_of_what_is_in_force(program: Program) -> None:

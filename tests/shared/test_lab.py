@@ -579,10 +579,9 @@ def _inside(command: subprocess.Popen[str]) -> int:
     return int(inside[0]) if inside else command.pid
 
 
-def _until(true: Callable[[], bool], patience: int = 60) -> None:
+def _until(true: Callable[[], bool], patience: int = 120) -> None:
     """Look again and again, for what comes within a few of the member's intervals."""
-    for _ in range(patience):
-        if true():
-            return
-        time.sleep(1)
-    raise AssertionError("it never came")
+    deadline = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.3)

@@ -12,6 +12,14 @@ import pytest
 
 from tests.site.conftest import build, copied
 
+MARK = "xterm-256color"
+"""What is in the recording of the demo only."""
+
+
+def recorded(site: Path) -> list[str]:
+    """List what holds the recording of that which the search and programs read."""
+    return [index for index in ("llms.txt", "search/search_index.json") if MARK in (site / index).read_text()]
+
 
 class Page(HTMLParser):
     """What a page points at, what it holds to be pointed at, and its words."""
@@ -86,9 +94,20 @@ def test_the_recording_stands_on_one_page_and_is_a_picture_until_it_can_be_playe
     pages = {str(path.relative_to(site)): path.read_text() for path in site.rglob("*.html")}
     assert [name for name, text in pages.items() if "asciinema-player.min.js" in text] == ["index.html"]
     assert re.search(r'<img alt="[^"]+" src="demo.svg"', pages["index.html"])
-    mark = "xterm-256color"  # in the recording only
-    assert mark in (site / "assets" / "demo.cast").read_text()
-    assert [index for index in ("llms.txt", "search/search_index.json") if mark in (site / index).read_text()] == []
+    assert MARK in (site / "assets" / "demo.cast").read_text()
+    assert recorded(site) == []
+
+
+def test_a_recording_in_what_programs_and_the_search_read_would_be_found(tmp_path: Path) -> None:
+    checkout = copied(tmp_path)
+    cast = (checkout / "docs" / "assets" / "demo.cast").read_text()
+    page = checkout / "docs" / "tutorial.md"
+    page.write_text(f"{page.read_text()}\n```\n{cast}```\n")
+    pages = checkout / "mkdocs.yml"
+    pages.write_text(pages.read_text().replace("  - Tutorial: tutorial.md", f"  - Tutorial {MARK}: tutorial.md"))
+    done = build(checkout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert recorded(checkout / "dist" / "site") == ["llms.txt", "search/search_index.json"]
 
 
 def test_the_search_knows_the_settings(site: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.bed.booted.container import poll
 from tests.bed.booted.droplet import BootedDroplet
-from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock, knock_at_once
 from tests.bed.booted.region import Region
 from tests.bed.faults import Fault
 from tests.bed.hosts import Host
@@ -85,7 +85,7 @@ def tell(cause: Cause, pyz: bytes) -> Story:
 
 def _story(region: Region, peer: Host, droplet: BootedDroplet, mend: Callable[[], None]) -> Story:
     def knock_all() -> dict[str, Answered]:
-        return {"peer": knock(peer, droplet), "stranger": knock(region.stranger, droplet)}
+        return knock_at_once(droplet, peer=peer, stranger=region.stranger)
 
     droplet.boot()
     report = droplet.wait_cloud_init()

@@ -18,7 +18,7 @@ import pytest
 
 from tests.bed.booted.container import poll
 from tests.bed.booted.droplet import BootedDroplet
-from tests.bed.booted.probe import CLOSED, OPEN, PEERS_ONLY, Answered, Knocking, knock
+from tests.bed.booted.probe import CLOSED, OPEN, PEERS_ONLY, Answered, Knocking, knock, knock_at_once
 from tests.bed.booted.region import Region
 from tests.bed.hosts import Host
 from tests.system.conftest import user_data
@@ -61,7 +61,7 @@ def live(region: Region, droplet: BootedDroplet, peer: Host, late: Host) -> Life
     """Live through it on one Droplet."""
 
     def answered() -> dict[str, Answered]:
-        return {"peer": knock(peer, droplet), "stranger": knock(region.stranger, droplet)}
+        return knock_at_once(droplet, peer=peer, stranger=region.stranger)
 
     def status() -> dict[str, Any]:
         return dict(json.loads(droplet.run([PROGRAM, "status", "--json"], check=False).stdout))

@@ -54,7 +54,8 @@ def test_it_begins_by_observing_and_names_who_would_be_shut_out(said: list[Line]
     assert status.shown.startswith("OBSERVING")
     (blocked,) = of(said, 4, "droplan blocked")
     assert "would have been shut out" in blocked.shown
-    assert "10.132.0.10: no Droplet with the tag tutorial (DO_TAG); `droplan explain 10.132.0.10`" in blocked.shown
+    shown = " ".join(blocked.shown.split())
+    assert "10.132.0.10: no Droplet with the tag tutorial (DO_TAG); `droplan explain 10.132.0.10`" in shown
 
 
 def test_it_ends_closed_to_all_but_peers_and_who_was_named(said: list[Line]) -> None:

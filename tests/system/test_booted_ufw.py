@@ -11,7 +11,7 @@ import pytest
 
 from tests.bed.booted.container import poll
 from tests.bed.booted.droplet import BootedDroplet
-from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, Knocking, knock_at_once
 from tests.bed.booted.region import Region
 from tests.bed.cache import CHECKOUT
 from tests.bed.hosts import Host
@@ -65,8 +65,7 @@ class Story:
 def look(region: Region, peer: Host, droplet: BootedDroplet) -> Look:
     """See how things stand."""
     return Look(
-        stranger=knock(region.stranger, droplet),
-        peer=knock(peer, droplet),
+        **knock_at_once(droplet, stranger=region.stranger, peer=peer),
         ufw=droplet.run(["ufw", "status"]).stdout.splitlines()[0],
         ufw_package=droplet.run(["dpkg-query", "--show", "--showformat", "${db:Status-Status}", "ufw"]).stdout,
         rules=droplet.run(["sh", "-c", "iptables -S; ip6tables -S"]).stdout,

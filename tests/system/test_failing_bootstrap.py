@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.bed.booted.container import poll
-from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, knock
+from tests.bed.booted.probe import CLOSED, PEERS_ONLY, Answered, knock, knock_at_once
 from tests.bed.booted.region import Region
 from tests.bed.faults import Fault
 from tests.bed.terraform import tf
@@ -62,7 +62,7 @@ def story(roots: None, pyz: bytes, tmp_path_factory: pytest.TempPathFactory) -> 
         droplet = region.droplet("bookworm", "unlucky", user_data=combined)
 
         def knock_all() -> dict[str, Answered]:
-            return {"peer": knock(peer, droplet), "stranger": knock(region.stranger, droplet)}
+            return knock_at_once(droplet, peer=peer, stranger=region.stranger)
 
         region.do.fault(Fault(service="api", refuse=True))
         droplet.boot()

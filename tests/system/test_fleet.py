@@ -13,7 +13,7 @@ from tests.bed.booted.region import Region
 from tests.bed.hosts import Host
 from tests.bed.reach import Echo, answers_to
 
-PATIENCE = 1.5
+PATIENCE = 3.0
 
 
 def test_terraform_makes_a_fleet_that_only_its_droplets_reach(roots: None, pyz: bytes) -> None:

@@ -58,9 +58,9 @@ def test_terraform_makes_a_fleet_whose_members_hold_no_token(roots: None, pyz: b
         # What members have opens the list, and does not let them write it.
         key = setting(members[0], "/etc/droplan/droplan.env", "DROPLAN_SHARED_KEY").split(":")
         head, signed = f"{engine.url}/{BUCKET}/fleet/head", AWS4Auth(*key, "us-east-1", "s3")
-        assert requests.get(head, auth=signed, timeout=10).status_code == 200
-        assert requests.put(head, data=b"forged", auth=signed, timeout=10).status_code == 403
-        assert requests.get(head, timeout=10).status_code == 403
+        assert requests.get(head, auth=signed, timeout=60).status_code == 200
+        assert requests.put(head, data=b"forged", auth=signed, timeout=60).status_code == 403
+        assert requests.get(head, timeout=60).status_code == 403
 
         # A third comes, and is in long before the schedule's next turn.
         third = fleet.grow(3)

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from droplan_boot import paths, settings
-from droplan_boot.access import verdict
+from droplan_boot.access import explanation, services, verdict
 from droplan_boot.access.allow import Name
-from droplan_boot.access.explanation import REASONS
+from droplan_boot.access.explanation import REASONS, Asked, Known
 from droplan_boot.access.policy import Policy, Segment
 from droplan_boot.errors import DroplanError, NoAnswerError, RefusedError, TokenError, UsageError
 from droplan_boot.host.files import Files
@@ -27,6 +27,7 @@ from droplan_boot.state.snapshot import Snapshot
 from droplan_boot.verbs import explain, install, peers, refresh, restore, standing, token, uninstall
 from tests.bed.memory.doors import Answer, Clock
 from tests.bed.memory.droplet import ADDRESS, TOKEN, MemoryDroplet, made
+from tests.golden.scenarios import segment
 from tests.unit.test_lockout import row
 
 RULES_V4, RULES_V6 = "/etc/iptables/rules.v4", "/etc/iptables/rules.v6"
@@ -143,6 +144,24 @@ class TestPeers:
         known = ((Name("tag", "db"), (IPv4Address("10.132.0.7"),)),)
         policy = Policy((Segment(False, ("eth1",), (), wanted.allow, known=known),))
         assert peers.render(Snapshot(7, 0.0, policy), wanted, 60).endswith("\ntag:db  10.132.0.7\n")
+
+    @pytest.mark.parametrize(
+        ("waiting", "said"),
+        [
+            (0, "\n"),
+            (1, "\n1 more has no private address to come from yet.\n"),
+            (2, "\n2 more have no private address to come from yet.\n"),
+        ],
+    )
+    def test_who_has_no_address_yet_is_listed_but_not_counted_among_those_who_come_in(
+        self, waiting: int, said: str
+    ) -> None:
+        web = Droplet(8, "web-1", "nyc3", (), None, (IPv4Address("10.132.0.2"),), ())
+        new = tuple(replace(web, id=9 + each, private=()) for each in range(waiting))
+        text = peers.render(Snapshot(7, 0.0, Policy((segment("10.132.0.2"),)), (web, *new)), settings.parse({}), 60)
+        assert text.startswith("1 Droplet may come in by eth1 ")
+        assert said in text
+        assert ("no private address" in text, text.count("none yet")) == (waiting > 0, waiting)
 
     def test_no_row_is_wider_than_a_screen(self) -> None:
         tags = tuple(f"team:payments-{number}" for number in range(20))
@@ -316,6 +335,79 @@ class TestExplain:
             assert (found["verdict"], found["reason"]) == ("drop", "allowed-not-on-this-port")
             assert found["grant"] is None
 
+    def test_of_everything_at_once_it_says_what_is_open_and_not_that_all_is_shut(
+        self, droplet: MemoryDroplet, shown: Shown
+    ) -> None:
+        refresh.run(droplet.host(DROPLAN_PEER_PORTS="none", DROPLAN_ALLOW="tcp/5432@tag:web,udp/53"))
+        shown()
+        explain.run(droplet.host(), who="droplet-1")
+        text = shown()
+        assert text.splitlines()[0] == "PARTLY  droplet-1 10.132.0.2: it reaches tcp/5432, udp/53, and nothing else"
+        said = " ".join(text.split())
+        assert "is a peer, and with DROPLAN_PEER_PORTS=none peers reach nothing but what entries open" in said
+        assert "the entry tcp/5432@tag:web of DROPLAN_ALLOW opens tcp/5432 to it" in said
+        assert "accept tcp/5432@tag:web, accept udp/53, then drop on eth1 what is not accepted" in said
+        found = self.ask(droplet, shown, "droplet-1")
+        assert (found["verdict"], found["reason"], found["parts"]) == ("drop", "peer-not-on-this-port", [])
+        explain.run(droplet.host(), who="droplet-1", service="tcp/22")
+        assert shown().startswith("DROP  droplet-1 10.132.0.2 to tcp/22: it is a peer, but not on this port\n")
+        refresh.run(droplet.host(DROPLAN_PEER_PORTS="tcp/80"))
+        shown()
+        explain.run(droplet.host(), who="droplet-1")
+        text = shown()
+        assert text.startswith("PARTLY  droplet-1 10.132.0.2: it reaches tcp/80, and nothing else\n")
+        assert "accept 10.132.0.2 to tcp/80, then drop on eth1" in " ".join(text.split())
+        refresh.run(droplet.host(DROPLAN_MODE="observe", DROPLAN_PEER_PORTS="tcp/80"))
+        shown()
+        assert self.ask(droplet, shown, "droplet-1")["steps"][-1] == "enforced, only tcp/80 would be let in"
+
+    def test_who_reaches_what_everyone_may_is_told_all_the_same_why_it_is_no_peer(
+        self, droplet: MemoryDroplet, shown: Shown
+    ) -> None:
+        refresh.run(droplet.host(DO_TAG="web", DROPLAN_ALLOW="tcp/22"))
+        shown()
+        droplet.peers = (*droplet.peers, "10.132.0.4")
+        found = self.ask(droplet, shown, "droplet-3", "tcp/80", DO_TAG="db")
+        assert found["reason"] == "allowed-not-on-this-port"
+        assert found["steps"][-2:] == [
+            "DO_TAG=db asks for that tag, and its tags are: web",
+            "DROPLAN_ALLOW lets it reach only tcp/22",
+        ]
+        assert found["remedy"] == (
+            "give it the tag db at DigitalOcean, or add tcp/80@10.132.0.4 to DROPLAN_ALLOW to let it in"
+        )
+
+    @pytest.mark.parametrize(
+        ("who", "service", "steps", "remedy"),
+        [
+            (
+                "198.51.100.7",
+                "tcp/22",
+                ["DROPLAN_ALLOW_PUBLIC lets it reach only tcp/443"],
+                "add tcp/22@198.51.100.7 to DROPLAN_ALLOW_PUBLIC to let it in",
+            ),
+            (
+                "198.51.100.7",
+                "tcp/443",
+                ["the entry tcp/443 of DROPLAN_ALLOW_PUBLIC covers it, on eth0"],
+                "take tcp/443 out of DROPLAN_ALLOW_PUBLIC to shut it out",
+            ),
+            (
+                "10.132.0.66",
+                "tcp/22",
+                ["no entry of DROPLAN_ALLOW covers it"],
+                "add tcp/22@10.132.0.66 to DROPLAN_ALLOW to let it in",
+            ),
+        ],
+    )
+    def test_an_entry_is_asked_for_in_the_setting_of_the_network_and_beside_those_there_are(
+        self, who: str, service: str, steps: list[str], remedy: str
+    ) -> None:
+        private, public = segment(allow="tcp/5432@10.9.0.0/24"), segment(public=True, on=("eth0",), allow="tcp/443")
+        asked = Asked(who, IPv4Address(who), None, services.one("SERVICE", service))
+        found = explanation.explain(asked, Known(Policy((private, public))))
+        assert (list(found.steps[-1:]), found.remedy) == (steps, remedy)
+
     def test_a_number_that_is_no_droplets_is_named_by_nobody(self, droplet: MemoryDroplet) -> None:
         with pytest.raises(UsageError, match="no Droplet of the account is called 99999"):
             explain.run(droplet.host(), who="9" * 5000)
@@ -459,10 +551,12 @@ class TestDryRun:
         assert files.exists(paths.PUBLISH), "a person wrote it"
         assert f"Kept {paths.PUBLISH}, which you wrote: there is a token in it" in droplet.lines.said
 
-    def test_what_would_be_refused_is_said(self, droplet: MemoryDroplet) -> None:
+    @pytest.mark.parametrize("verb", [refresh, install])
+    def test_what_would_be_refused_is_said_first(self, verb: Any, droplet: MemoryDroplet) -> None:
         droplet.peers = ()
-        refresh.run(droplet.host(scheduled=False), dry_run=True)
-        assert any(line.startswith("Would be refused without --force: ") for line in droplet.lines.said)
+        verb.run(droplet.host(scheduled=False), dry_run=True)
+        assert droplet.lines.said[0].startswith("Would be refused without --force: this would remove all peers")
+        assert droplet.lines.said[1].startswith("Would remove 2 peers")
 
 
 class TestRefused:
@@ -483,7 +577,7 @@ class TestRefused:
     @pytest.mark.parametrize("verb", [install, refresh])
     def test_a_tag_that_no_other_droplet_carries_is_refused(self, verb: Any, files: Files) -> None:
         droplet = made(files)
-        with pytest.raises(RefusedError, match="no other Droplet carries DO_TAG=wbe"):
+        with pytest.raises(RefusedError, match="no other Droplet in scope carries DO_TAG=wbe"):
             verb.run(droplet.host(scheduled=False, DO_TAG="wbe"))
         assert droplet.changed() == []
 
@@ -509,6 +603,32 @@ class TestToken:
         droplet = made(files)
         install.run(replace(droplet.host(scheduled=False, token=""), prompt=typed(TOKEN)))
         assert f"DO_KEY={TOKEN}\n".encode() in (files.read(paths.SETTINGS) or b"")
+
+    def test_a_dry_run_at_a_terminal_asks_too_and_keeps_it_nowhere(self, files: Files) -> None:
+        droplet = made(files)
+        install.run(replace(droplet.host(scheduled=False, token=""), prompt=typed(TOKEN)), dry_run=True)
+        assert "Would close eth1 to everyone but 2 peers" in droplet.lines.said
+        assert not any(TOKEN in line for line in droplet.lines.said)
+        assert files.read(paths.SETTINGS) is None
+
+    def test_a_member_of_a_fleet_is_asked_for_none(self, files: Files) -> None:
+        shared = {
+            "DROPLAN_SHARED": "https://nyc3.digitaloceanspaces.com/fleet",
+            "DROPLAN_SHARED_KEY": "ID:SECRET",
+            "DROPLAN_SHARED_TRUST": f"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE{'A' * 86}==",
+        }
+        host = made(files).host(scheduled=False, token="", **shared)
+        with pytest.raises(NoAnswerError):
+            install.run(replace(host, prompt=typed()))
+
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_without_one_and_without_a_terminal_it_says_how_this_install_gets_it(
+        self, dry_run: bool, files: Files
+    ) -> None:
+        host = replace(made(files).host(scheduled=False, token=""), prompt=lambda question: None)
+        with pytest.raises(UsageError, match="no API token is set: run this on a terminal") as caught:
+            install.run(host, dry_run=dry_run)
+        assert "`droplan token`" not in str(caught.value), "there is no droplan yet that could be called"
 
     @pytest.mark.parametrize("text", [TOKEN, f"{TOKEN}\n", f"DO_KEY={TOKEN}\n", f"DIGITALOCEAN_TOKEN='{TOKEN}'"])
     def test_it_is_read_from_stdin_and_from_a_file(self, text: str, files: Files) -> None:
@@ -586,6 +706,13 @@ class TestSettings:
         healed = report.load(droplet.files)
         assert healed
         assert (healed.result, healed.error) == ("ok", None)
+
+
+def test_status_names_what_brings_the_rules_back_at_boot_and_nothing_where_nothing_does(files: Files) -> None:
+    found = made(files)
+    assert standing.look(found.host()).restored_by == ""
+    install.run(found.host())
+    assert standing.look(found.host()).restored_by == "droplan-restore.service"
 
 
 def test_the_last_change_is_kept_through_runs_that_change_nothing_and_runs_that_fail(droplet: MemoryDroplet) -> None:

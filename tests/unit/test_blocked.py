@@ -14,6 +14,7 @@ from droplan_boot import paths, settings
 from droplan_boot.access.policy import Policy
 from droplan_boot.errors import UsageError
 from droplan_boot.host.files import Files
+from droplan_boot.setup import watcher
 from droplan_boot.sources.listing import Droplet
 from droplan_boot.state import blocked, snapshot
 from droplan_boot.state.snapshot import Snapshot
@@ -22,7 +23,7 @@ from droplan_boot.verbs import install, refresh, standing
 from droplan_boot.watch import shut_out
 from droplan_boot.watch.nflog import ShutOut
 from droplan_boot.watch.shut_out import Register
-from tests.bed.memory.doors import Clock, Host
+from tests.bed.memory.doors import Clock, FakeCommands, Host
 from tests.bed.memory.droplet import made
 from tests.golden.scenarios import segment
 
@@ -137,6 +138,7 @@ def machine(files: Files, register: Register, root: None) -> Host:
     for at, source in enumerate(("10.132.0.5", "10.132.0.6", "10.132.0.3")):
         register.note(knock(source), "eth1", 1000.0 + 100 * at)
     register.write(0.0)
+    files.write(paths.PROGRAM, b"", 0o755)
     peer = droplet(3, "web-3", "10.132.0.3")
     snapshot.store(files, Snapshot(7, 0.0, Policy((segment("10.132.0.3"),)), (peer,)))
     blocked.identify(files, [(droplet(6, "db-6", "10.132.0.6"), "vpc"), (droplet(9, "far", "10.9.0.9"), "vpc")])
@@ -149,6 +151,7 @@ class TestVerb:
     ) -> None:
         verb.run(machine)
         said = capsys.readouterr().out
+        assert max(map(len, said.splitlines())) <= 80
         assert said.startswith("3 sources shut out, the last first; packets are samples")
         assert "10.132.0.6 db-6: a Droplet of yours in another VPC (DROPLAN_SCOPE)\n" in said
         assert "10.132.0.3 web-3: a peer, for what peers may not reach, or before it was one\n" in said
@@ -179,8 +182,10 @@ class TestVerb:
         settings.load({"DO_KEY": "x", **environ}, machine.files)  # no mistake, which would leave the defaults
         verb.run(replace(machine, environ=environ))
         said = capsys.readouterr().out
+        assert max(map(len, said.splitlines())) <= 80
         told = "no Droplet with the tag web (DO_TAG); `droplan explain 10.132.0.5` says whether it is yours"
-        assert (f"10.132.0.5: {told}\n" in said, "10.132.0.5: no Droplet that the account lists to us" in said) == (
+        whole = " ".join(said.split())
+        assert (f"10.132.0.5: {told} " in whole, "10.132.0.5: no Droplet that the account lists to us" in whole) == (
             only,
             not only,
         )
@@ -236,9 +241,51 @@ class TestVerb:
         said = capsys.readouterr().out
         assert "10.132.0.6 ?[2J?10.0.0.1 fine?: a Droplet" in said
 
-    def test_nobody_is_a_sentence(self, root: None, host: Host, capsys: pytest.CaptureFixture[str]) -> None:
-        verb.run(host)
-        assert capsys.readouterr().out == "Nobody was shut out.\n"
+    @pytest.mark.parametrize(
+        ("since", "state", "environ", "blind"),
+        [
+            ("", "enabled", {}, None),
+            ("1h", "enabled", {}, None),
+            ("", "disabled", {}, "droplan-watch.service is disabled; `droplan install` starts it"),
+            ("1h", "enabled", {"DROPLAN_WATCH": "false"}, "DROPLAN_WATCH=false does without the watcher"),
+            ("", None, {}, "no systemd runs here, which would start the watcher"),
+            ("", "", {}, "droplan is not installed here"),
+        ],
+        ids=["watched", "since", "unit disabled", "without the watcher", "without systemd", "not installed"],
+    )
+    def test_nobody_is_a_sentence_that_says_nobody_only_where_somebody_looked(
+        self,
+        root: None,
+        host: Host,
+        commands: FakeCommands,
+        since: str,
+        state: str | None,
+        environ: dict[str, str],
+        blind: str | None,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        if state != "":
+            host.files.ensure(paths.PROGRAM, b"", 0o755)
+        if state:
+            host.files.directory(Path("/run/systemd/system"))
+            host.files.ensure(watcher.UNIT.path, watcher.UNIT.text.encode(), 0o644)
+            commands.knows("systemctl", state)
+        verb.run(replace(host, environ={"DO_KEY": "x", **environ}), since=since)
+        said = capsys.readouterr().out
+        within = f" in the last {since}" if since else ""
+        if blind:
+            assert " ".join(said.split()) == f"Nobody was noted{within}, but that says nothing: {blind}"
+        else:
+            assert said == f"Nobody was shut out{within}.\n"
+        assert max(map(len, said.splitlines())) <= 80
+
+    def test_whom_it_knows_it_names_and_says_that_nobody_looks_any_more(
+        self, machine: Host, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        verb.run(replace(machine, environ={"DO_KEY": "x", "DROPLAN_WATCH": "false"}))
+        said = " ".join(capsys.readouterr().out.split())
+        assert said.startswith("3 sources shut out")
+        assert "Whom it shuts out now nobody notes: DROPLAN_WATCH=false does without the watcher" in said
 
     def test_what_was_only_observed_is_not_called_shut_out(
         self, register: Register, files: Files, root: None, capsys: pytest.CaptureFixture[str]

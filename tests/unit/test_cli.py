@@ -152,6 +152,17 @@ def test_a_command_line_that_means_nothing_is_refused(
     assert "droplan: error: " in capsys.readouterr().err or "usage: droplan" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["reboot"], ["help", "reboot"]], ids=" ".join)
+def test_of_a_verb_that_there_is_not_it_says_so_and_where_they_are_listed(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        droplan(monkeypatch, *words)
+    said = capsys.readouterr().err
+    assert said.endswith("droplan: error: there is no verb 'reboot': `droplan --help` lists them\n")
+    assert max(map(len, said.splitlines())) <= 80
+
+
 def test_the_version_is_told_without_loading_anything(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +180,7 @@ def test_help_names_every_verb_and_not_what_only_cron_passes(
     assert caught.value.code == 0
     assert [command.name for command in COMMANDS if command.name not in shown] == ["poll"]
     assert "--scheduled" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -184,7 +196,7 @@ def test_help_about_a_verb_has_an_example_and_the_exit_codes(
     assert re.search(rf"^example:\n  .*\b{verb}\b", shown, re.MULTILINE)
     assert re.search(r"^exit codes:\n  0  \S", shown, re.MULTILINE)
     assert "SUPPRESS" not in shown
-    assert max(map(len, shown.splitlines())) <= 100
+    assert max(map(len, shown.splitlines())) <= 80
 
 
 def test_a_parser_for_one_verb_understands_it_as_the_whole_one_does() -> None:

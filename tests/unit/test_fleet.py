@@ -102,7 +102,7 @@ def test_an_expired_list_is_told_and_ends_with_1(key: tuple[Path, str], capsys: 
     assert fleet.run(late) == 1
     shown = capsys.readouterr().out
     assert "EXPIRED, issued 20 min ago: see why no publisher writes" in shown
-    assert "publisher  nobody: start one, `droplan publish`" in shown
+    assert "publisher  nobody: start one, `python3 droplan.pyz publish`" in shown, "by hand, as here"
     assert fleet.run(late, as_json=True) == 1
     found = json.loads(capsys.readouterr().out)
     check("fleet", found)

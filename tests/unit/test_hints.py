@@ -38,6 +38,13 @@ FULL = "/usr/local/sbin/droplan"
 ROOM = Path(droplan_boot.__file__).parent
 
 
+@pytest.fixture
+def files(files: Files) -> Files:
+    """Have the program where install puts it."""
+    files.write(paths.PROGRAM, b"", 0o755)
+    return files
+
+
 def with_sudoers(files: Files, text: str) -> Files:
     files.write(SUDOERS, text.encode(), 0o440)
     return files
@@ -117,6 +124,13 @@ def test_who_may_not_read_the_settings_of_sudo_is_told_by_the_distribution(
 )
 def test_commands_are_named_and_nothing_else(said: str, shown: str, files: Files) -> None:
     assert hints.named(said, with_sudoers(files, EL)) == shown
+
+
+@pytest.mark.parametrize("sudoers", [EL, DEBIAN], ids=["EL", "Debian"])
+def test_before_an_installation_it_is_the_file_that_was_downloaded(sudoers: str, files: Files) -> None:
+    files.remove(paths.PROGRAM)
+    said = hints.named("`droplan install`, `sudo DROPLAN_MODE=enforce droplan install`", with_sudoers(files, sudoers))
+    assert said == "`python3 droplan.pyz install`, `sudo DROPLAN_MODE=enforce python3 droplan.pyz install`"
 
 
 def test_status_and_explain_name_it(el: MemoryDroplet, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplan_boot.access import lockout
-from droplan_boot.access.change import Change
+from droplan_boot.access.change import Change, between, lines
 from droplan_boot.access.here import Here
 from droplan_boot.access.policy import Policy
 from droplan_boot.host.sessions import Session, ssh_sessions
@@ -80,6 +80,18 @@ def test_a_session_that_the_rules_would_cut_is_named_with_what_keeps_it(
     assert f"put DROPLAN_ALLOW={allow} before the command" in objections[0]
 
 
+def test_a_session_by_the_public_network_is_kept_by_the_setting_that_the_public_network_has() -> None:
+    policy = Policy((segment(allow="tcp/5432@10.9.0.0/24"), segment(public=True, allow="tcp/443", on=("eth0",))))
+    there, here = session("198.51.100.9", PUBLIC), session("10.132.0.9")
+    (said,) = lockout.sessions(policy, HERE, [there])
+    assert "put DROPLAN_ALLOW_PUBLIC=tcp/443,tcp/22@198.51.100.9 before the command" in said
+    (said,) = lockout.sessions(policy, HERE, [there, here])
+    assert (
+        "put DROPLAN_ALLOW=tcp/5432@10.9.0.0/24,tcp/22@10.132.0.9 "
+        "DROPLAN_ALLOW_PUBLIC=tcp/443,tcp/22@198.51.100.9 before the command" in said
+    )
+
+
 ANCHOR, ADDED = "10.17.0.5", "10.200.0.1"
 HOMES = {ipaddress.ip_address(ANCHOR): "eth0", ipaddress.ip_address(ADDED): "eth1"}
 
@@ -118,14 +130,33 @@ def test_losing_all_peers_or_more_than_half_is_objected_to(removed: int, kept: i
     assert all((words or "") in one and "--force" in one for one in objections)
 
 
+def test_a_network_that_is_opened_to_everyone_loses_nobody() -> None:
+    former = Policy((segment("10.132.0.2"), segment("198.51.100.2", public=True, on=("eth0",))))
+    private, public = between(former, Policy(former.segments[:1]))
+    assert list(lockout.losses([private, public])) == []
+    assert lines(private) == []
+    assert lines(public) == ["Removed the rules of droplan-peers-public: that network is open to everyone"]
+
+
 @pytest.mark.parametrize(
     ("policy", "former", "tag", "words"),
     [
         (Policy((segment(), segment(public=True))), None, None, "PUBLIC=true with nothing in DROPLAN_ALLOW"),
         (Policy((segment(), segment(public=True, allow="tcp/22"))), None, None, None),
+        (
+            Policy((segment(allow="tcp/22"), segment(public=True))),
+            None,
+            None,
+            "PUBLIC=true with nothing in DROPLAN_ALLOW_PUBLIC",
+        ),
         (Policy((segment(), segment(public=True))), Policy((segment(), segment(public=True))), None, None),
-        (Policy((segment(),)), None, "wbe", "no other Droplet carries DO_TAG=wbe"),
-        (Policy((segment(),)), Policy((segment("10.132.0.2"),)), "wbe", "no other Droplet carries DO_TAG=wbe"),
+        (Policy((segment(),)), None, "wbe", "no other Droplet in scope carries DO_TAG=wbe"),
+        (
+            Policy((segment(),)),
+            Policy((segment("10.132.0.2"),)),
+            "wbe",
+            "no other Droplet in scope carries DO_TAG=wbe",
+        ),
         (Policy((segment(),)), Policy((segment(),)), "wbe", None),
         (Policy((segment(),)), None, None, None),
         (Policy((segment("10.132.0.2"),)), None, "web", None),

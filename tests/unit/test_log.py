@@ -64,6 +64,41 @@ class Full(io.StringIO):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+REFUSED = (
+    "this would remove 3 of 5 peers from droplan-peers (web-41 10.132.1.41): see whether DO_TAG is what you mean, or "
+    "run `sudo droplan refresh --force`"
+)
+WORD = f"DROPLAN_ALLOW={','.join(['tcp/22@10.132.0.9'] * 6)}"
+
+
+def test_on_a_terminal_a_long_line_goes_on_below_its_words(monkeypatch: pytest.MonkeyPatch, utc: None) -> None:
+    out, err = Screen(), Screen()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    Terminal().say("done")
+    Terminal().say(f"put {WORD} before it")
+    Terminal().complain(REFUSED)
+    first, *lines = out.getvalue().splitlines()
+    assert first.endswith(" done")
+    assert [text[20:] for text in lines] == ["put", WORD, "before it"], "what is to be copied is in one piece"
+    lines = err.getvalue().splitlines()
+    assert len(lines) > 2
+    assert " ".join(text[20:] for text in lines) == REFUSED
+    assert max(map(len, lines)) <= 80
+    assert {text[:20] for text in lines[1:]} == {" " * 20}
+    assert any("`sudo droplan refresh --force`" in text for text in lines)
+
+
+def test_a_pipe_gets_a_line_whatever_its_length(capsys: pytest.CaptureFixture[str]) -> None:
+    Terminal().complain(REFUSED)
+    assert capsys.readouterr().err[20:] == f"{REFUSED}\n"
+
+
 def test_words_that_cannot_be_written_are_no_reason_to_stop_halfway(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream in ("stdout", "stderr"):
         monkeypatch.setattr(sys, stream, Full())

@@ -262,9 +262,9 @@ TAMPERED = {
     "table inet droplan has what is not ours: set mine": ("\tset", "\tset mine {\n\t\ttype mark\n\t}\n\n\tset", 1),
     "table inet droplan has what is not ours: set droplan-addresses4": ("10.132.0.9 }", "10.132.0.9 timeout 1h }"),
     "table inet droplan has what is not ours: set droplan-addresses6": ("ipv6_addr\n", "ipv6_addr\n\t\ttimeout 1h\n"),
-    "set droplan-addresses4 lacks 1 of its entries and has 0 others": ("10.132.0.3, ", ""),
-    "set droplan-addresses4 lacks 0 of its entries and has 1 others": ("10.132.0.3", "10.132.0.3, 10.132.0.6"),
-    "set droplan-addresses4 lacks 1 of its entries and has 1 others": ("10.132.0.9 }", "10.132.0.9-10.132.0.11 }"),
+    "set droplan-addresses4 lacks 1 element": ("10.132.0.3, ", ""),
+    "set droplan-addresses4 has 1 element too many": ("10.132.0.3", "10.132.0.3, 10.132.0.6"),
+    "set droplan-addresses4 lacks 1 element and has 1 element too many": ("10.132.0.9 }", "10.132.0.9-10.132.0.11 }"),
 }
 
 

@@ -216,6 +216,17 @@ class TestWhatIsSaid:
         assert (status.verdict(found)[0], found.exit_code, found.mode) == ("OBSERVING", 5, "observe")
         assert "door          none while droplan only observes" in status.render(found, 2e9)
 
+    @pytest.mark.parametrize(("mode", "asked"), [("observe", False), ("enforce", True)])
+    def test_without_systemd_no_loader_is_asked_for_that_an_install_would_not_bring(
+        self, mode: str, asked: bool, droplet: MemoryDroplet
+    ) -> None:
+        install.run(droplet.host(DROPLAN_MODE=mode))
+        droplet.files.remove_tree(Path("/run/systemd/system"))
+        droplet.packages.discard("iptables-persistent")
+        droplet.files.remove(PLUGIN)
+        codes = {one.code for one in standing.look(droplet.host()).problems}
+        assert ("no-loader" in codes) is asked
+
     def test_check_warns(self, observing: MemoryDroplet, capsys: pytest.CaptureFixture[str]) -> None:
         assert check.run(observing.host()) == 1
         assert capsys.readouterr().out.startswith("DROPLAN WARNING - only observing")

@@ -39,6 +39,7 @@ NORMAL = Status(
     backend="iptables-legacy",
     backend_why="/usr/sbin/iptables is xtables-legacy-multi; small changes through python-iptables",
     saved=("/etc/iptables/rules.v4", "/etc/iptables/rules.v6"),
+    restored_by="droplan-restore.service",
     saved_by="netfilter-persistent",
     guard="nftables",
     guard_why="`nft --check` takes it",
@@ -65,6 +66,13 @@ def test_it_fits_a_screen(shown: Status) -> None:
     lines = status.render(shown, NOW).splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 80
+
+
+def test_what_is_wrong_stands_before_all_that_is_right() -> None:
+    labels = [line[:13].strip() for line in status.render(WORST, NOW).splitlines() if line[:13].strip()]
+    start = labels.index("next step")
+    assert labels[start : start + 5] == ["next step", "drift", "drift", "problem", "problem"]
+    assert labels[start + 5] == "peers"
 
 
 @pytest.mark.parametrize(
@@ -99,8 +107,13 @@ def test_it_fits_a_screen(shown: Status) -> None:
         ({}, "API           4700 of 5000 requests left; the token's users took 300 in an hour"),
         ({"blocked": 7}, "blocked       7 sources in the last hour (`droplan blocked` names who)"),
         ({"blocked": 1}, "blocked       1 source in the last hour (`droplan blocked` names who)"),
-        ({"saved": ()}, "reboot        netfilter-persistent restores the last answer"),
-        ({"saved_by": ""}, "reboot        nothing survives: no systemd and no loader of saved rules is here"),
+        ({}, "reboot        rules come back by droplan-restore.service, netfilter-persistent"),
+        ({"saved": ()}, "reboot        rules come back by droplan-restore.service"),
+        ({"restored_by": ""}, "reboot        rules come back by netfilter-persistent (/etc/iptables/rules.v4,"),
+        (
+            {"restored_by": "", "saved": ()},
+            "reboot        nothing survives: no unit of droplan's and no loader of saved",
+        ),
         ({"drift": ("IPv4: x",)}, "drift         IPv4: x"),
         ({"problems": (Problem("unfinished", "y", "z"),)}, "problem       y -> z"),
     ],

@@ -39,6 +39,12 @@ def test_what_is_in_no_backquotes_is_broken_as_ever() -> None:
     assert all(len(line) > 70 for line in lines[:2])
 
 
+@pytest.mark.parametrize("before", range(60, 80))
+def test_a_name_is_not_broken_at_its_hyphens(before: int) -> None:
+    lines = words.wrap(f"{'x' * before} peer-away 10.132.0.100", INDENT)
+    assert any("peer-away" in line for line in lines)
+
+
 @given(st.lists(st.sampled_from(["a", "well-known", "`droplan help peers`", "(`x --y`)", "word"]), max_size=60))
 def test_wrapping_loses_nothing_but_line_ends(parts: list[str]) -> None:
     text = " ".join(parts)

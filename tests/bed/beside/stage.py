@@ -35,7 +35,7 @@ until_() {
     tries=0
     until "$@" >/dev/null 2>&1; do
         tries=$((tries + 1))
-        [ "$tries" -lt 600 ] || { echo "never came about: $*" >&2; cat /var/log/*.out >&2; return 1; }
+        [ "$tries" -lt 1800 ] || { echo "never came about: $*" >&2; cat /var/log/*.out >&2; return 1; }
         sleep 0.05
     done
 }
@@ -274,7 +274,7 @@ class BesideBed:
             mount -t cgroup2 cgroup2 /mnt 2>/dev/null || exit 0
             [ ! -d /mnt/{self._cgroup} ] || find /mnt/{self._cgroup} -depth -type d -exec rmdir '{{}}' +
         """
-        for _ in range(50):  # what was in it ends with the Droplet, but not at once
+        for _ in range(600):  # what was in it ends with the Droplet, but not at once
             done = subprocess.run(["unshare", "--mount", "sh", "-c", script], capture_output=True, text=True)
             if done.returncode == 0:
                 return

@@ -70,7 +70,7 @@ class Container(Host):
         self._cgroup = f"droplan-{self.pid}"
         (_unified_hierarchy() / self._cgroup).mkdir(exist_ok=True)
 
-    def switch_on(self, timeout: float = 30) -> None:
+    def switch_on(self, timeout: float = 120) -> None:
         """Start systemd, and wait until it is there.
 
         Raises:
@@ -125,7 +125,7 @@ class Container(Host):
         """End everything at once, as a power cut does, and the namespaces with it."""
         super().stop()
         self._leader = 0
-        poll(self._remove_cgroups, 10, lambda: f"{self.name}: processes stay in the cgroup {self._cgroup}")
+        poll(self._remove_cgroups, 60, lambda: f"{self.name}: processes stay in the cgroup {self._cgroup}")
 
     def _remove_cgroups(self) -> bool:
         """Remove our cgroup and those the guest made below it, deepest first; False while one is in use.

@@ -37,16 +37,24 @@ class BootedDroplet(Guest):
         release: One of RELEASES; `script/roots` has made its root.
         identity: Who it is.
         connect: Plugs the cards into a container's namespaces, before it is switched on; returns what unplugs them.
+        image: The disk of another of the same release and identity, as that one's `image` copied it.
     """
 
-    def __init__(self, release: str, identity: Identity, connect: Callable[[Host], Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        release: str,
+        identity: Identity,
+        connect: Callable[[Host], Callable[[], None]],
+        image: Path | None = None,
+    ) -> None:
         super().__init__(identity.droplet.name)
         self.release = release
         self.droplet = identity.droplet
         self.links = identity.links
         self._identity = identity
         self._connect = connect
-        self._disk = BootedDisk(self.name, release)
+        self._image = image
+        self._disk = BootedDisk(self.name, release, image)
         self._container: Container | None = None
         self._unplug: Callable[[], None] = lambda: None
 
@@ -61,16 +69,20 @@ class BootedDroplet(Guest):
         assert self._container is None, f"{self.name} is on"
         if not self._disk.pid:
             self._disk.start()
-            identity = self._identity
-            self._disk.furnish(name=self.name, hosts=identity.hosts, nameservers=identity.nameservers)
-            self._disk.disguise(self.droplet.id)
-            for path, text in identity.files.items():
-                self._disk.write(path, text)
+            if self._image is None:
+                self._furnish()
         self._container = Container(self.name, self._disk)
         self._container.start()
         self.pid = self._container.pid
         self._unplug = self._connect(self._container)
         self._container.switch_on()
+
+    def _furnish(self) -> None:
+        identity = self._identity
+        self._disk.furnish(name=self.name, hosts=identity.hosts, nameservers=identity.nameservers)
+        self._disk.disguise(self.droplet.id)
+        for path, text in identity.files.items():
+            self._disk.write(path, text)
 
     def reboot(self, *, while_off: Callable[[], None] | None = None) -> None:
         """Let it shut down and boot again, in a new network namespace. Returns while it boots.
@@ -86,6 +98,11 @@ class BootedDroplet(Guest):
     def power_off(self) -> None:
         """Let it shut down; `boot` starts it again from its disk."""
         self._go_down("poweroff", 0)
+
+    def image(self, folder: Path) -> None:
+        """Copy its disk into an empty folder; it is off."""
+        assert self._container is None, f"{self.name} is on"
+        self._disk.keep(folder)
 
     def power_cut(self) -> None:
         """Stop it between two instructions; `boot` starts it again from its disk."""

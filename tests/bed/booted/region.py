@@ -73,7 +73,14 @@ class Region:
     # --- what a test makes
 
     def droplet(
-        self, release: str, name: str, *, user_data: str = "", vendor_data: str = "", tags: tuple[str, ...] = ()
+        self,
+        release: str,
+        name: str,
+        *,
+        user_data: str = "",
+        vendor_data: str = "",
+        tags: tuple[str, ...] = (),
+        image: Path | None = None,
     ) -> BootedDroplet:
         """Make a Droplet, switched off, and let the API list it.
 
@@ -83,12 +90,14 @@ class Region:
             user_data: what cloud-init is given at first boot.
             vendor_data: what DigitalOcean adds to that.
             tags: its tags.
+            image: the disk of the one that another region made as its so manieth host, with the same arguments: this
+                is that one, in a world of its own.
         """
         number = next(self._numbers)
         public, private = _links(number)
         droplet = account.ListedDroplet(FIRST_DROPLET_ID + number, name, private.ipv4, public.ipv4, tags=tags)
         self.do.add(droplet)
-        return self._made(release, number, droplet, (public, private), user_data, vendor_data)
+        return self._made(release, number, droplet, (public, private), user_data, vendor_data, image)
 
     def machine(self, name: str, *, user_data: str = "") -> Machine:
         """Make a Droplet with a kernel of its own, switched off, and let the API list it.
@@ -200,6 +209,7 @@ class Region:
         links: tuple[Link, Link],
         user_data: str,
         vendor_data: str = "",
+        image: Path | None = None,
     ) -> BootedDroplet:
         public, private = links
         self._tell_metadata(number, droplet, links, user_data, vendor_data)
@@ -215,7 +225,7 @@ class Region:
 
             return disconnect
 
-        made = BootedDroplet(release, Identity(droplet, links, self._names, RESOLVERS), connect)
+        made = BootedDroplet(release, Identity(droplet, links, self._names, RESOLVERS), connect, image)
         self._exit.callback(made.destroy)
         return made
 

@@ -63,12 +63,14 @@ class BootedDisk(Host):
     Args:
         name: The Droplet's.
         release: The Debian release whose root `script/roots` has made, as "bookworm".
+        image: What `keep` kept of another of that release, which this one begins with.
     """
 
-    def __init__(self, name: str, release: str) -> None:
+    def __init__(self, name: str, release: str, image: Path | None = None) -> None:
         super().__init__(f"{name}'s disk")
         cache = Path(os.environ.get("DROPLAN_CACHE", CHECKOUT / ".cache"))
         self._lower = cache.resolve() / "roots" / release
+        self._layers = [str(layer) for layer in (image, self._lower) if layer]
 
     def start(self) -> None:
         """Mount a fresh one.
@@ -78,8 +80,12 @@ class BootedDisk(Host):
         """
         if not self._lower.is_dir():
             raise RuntimeError(f"no root at {self._lower}: run script/roots {self._lower.name}")
-        script = ["sh", "-c", _HOLD, "sh", str(self._lower)]
+        script = ["sh", "-c", _HOLD, "sh", ":".join(self._layers)]
         self._hold(["unshare", "--mount", "--pid", "--fork", "--kill-child", *script])
+
+    def keep(self, image: Path) -> None:
+        """Copy all that was written to it into an empty folder. It is in no Droplet that is on."""
+        subprocess.run(["cp", "-a", f"{self._seen(BESIDE / 'upper')}/.", str(image)], check=True)
 
     def path(self, path: Path | str) -> Path:
         """Where this machine finds a file of the disk's; symbolic links on the way must be relative."""

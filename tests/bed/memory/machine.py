@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Union
 
@@ -40,6 +40,14 @@ class Netfilter:
                 for name in BUILT_IN:
                     if (variant, name) != ("nft", "filter"):
                         self.tables[variant, version, name] = Table.named(name, variant, version)
+
+    def copy(self) -> Netfilter:
+        """Return one of its own."""
+        made = copy(self)
+        made.filters = {version: table.copy() for version, table in self.filters.items()}
+        made.tables = {key: table.copy() for key, table in self.tables.items()}
+        made.nft = self.nft.copy()
+        return made
 
     def table(self, variant: str, version: int, name: str = "filter") -> Table:
         """Return a table of iptables."""
@@ -84,6 +92,9 @@ class Netfilter:
     def flush_ruleset(self) -> None:
         """Do what ``nft flush ruleset`` does: nft's own tables and iptables-nft's go, legacy's stay."""
         self.nft.tables.clear()
+        self._vanish()
+
+    def _vanish(self) -> None:
         for version in (4, 6):
             for name in BUILT_IN:
                 self.table("nft", version, name).vanish()
@@ -94,12 +105,8 @@ class Netfilter:
         Raises:
             NetfilterError: it was refused.
         """
-        before = deepcopy(self.nft)
         if self.nft.run(script):
-            after = self.nft
-            self.nft = before
-            self.flush_ruleset()
-            self.nft = after
+            self._vanish()
 
     def receive(self, packet: Packet) -> Verdict:
         """Walk a packet that comes in: prerouting, then input or forward as its destination then says."""

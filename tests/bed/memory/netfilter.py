@@ -10,7 +10,6 @@ them: ``nft list`` does not show them, but
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -186,7 +185,7 @@ class Kernel(FakeCommands):
 
     def _tried(self, argv: Sequence[str], do: Callable[[Netfilter], None]) -> str | Completed:
         try:
-            do(deepcopy(self.netfilter))
+            do(self.netfilter.copy())
         except NetfilterError as error:
             return ended(argv, error.status, stderr=str(error))
         return ""
@@ -201,11 +200,11 @@ class Kernel(FakeCommands):
 
     def picture(self) -> Netfilter:
         """Return a copy of all rules, to go back to."""
-        return deepcopy(self.netfilter)
+        return self.netfilter.copy()
 
     def put_back(self, picture: Netfilter) -> None:
         """Go back to a copy."""
-        self.netfilter = deepcopy(picture)
+        self.netfilter = picture.copy()
         self.tables.clear()
         self.tables.update(self.netfilter.filters)
         self.netfilter.filters = self.tables

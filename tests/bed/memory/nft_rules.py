@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.bed.memory.nft_values import KEYS, Local, Point, Value, hit, merged, order, parse, spell
 from tests.bed.memory.packet import Packet
@@ -36,6 +36,10 @@ class NftSet:
     size: int | None = None
     timeout: str = ""
     elements: dict[Value, None] = field(default_factory=dict)
+
+    def copy(self) -> NftSet:
+        """Return one of its own."""
+        return replace(self, elements=dict(self.elements))
 
     def holds(self, point: Sequence[Point]) -> bool:
         """Tell whether it holds what a packet has."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tests.bed.memory.xtables_rules import NetfilterError
 
@@ -45,6 +46,16 @@ class Command:
     rest: tuple[str, ...] = ()
 
 
+@lru_cache(maxsize=1000)  # the same scripts come again and again: a ruleset is written, and tried, from many starts
+def parsed(text: str) -> tuple[Command, ...]:
+    """Part a script into commands.
+
+    Raises:
+        NetfilterError: nft would not read it.
+    """
+    return tuple(Parser(text).commands())
+
+
 def tokens(text: str) -> list[Word]:
     """Part a script into words; a comment is none, and a line that ends in ``\\`` goes on."""
     text = "\n".join(_without_comment(line) for line in text.splitlines()) + "\n"
@@ -56,6 +67,8 @@ def tokens(text: str) -> list[Word]:
 
 
 def _without_comment(line: str) -> str:
+    if "#" not in line:
+        return line
     quoted = False
     for index, letter in enumerate(line):
         quoted ^= letter == '"'

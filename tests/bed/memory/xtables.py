@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.bed.memory.packet import Packet
 from tests.bed.memory.xtables_rules import (
@@ -69,6 +69,11 @@ class Table:
         """Make a table that no program has used yet."""
         hooks = BUILT_IN[name]
         return cls({hook: [] for hook in hooks}, dict.fromkeys(hooks, "ACCEPT"), name, variant, version, exists=False)
+
+    def copy(self) -> Table:
+        """Return one of its own."""
+        chains = {chain: [*rules] for chain, rules in self.chains.items()}
+        return replace(self, chains=chains, policies=dict(self.policies))
 
     def vanish(self) -> None:
         """Go, as by ``nft flush ruleset``: rules, chains and policies."""

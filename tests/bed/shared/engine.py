@@ -221,24 +221,24 @@ class Engine:
 
     def ask(self, method: str, url: str, body: bytes = b"", key: tuple[str, str] = OWNER) -> bytes:
         """Ask the store for something as somebody, past everything under test; it must succeed."""
-        answer = requests.request(method, url, data=body, auth=AWS4Auth(*key, "us-east-1", "s3"), timeout=10)
+        answer = requests.request(method, url, data=body, auth=AWS4Auth(*key, "us-east-1", "s3"), timeout=60)
         assert answer.status_code in (200, 204), (method, url, answer.status_code, answer.text)
         return answer.content
 
     def _until(self, *argv: str, says: str = "") -> None:
         """Repeat a command until it succeeds and says something: the monitor takes a moment before it obeys."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
-            done = subprocess.run(argv, env=self._environment, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(argv, env=self._environment, capture_output=True, text=True, timeout=120)
             if done.returncode == 0 and says in done.stdout:
                 return
-            dead = [daemon.args for daemon in self._daemons if daemon.poll() is not None]
+            dead = self._dead()
             if dead or time.monotonic() > deadline:
                 raise RuntimeError(f"{dead} ended; {' '.join(argv)} goes on failing:\n{done.stdout}{done.stderr}")
             time.sleep(0.2)
 
     def _do(self, *argv: str) -> None:
-        done = subprocess.run(argv, env=self._environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, env=self._environment, capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise RuntimeError(f"{' '.join(argv)} failed:\n{done.stdout}{done.stderr}")
 
@@ -246,11 +246,14 @@ class Engine:
         with (self._run / f"{argv[0]}.out").open("wb") as log:
             self._daemons.append(subprocess.Popen(argv, env=self._environment, stdout=log, stderr=log))
 
+    def _dead(self) -> list[object]:
+        return [daemon.args for daemon in self._daemons if daemon.poll() is not None]
+
     def _wait(self) -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not self._dead():  # as where another has taken its port meanwhile
             try:
-                requests.get(self.url, timeout=2)
+                requests.get(self.url, timeout=30)
                 return
             except requests.RequestException:
                 time.sleep(0.1)

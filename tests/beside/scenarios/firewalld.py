@@ -55,7 +55,7 @@ def _firewalld(backend: str, zone: str = _TRUSTED, what: str = "eth1 trusted", *
 
 PROGRAMS: Final = (
     _firewalld("nftables"),
-    _firewalld("iptables"),
+    _firewalld("iptables", nightly=True),
     # Its own table refuses peers, and no accept of ours is final there: all that status can do is say so.
     _firewalld(
         "nftables",

@@ -71,7 +71,11 @@ _LOADERS: Final = (
 )
 
 
-def _loaders(iptables: str, **how: bool) -> Program:
+# What is tried with legacy tables for each commit; the guard, which all of it is for, is nft's beside either variant.
+_OF_LEGACY: Final = ("iptables -F, and -X", "iptables-restore of an older file", "netfilter-persistent flush")
+
+
+def _loaders(iptables: str) -> Program:
     other = {"nft": "legacy", "legacy": "nft"}[iptables]
     return Program(
         f"iptables ({iptables}) and iptables-persistent",
@@ -82,6 +86,7 @@ def _loaders(iptables: str, **how: bool) -> Program:
                 event.name,
                 event.script.replace("{other}", other).replace("{iptables}", iptables),
                 was_open=event.was_open,
+                nightly=iptables == "legacy" and event.name not in _OF_LEGACY,
             )
             for event in _LOADERS
         ),
