@@ -228,6 +228,40 @@ def test_uninstall_leaves_nothing_and_no_peer_is_out_meanwhile(backend: str) -> 
     assert kernel.tables == empty.tables
 
 
+@pytest.mark.parametrize("act", OTHERS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_uninstall_that_is_killed_keeps_no_peer_out_and_the_next_one_ends_it(backend: str, act: str) -> None:
+    begun = Kernel()
+    BACKENDS[backend](begun).apply(BEFORE)
+
+    def run(acted_at: int) -> int:
+        """Uninstall once while others act before a write; kill it before each, and end it; count the writes."""
+        kernel = copied(begun)
+        left: list[Kernel] = []
+
+        def before_write(kernel: Kernel, _number: int) -> None:
+            if len(left) == acted_at:
+                OTHERS[act](kernel)
+            check(kernel, (STAYING,), may_be_open=True, moment=f"before write {len(left)}, or killed there")
+            left.append(copied(kernel))
+
+        kernel.before = [before_write]
+        BACKENDS[backend](kernel).remove(BEFORE)
+        kernel.before = []
+        for one in left:
+            BACKENDS[backend](one).remove(BEFORE)
+        for one in (kernel, *left):
+            saved = one.netfilter.save("nft", 4) + one.netfilter.save("nft", 6)
+            assert "droplan" not in one.netfilter.nft.list() + saved
+            check(one, (STAYING, LEAVING, STRANGER), may_be_open=True, moment="after the uninstall")
+        return len(left)
+
+    for acted_at in range(20):
+        if run(acted_at) <= acted_at:
+            return  # others have acted before every write
+    raise AssertionError("it never came to its end")
+
+
 @pytest.mark.parametrize("refused", range(5))
 @pytest.mark.parametrize("before", [None, BEFORE], ids=["first run", "later run"])
 @pytest.mark.parametrize("backend", BACKENDS)
