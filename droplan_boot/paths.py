@@ -35,6 +35,10 @@ VERIFIED: Final = STATE / "verified.json"
 """When the rules were last read and found as they should be: at which of nf_tables' transactions."""
 
 LOCK: Final = Path("/run/droplan.lock")
+"""Held by each run that asks, installs or removes, for as long as it runs."""
+
+WRITING: Final = Path("/run/droplan.writing.lock")
+"""Held while rules and snapshot are written: what others changed is put right while a run waits for an answer."""
 
 RULES: Final = SETTINGS.parent / "guard.nft"
 """The guard as nft reads it, for a reload of /etc/nftables.conf that begins with ``flush ruleset``."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from droplan_boot import settings
+from droplan_boot import paths, settings
 from droplan_boot.access import change
 from droplan_boot.access.change import Change
 from droplan_boot.access.here import Here
@@ -14,6 +14,7 @@ from droplan_boot.access.policy import Policy
 from droplan_boot.errors import DroplanError
 from droplan_boot.flow import learn, verified
 from droplan_boot.flow.learn import Learned
+from droplan_boot.host import lock
 from droplan_boot.host.doors import Host
 from droplan_boot.networks import Address
 from droplan_boot.settings import Settings
@@ -25,6 +26,9 @@ from droplan_boot.state.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from droplan_boot.firewall.enforcement import Enforcement
+
+WRITING_S: Final = 10.0
+"""How long a run waits for another that writes rules."""
 
 _OBSERVING: Final = "Observing (DROPLAN_MODE=observe): nobody is shut out, and `droplan blocked` names who would be"
 
@@ -66,25 +70,26 @@ def learned(host: Host, wanted: Settings, answer: Learned, former: Policy | None
     before = None if same else snapshot.load(host.files)
     if not answer.listed:
         host.log.say("This Droplet is not in the fleet's list yet: it lets its peers in; they let it in once it is")
-    # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
-    if answer.again:
-        fingerprint = answer.again.policy
-        snapshot.renew(host.files, host.clock.time())
-    else:
-        fingerprint = snapshot.store(
-            host.files,
-            Snapshot(
-                answer.here.metadata.droplet_id,
-                host.clock.time(),
-                answer.policy,
-                answer.peers,
-                settings.fingerprint(host.files),
-                wanted.backend,
-                _besides(answer),
-            ),
-        )
     known = (before.peers if before else (), answer.peers)
-    done = policy(host, wanted.backend, answer.policy, former, known, fingerprint)
+    with lock.held(host.files.real(paths.WRITING), wait=WRITING_S):
+        # Written first: a reboot in between then restores the newer answer, which is as complete as the older one.
+        if answer.again:
+            fingerprint = answer.again.policy
+            snapshot.renew(host.files, host.clock.time())
+        else:
+            fingerprint = snapshot.store(
+                host.files,
+                Snapshot(
+                    answer.here.metadata.droplet_id,
+                    host.clock.time(),
+                    answer.policy,
+                    answer.peers,
+                    settings.fingerprint(host.files),
+                    wanted.backend,
+                    _besides(answer),
+                ),
+            )
+        done = policy(host, wanted.backend, answer.policy, former, known, fingerprint)
     bootstrap.open_again(host)
     return done._replace(policy=fingerprint)
 
@@ -97,9 +102,10 @@ def closed(host: Host, wanted: Settings, here: Here) -> None:
     """
     host.log.say("Closing: nobody but DROPLAN_ALLOW may come in until the peers are known")
     nobody = learn.nobody(wanted, here)
-    policy(host, wanted.backend, nobody)
-    # For a reboot before the first answer. Written last: it must not be a full disk that keeps the interface open.
-    snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody, backend=wanted.backend))
+    with lock.held(host.files.real(paths.WRITING), wait=WRITING_S):
+        policy(host, wanted.backend, nobody)
+        # For a reboot before the first answer. Written last: no full disk is to keep the interface open.
+        snapshot.store(host.files, Snapshot(snapshot.NOBODY, host.clock.time(), nobody, backend=wanted.backend))
 
 
 def policy(

@@ -34,14 +34,14 @@ class _Later:
         self.lines.append(text)
 
 
-def now(host: Host, found: Snapshot, policy: Policy, *, links: bool) -> bool:
-    """Make the kernel's rules what the snapshot says, with the lock held.
+def now(host: Host, found: Snapshot, policy: Policy, where: Here | None = None) -> bool:
+    """Make the kernel's rules what the snapshot says, with the lock of writers held.
 
     Args:
         host: this machine.
         found: the snapshot.
         policy: what of it is to be believed.
-        links: whether links or addresses changed, so that the metadata service has to tell the interfaces anew.
+        where: which interfaces are this Droplet's, as :func:`here` told; None where those of the snapshot are.
 
     Returns:
         Whether anything was wrong.
@@ -49,7 +49,6 @@ def now(host: Host, found: Snapshot, policy: Policy, *, links: bool) -> bool:
     Raises:
         DroplanError: the rules could not be put right.
     """
-    where = _here(host) if links else None
     moved = _moved(policy, where) if where else policy
     later = _Later()
     changed = enforce.policy(replace(host, log=later), found.backend, moved, found.policy).changed
@@ -67,8 +66,12 @@ def _tell(log: Log, lines: list[str]) -> None:
         log.say(line)
 
 
-def _here(host: Host) -> Here | None:
-    """Ask which interfaces are this Droplet's; None when nobody tells, and those of the snapshot it is."""
+def here(host: Host) -> Here | None:
+    """Ask the metadata service which interfaces are this Droplet's, with no lock held: it may not answer for long.
+
+    Returns:
+        None when nobody tells, and those of the snapshot it is.
+    """
     try:
         wanted, _ = settings.tolerant(host.environ, host.files)
         return learn.where(host, host.session(host.clock), wanted)

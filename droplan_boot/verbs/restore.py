@@ -5,6 +5,7 @@ No network, cron or settings are needed: a typo must not open a boot.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 from droplan_boot import paths
@@ -34,7 +35,11 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
         DroplanError: there is no snapshot, or its rules could not be written.
     """
     host.require_root()
-    with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
+    where = repairing.here(host) if links and host.files.exists(paths.SNAPSHOT) else None
+    with ExitStack() as locks:
+        if links:  # not between a refresh's questions and its rules, which would name the interfaces as they were
+            locks.enter_context(lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S))
+        locks.enter_context(lock.held(host.files.real(paths.WRITING), wait=enforce.WRITING_S))
         if repair and not host.files.exists(paths.SNAPSHOT):
             return EXIT_DONE  # nothing has been enforced yet
         found = snapshot.load(host.files)
@@ -49,7 +54,7 @@ def run(host: Host, *, repair: bool = False, links: bool = False) -> int:
             raise DroplanError("there is no snapshot to restore: `droplan refresh` makes one")
         policy = trusted(found, dmi.droplet_id(host.files))
         if repair:
-            return REPAIRED if repairing.now(host, found, policy, links=links) else EXIT_DONE
+            return REPAIRED if repairing.now(host, found, policy, where) else EXIT_DONE
         done = enforce.policy(host, found.backend, policy, known=((), found.peers))
     if policy.observe:
         host.log.say("Restored: droplan only observes (DROPLAN_MODE=observe), and nobody is shut out")

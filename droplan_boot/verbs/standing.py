@@ -87,10 +87,10 @@ class Status:
 def settled(host: Host) -> Status:
     """Find out how things stand when no droplan is at work: half way, a refresh's rules are not the snapshot's."""
     found = look(host)
-    if not any(one.code in _PASSING for one in found.problems) or not host.files.exists(paths.LOCK):
+    if not any(one.code in _PASSING for one in found.problems) or not host.files.exists(paths.WRITING):
         return found
     try:
-        with lock.held(host.files.real(paths.LOCK), wait=_LOCK_S):
+        with lock.held(host.files.real(paths.WRITING), wait=_LOCK_S):
             return look(host)
     except LockedError:
         return found

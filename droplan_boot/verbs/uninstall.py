@@ -9,7 +9,7 @@ from droplan_boot import paths
 from droplan_boot.access import change
 from droplan_boot.access.policy import Policy
 from droplan_boot.firewall import choose
-from droplan_boot.flow import refreshing
+from droplan_boot.flow import enforce, refreshing
 from droplan_boot.host import firewalld, lock
 from droplan_boot.host.doors import Host
 from droplan_boot.host.services import Services
@@ -52,9 +52,13 @@ def run(host: Host, *, dry_run: bool = False) -> None:
     if dry_run:
         _foretell(host)
         return
-    with lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S):
+    with (
+        lock.held(host.files.real(paths.LOCK), wait=refreshing.LOCK_S),
+        lock.held(host.files.real(paths.WRITING), wait=enforce.WRITING_S),
+    ):
         _uninstall(host)
-    host.files.remove(paths.LOCK)
+    for path in (paths.LOCK, paths.WRITING):
+        host.files.remove(path)
 
 
 def _uninstall(host: Host) -> None:

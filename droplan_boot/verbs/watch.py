@@ -32,7 +32,7 @@ def run(host: Host) -> NoReturn:
         [
             *isolated,
             start.__file__,
-            *(str(host.files.real(path)) for path in (paths.STATE, paths.LOCK, paths.SETTINGS)),
+            *(str(host.files.real(path)) for path in (paths.STATE, paths.WRITING, paths.SETTINGS)),
             str(wanted.interval * 60),
             "shared" if wanted.shared else "alone",
             *isolated,

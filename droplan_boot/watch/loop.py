@@ -54,7 +54,8 @@ class Watcher:
         self.origin = self._origin(program, settings)
         self.program = program
         self.state = state
-        self.child: Child | None = None
+        self.repair: Child | None = None
+        self.asking: Child | None = None  # a refresh, or a repair that asks for the interfaces: it may wait for long
         self.stop = False
         self.poller = Poller(program, now) if shared else None
         self.register = shut_out.Register(state.path("blocked.json"))
@@ -132,11 +133,13 @@ class Watcher:
         """Tell when there is something to do without being told, in monotonic seconds."""
         now = time.monotonic()
         times = [self.register.next(), self.resume, self.poller.next() if self.poller else None]
-        if self.child:
-            # One that does not end when it is killed waits for a device; it is asked for once a second then.
-            times.append(max(self.child.began + children.LONGEST_S, now) + 1)
-        else:
-            times += [self.links_due, self.healing.next(), self.lookups.next(now), self.overdue.next()]
+        # One that does not end when it is killed waits for a device; it is asked for once a second then.
+        running = (child for child in (self.repair, self.asking) if child)
+        times += [max(child.began + children.LONGEST_S, now) + 1 for child in running]
+        if not self.repair:
+            times.append(self.healing.next())
+        if not self.asking and not self.repair:
+            times += [self.links_due, self.lookups.next(now), self.overdue.next()]
         return min((at for at in times if at is not None), default=float("inf"))
 
     def _hear_knocks(self, line: netlink.Line) -> None:
@@ -183,7 +186,7 @@ class Watcher:
         if not changes:
             return
         # Every droplan holds the lock while it writes, and reads back what it wrote.
-        busy = self.child is not None or self.state.busy()
+        busy = self.repair is not None or self.state.busy()
         for change in changes:
             if change.foreign(busy):
                 self.healing.heard(change.level, change.process, now)
@@ -220,48 +223,57 @@ class Watcher:
             told = self.poller.look(now)
             if told:
                 say(told)
-        if self.child:
-            status = self.child.ended(now)
-            if status is None:
-                return
-            self._ended(self.child, status, now)
-            self.child = None
-        elif self.overdue.look(self.state.mark(), False, now):
+        self.repair, self.asking = self._running(self.repair, now), self._running(self.asking, now)
+        if not self.asking and self.overdue.look(self.state.mark(), False, now):
             self.healing.refreshed()
             self._learn()
-        if self.origin != self._origin(self.program, self.settings):
-            self._become_new(now)
         self.healing.quiet(now)
         heal = self.healing.next()
+        if self.repair:
+            return
+        if heal is not None and now >= heal:
+            self.healing.began()
+            self.repair = self._started(children.REPAIR, now)
+            return
+        if self.asking:
+            return
+        if self.origin != self._origin(self.program, self.settings):
+            self._become_new(now)
         if self.links_due is not None and now >= self.links_due:
             self.links_due = None
-            self.healing.began()
-            self._start(children.LINKS, now)
-        elif heal is not None and now >= heal:
-            self.healing.began()
-            self._start(children.REPAIR, now)
+            self.asking = self._started(children.LINKS, now)
         elif self.state.installing():  # what is due by then is the schedule's, and no reason to wake for
             self.lookups.forget()
             self.overdue.put_off(now)
         elif self.lookups.due(now, self.state.is_peer) or self.overdue.due(now):
-            self._start(children.REFRESH, now)
+            self.asking = self._started(children.REFRESH, now)
 
-    def _start(self, verb: tuple[str, ...], now: float) -> None:
+    def _running(self, child: Child | None, now: float) -> Child | None:
+        """See to one that was started; return it while it runs."""
+        status = child.ended(now) if child else None
+        if child is None or status is None:
+            return child
+        self._ended(child, status, now)
+        return None
+
+    def _started(self, verb: tuple[str, ...], now: float) -> Child | None:
         try:
-            self.child = Child(self.program, verb, now)
+            return Child(self.program, verb, now)
         except OSError as error:
             say(f"{self.program[-1]} cannot be started: {error.strerror}")
             self.healing.ended(False, now)
             self.lookups.ended(now, False)
+            return None
 
     def _ended(self, child: Child, status: int, now: float) -> None:
-        ran = self.overdue.look(self.state.mark(), True, now)
         if child.verb == children.REFRESH:
+            ran = self.overdue.look(self.state.mark(), True, now)
             self.lookups.ended(now, status == 0)
             if ran and status == 0:
                 self.healing.refreshed()
         else:
-            self.healing.ended(status == children.REPAIRED, now)
+            if child.verb == children.REPAIR or status == children.REPAIRED:
+                self.healing.ended(status == children.REPAIRED, now)
             if status not in (0, children.REPAIRED):
                 say(f"A repair ended with status {status}: /var/log/droplan.log says why")
                 self._again(child, now)

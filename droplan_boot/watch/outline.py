@@ -17,7 +17,7 @@ class State:
 
     Args:
         folder: /var/lib/droplan.
-        lock: the lock that every run of droplan's holds.
+        lock: the lock that every run of droplan's holds while it writes.
     """
 
     def __init__(self, folder: str, lock: str) -> None:

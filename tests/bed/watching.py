@@ -43,7 +43,7 @@ class Watcher:
                 0
             ]
             python = ["/usr/bin/python3", "-I", "-S"]
-            files = ["/var/lib/droplan", "/run/droplan.lock", "/etc/droplan/droplan.env"]
+            files = ["/var/lib/droplan", "/run/droplan.writing.lock", "/etc/droplan/droplan.env"]
             command = [*python, f"{found}/droplan_boot/watch/__main__.pyc", *files, str(interval), "alone"]
             command += [*python, PROGRAM]
         # One that an earlier watcher left says nothing about this one, which writes its own when it has begun.

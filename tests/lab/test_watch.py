@@ -88,7 +88,7 @@ class TestNewPeer:
         program = watcher.program
         peer = program.lab.peers[0]
         # The watcher is about to put that right; it waits for the lock.
-        with lock.held(program.droplet.path("/run/droplan.lock"), wait=5.0):
+        with lock.held(program.droplet.path("/run/droplan.writing.lock"), wait=5.0):
             refuse = f"ip saddr {peer.address} goto droplan-refuse"
             program.droplet.run(["nft", f"insert rule inet droplan droplan-private {refuse}"])
             assert not connects(peer, program.droplet, 5432, patience=0.3)
@@ -127,6 +127,12 @@ class TestHealing:
         assert program.lab.do.requests("api") == []
         assert probe(program.lab.stranger, program.droplet).nothing
         assert probe(program.lab.peers[0], program.droplet).tcp
+
+    def test_it_waits_for_no_run_that_waits_for_an_answer(self, nft_only: Watcher) -> None:
+        program = nft_only.program
+        with lock.held(program.droplet.path("/run/droplan.lock"), wait=5.0):  # as a refresh does all the time
+            program.droplet.run(["nft", "flush", "ruleset"])
+            eventually(lambda: right(program))
 
     def test_who_undoes_it_each_time_is_left_alone_until_the_next_refresh(self, nft_only: Watcher) -> None:
         program = nft_only.program

@@ -11,13 +11,14 @@ from typing import ClassVar
 import pytest
 
 from droplan_boot import paths
-from droplan_boot.errors import EXIT_DRIFT, FirewallError, LockedError, NoAnswerError
+from droplan_boot.errors import EXIT_DONE, EXIT_DRIFT, FirewallError, LockedError, NoAnswerError
 from droplan_boot.firewall.nftables import Nftables
 from droplan_boot.host.files import Files
 from droplan_boot.state import backends, snapshot
 from droplan_boot.verbs import install, refresh, restore, standing, uninstall
+from droplan_boot.watch.children import REPAIRED
 from tests.bed.memory import droplet as memory
-from tests.bed.memory.doors import Answer
+from tests.bed.memory.doors import Answer, Script
 from tests.bed.memory.droplet import MemoryDroplet
 from tests.bed.memory.netfilter import Netfilter, Packet
 
@@ -141,6 +142,43 @@ def test_a_refresh_that_waited_for_an_uninstall_does_nothing(
     assert not installed.files.exists(paths.STATE)
     assert not installed.files.exists(paths.RULES)
     assert "uninstalled while this refresh waited" in installed.lines.said[-1]
+
+
+@pytest.mark.parametrize("links", [False, True], ids=["a refresh", "a repair that asks for the interfaces"])
+def test_what_others_undo_is_put_right_while_a_run_waits_for_an_answer(
+    links: bool, installed: MemoryDroplet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    answer = installed._answer
+
+    def waiting(url: str) -> Script:
+        if not asked:
+            Nftables(installed).remove(None)
+            assert restore.run(installed.host(), repair=True) == REPAIRED
+        asked.append(url)
+        return answer(url)
+
+    monkeypatch.setattr(installed, "_answer", waiting)
+    if links:
+        assert restore.run(installed.host(), repair=True, links=True) == EXIT_DONE
+    else:
+        refresh.run(installed.host())
+    assert asked
+    assert "table inet droplan" in installed.netfilter.nft.list()
+
+
+def test_a_repair_that_waited_for_an_uninstall_does_nothing(
+    installed: MemoryDroplet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def waits(path: Path, wait: float) -> Iterator[None]:
+        monkeypatch.undo()
+        uninstall.run(installed.host())
+        yield
+
+    monkeypatch.setattr("droplan_boot.verbs.restore.lock.held", waits)
+    assert restore.run(installed.host(), repair=True) == EXIT_DONE
+    assert "droplan" not in installed.netfilter.nft.list() + installed.netfilter.save("nft", 4)
 
 
 @pytest.mark.parametrize("held", [True, False], ids=["by a run that ends", "by one that does not"])

@@ -157,11 +157,27 @@ class TestChildren:
         watcher.links_due = now
         watcher._act(now + 1)
         watcher._act(now + 2)
-        assert runs == [LINKS]
+        assert runs == [REPAIR]
         runs.status = 0
         watcher._act(now + 3)
         watcher._act(now + 4)
-        assert runs == [LINKS, REFRESH]
+        assert runs == [REPAIR, LINKS, REFRESH]
+
+    @pytest.mark.parametrize("asks", [REFRESH, LINKS])
+    def test_but_a_repair_waits_for_nobody_who_asks(
+        self, watcher: Watcher, runs: Runs, asks: tuple[str, ...]
+    ) -> None:
+        now = time.monotonic()
+        if asks == LINKS:
+            watcher.links_due = now
+        else:
+            watcher._note(knock("10.132.0.5"), now)
+        watcher._act(now)
+        watcher.healing.heard(SURE, "nft", now + 1)
+        watcher._act(now + 2)
+        watcher.links_due = now + 2
+        watcher._act(now + 3)
+        assert runs == [asks, REPAIR]
 
     def test_a_repair_is_started_for_a_change_of_ours(self, watcher: Watcher, runs: Runs) -> None:
         now = time.monotonic()

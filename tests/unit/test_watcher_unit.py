@@ -103,7 +103,7 @@ class TestUnit:
         service = self.service()
         assert service["ProtectSystem"] == "strict"
         written = [path.lstrip("-") for path in service["ReadWritePaths"].split()]
-        needed = [paths.STATE, paths.LOG, paths.LOCK, paths.SETTINGS, *watcher_saves()]
+        needed = [paths.STATE, paths.LOG, paths.LOCK, paths.WRITING, paths.SETTINGS, *watcher_saves()]
         assert all(any(Path(path) in (each, *each.parents) for path in written) for each in needed)
         assert set(written) & {"/", "/etc", "/usr", "/opt", "/var"} == set()
 
