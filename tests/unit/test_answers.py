@@ -639,7 +639,7 @@ class TestToken:
         }
         host = made(files).host(scheduled=False, token="", **shared)
         with pytest.raises(NoAnswerError):
-            install.run(replace(host, prompt=typed()))
+            install.run(replace(host, prompt=typed(), clock=Clock()))
 
     @pytest.mark.parametrize("dry_run", [False, True])
     def test_without_one_and_without_a_terminal_it_says_how_this_install_gets_it(
