@@ -138,7 +138,7 @@ def _log(files: Files, *, scheduled: bool, keep: bool) -> Log:
     from droplan_boot.host.log import Both, LogFile, Named, Terminal
 
     if scheduled:
-        return Named(LogFile(files), files)
+        return Named(LogFile(files), files, schedule=True)
     both = keep and os.geteuid() == 0
     return Named(Both(Terminal(), LogFile(files, aloud=False)) if both else Terminal(), files)
 

@@ -26,7 +26,7 @@ COMMAND: Final = re.compile(r"(`(?:sudo )?(?:[A-Z_]+=\S+ )?)droplan(?=[ `])")
 """A command of droplan's in a sentence, in backquotes."""
 
 
-def named(text: str, files: Files) -> str:
+def named(text: str, files: Files, *, schedule: bool = False) -> str:
     """Have the commands of droplan's in a text name the program by its full path, where sudo would not find it.
 
     Where it is not installed they name the file that was downloaded.
@@ -34,10 +34,11 @@ def named(text: str, files: Files) -> str:
     Args:
         text: what is to be shown, with commands in backquotes.
         files: where sudo's settings are.
+        schedule: whether it is said by what the schedule runs, which is there, and never by that file.
     """
     if not COMMAND.search(text):
         return text
-    if not files.exists(paths.PROGRAM):
+    if not schedule and not files.exists(paths.PROGRAM):
         return COMMAND.sub(rf"\g<1>{_DOWNLOADED}", text)
     return text if _found_by_sudo(files) else COMMAND.sub(rf"\g<1>{paths.LINK}", text)
 

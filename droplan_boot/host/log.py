@@ -137,11 +137,13 @@ class Named:
     Args:
         log: where they go.
         files: where sudo's settings are.
+        schedule: whether the schedule runs what says it.
     """
 
-    def __init__(self, log: Log, files: Files) -> None:
+    def __init__(self, log: Log, files: Files, *, schedule: bool = False) -> None:
         self.log = log
         self.files = files
+        self.schedule = schedule
 
     def say(self, text: str) -> None:
         """Tell what was done."""
@@ -164,7 +166,7 @@ class Named:
             return text
         from droplan_boot.host import hints  # most runs name no command, and start lean
 
-        return hints.named(text, self.files)
+        return hints.named(text, self.files, schedule=self.schedule)
 
 
 def _tell_journal(socket_path: Path, text: str, priority: int) -> None:

@@ -25,8 +25,7 @@ OK = Report(1.0, "ok", 0.5, 2, False, "iptables-nft", succeeded=1.0)
 
 @pytest.fixture(autouse=True)
 def doors(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shut the doors of this machine, where droplan is installed."""
-    files.write(paths.PROGRAM, b"", 0o755)
+    """Shut the doors of this machine."""
     monkeypatch.setattr("droplan_boot.host.files.Files", lambda: files)
     monkeypatch.setattr("resource.setrlimit", lambda *args: None)
     monkeypatch.setenv("DO_KEY", SECRET)
