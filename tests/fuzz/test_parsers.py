@@ -6,6 +6,7 @@ FUZZ_SECONDS=600 pytest tests/fuzz -k metadata
 from __future__ import annotations
 
 import ipaddress
+import json
 import os
 import random
 import time
@@ -86,11 +87,12 @@ class Pages(http.Http):
         self.answer = answer
         self.asked = 0
 
-    def json(self, url: str, *, token: str = "") -> Any:
+    def get(self, url: str, *, token: str = "") -> bytes:
         assert url.startswith("https://api.example/"), "the token stays with its host"
         self.asked += 1
         assert self.asked < 100, "pages end"
-        return self.answer if "type=gpus" not in url else {"droplets": [], "meta": {"total": 0}}
+        answer = self.answer if "type=gpus" not in url else {"droplets": [], "meta": {"total": 0}}
+        return json.dumps(answer).encode()
 
 
 def droplet(chance: random.Random) -> None:
