@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -25,6 +26,9 @@ hypothesis.settings.register_profile(
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.function_scoped_fixture],
 )
 hypothesis.settings.load_profile("unit")
+
+# Thousands of short tests: to look for circles in what they leave takes some of their time, and frees little.
+gc.disable()
 
 # Where python-iptables is at hand, and who tests is root, a made-up Droplet's rules would be written to this machine.
 sys.modules["iptc"] = None  # type: ignore[assignment]
