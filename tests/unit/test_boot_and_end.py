@@ -127,16 +127,22 @@ def test_what_a_report_of_1_0_0_names_counts_as_used(files: Files) -> None:
     assert backends.load(files) == ("nftables",)
 
 
-def test_a_refresh_that_waited_for_an_uninstall_does_nothing(
-    installed: MemoryDroplet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def uninstalled_meanwhile(verb: str, droplet: MemoryDroplet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a verb wait for its lock until droplan is uninstalled."""
+
     @contextmanager
     def waits(path: Path, wait: float) -> Iterator[None]:
         monkeypatch.undo()
-        uninstall.run(installed.host())
+        uninstall.run(droplet.host())
         yield
 
-    monkeypatch.setattr("droplan_boot.verbs.refresh.lock.held", waits)
+    monkeypatch.setattr(f"droplan_boot.verbs.{verb}.lock.held", waits)
+
+
+def test_a_refresh_that_waited_for_an_uninstall_does_nothing(
+    installed: MemoryDroplet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uninstalled_meanwhile("refresh", installed, monkeypatch)
     refresh.run(installed.host())
     assert "droplan" not in installed.netfilter.nft.list() + installed.netfilter.save("nft", 4)
     assert not installed.files.exists(paths.STATE)
@@ -170,13 +176,7 @@ def test_what_others_undo_is_put_right_while_a_run_waits_for_an_answer(
 def test_a_repair_that_waited_for_an_uninstall_does_nothing(
     installed: MemoryDroplet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def waits(path: Path, wait: float) -> Iterator[None]:
-        monkeypatch.undo()
-        uninstall.run(installed.host())
-        yield
-
-    monkeypatch.setattr("droplan_boot.verbs.restore.lock.held", waits)
+    uninstalled_meanwhile("restore", installed, monkeypatch)
     assert restore.run(installed.host(), repair=True) == EXIT_DONE
     assert "droplan" not in installed.netfilter.nft.list() + installed.netfilter.save("nft", 4)
 
