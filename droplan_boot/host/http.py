@@ -27,6 +27,7 @@ _ATTEMPTS: Final = 5
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 _LONGEST_WAIT_S: Final = 20.0
 _LIMIT_BYTES: Final = 16 << 20  # a page of 200 Droplets has about 600 KB
+_CHUNK_BYTES: Final = 1 << 18  # of which each costs a turn through requests and urllib3
 
 
 class Reply(NamedTuple):
@@ -171,10 +172,11 @@ class Http:
                 allow_redirects=False,
             ) as response,
         ):
-            body = bytearray()
-            for chunk in response.iter_content(65536):
-                body += chunk
-                if len(body) > _LIMIT_BYTES:
+            chunks, size = [], 0
+            for chunk in response.iter_content(_CHUNK_BYTES):
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > _LIMIT_BYTES:
                     raise NoAnswerError(
                         f"{urlsplit(url).netloc} sends more than {_LIMIT_BYTES >> 20} MB a page",
                         "see what answers there in its place",
@@ -182,7 +184,7 @@ class Http:
                 if self._clock.monotonic() > self._deadline:
                     raise late
             self._take_allowance(response.headers)
-            return response.status_code, response.headers, bytes(body)
+            return response.status_code, response.headers, b"".join(chunks)
 
     def _take_allowance(self, headers: Any) -> None:
         """Remember how many requests are left, https://docs.digitalocean.com/reference/api/ ("Rate limit")."""

@@ -29,6 +29,7 @@ from droplan_boot.host.sessions import ssh_sessions
 from droplan_boot.setup import schedule
 from droplan_boot.sources.digitalocean import metadata, model
 from droplan_boot.sources.digitalocean.api import Account
+from droplan_boot.sources.digitalocean.brief import Brief
 from droplan_boot.state import report, snapshot
 from tests.bed import account
 from tests.fuzz import mutate
@@ -122,6 +123,28 @@ def body(chance: random.Random) -> None:
     http.decoded("https://api.example", data)
 
 
+def brief(chance: random.Random) -> None:
+    pages = Brief()
+    for _ in range(3):
+        data = mutate.encoded(PAGE, chance)
+        whole = http.decoded("https://api.example", data)
+        read = pages.decoded("https://api.example", data)
+        assert _droplets(read) == _droplets(whole), "what is read of an answer is what all of it tells"
+
+
+def _droplets(answer: Any) -> Any:
+    """Tell what is read of a page: each Droplet, or that it is refused."""
+    listed = answer.get("droplets") if isinstance(answer, dict) else None
+    return [_droplet(one) for one in listed] if isinstance(listed, list) else None
+
+
+def _droplet(value: object) -> Any:
+    try:
+        return model.droplet(value)
+    except DroplanError:
+        return "refused"
+
+
 def settings_file(chance: random.Random) -> None:
     values = settings.read(mutate.text(ENVIRONMENT, chance))
     parsed = settings.parse({name: value for name, value in values.items() if value})
@@ -191,6 +214,7 @@ TARGETS: Mapping[str, Target] = {
     "list": listing,
     "metadata": own,
     "body": body,
+    "brief": brief,
     "settings": settings_file,
     "iptables-save": iptables_save,
     "saved rules": saved_rules,

@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from typing import Any, Callable, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
-from droplan_boot.host.http import Http, decoded
+from droplan_boot.host.http import Http
 from droplan_boot.sources.digitalocean import model
+from droplan_boot.sources.digitalocean.brief import Brief
 from droplan_boot.sources.listing import Droplet, Listing
 
 _Item = TypeVar("_Item")
 
 _LISTINGS: Final = 3  # how often a list that changed while it was read is read again
+_MORE_THAN_A_PAGE: Final = 8 << 20  # bytes
 
 
 class _ChangedError(Exception):
@@ -58,6 +60,7 @@ class Account:
         self._unread: dict[str, bytes] = {}  # what was asked for and not looked into, by URL
         self._said: list[tuple[str, str]] = []
         self._steady = True
+        self._brief = Brief()
 
     def repeats(self, said: Iterable[tuple[str, str]]) -> bool:
         """Ask again what a listing was read from; :meth:`listing` does not ask once more for what is told here.
@@ -84,6 +87,9 @@ class Account:
             NoAnswerError: an answer is malformed, or there was none.
         """
         taken = self.clock()
+        # After each page glibc gives the kernel back what it took, and gets it zeroed for the next, until something
+        # larger was let go (mallopt(3), M_MMAP_THRESHOLD). Nobody writes to this, so it takes no memory itself.
+        bytearray(_MORE_THAN_A_PAGE)
         try:
             droplets = self._droplets()
             peerings = self._peerings() if self.peered else ()
@@ -156,7 +162,7 @@ class Account:
         if body is None:
             body = self.http.get(url, token=self.token)
         self._said.append((url, _digest(body)))
-        return decoded(url, body)
+        return self._brief.decoded(url, body)
 
     def _next(self, answer: Any) -> str | None:
         pages = model.optional(model.optional(answer, "links", dict, {}), "pages", dict, {})

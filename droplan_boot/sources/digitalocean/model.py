@@ -53,7 +53,7 @@ def droplet(value: object) -> Droplet:
         id=identity(value, "id"),
         name=shown(optional(value, "name", str, "")),
         region=text(member(member(value, "region", dict), "slug", str)),
-        tags=None if tags is None else tuple(text(tag) for tag in tags),
+        tags=None if tags is None else tuple(map(text, tags)),
         vpc=optional(value, "vpc_uuid", str, None) or None,
         private=tuple(private),
         public=tuple(public),
@@ -72,7 +72,7 @@ def member(value: object, name: str, kind: type) -> Any:
     Raises:
         NoAnswerError: it is not.
     """
-    if not isinstance(value, dict):
+    if type(value) is not dict:
         raise malformed(f"{type(value).__name__} where an object with {name!r} belongs")
     found = value.get(name)
     if type(found) is not kind:  # JSON gives no subclasses, but bool is one of int
@@ -82,7 +82,7 @@ def member(value: object, name: str, kind: type) -> Any:
 
 def optional(value: Any, name: str, kind: type, otherwise: Any) -> Any:
     """Get a field that may be missing or null, but nothing else than ``kind``."""
-    found = value.get(name) if isinstance(value, dict) else member(value, name, kind)
+    found = value.get(name) if type(value) is dict else member(value, name, kind)
     if found is None:
         return otherwise
     return found if type(found) is kind else member(value, name, kind)
