@@ -70,8 +70,8 @@ def _section(program: Program) -> str:
         rows.append(_row("installed before droplan", "out as soon as droplan is installed", program, ""))
     rows += [_row(event.name, _strangers(event), program, event.pauses) for event in program.events]
     needs = (
-        f"Where the kernel knows no {program.needs}, these tests are skipped. That a packet by a card of another\n"
-        "name is judged, and that the watcher hears of such a card, unit tests show of rules and messages.\n\n"
+        f"Where the kernel knows no {program.needs}, these tests are skipped. On Debian's own kernel, in a virtual\n"
+        "machine, packets are judged every night: `tests/system/test_own_kernel.py`.\n\n"
         if program.needs
         else ""
     )
