@@ -93,8 +93,10 @@ def _with(those: Collection[Address], droplets: Iterable[Droplet]) -> Iterator[D
     """List the Droplets that have any of some addresses."""
     numbers = {int(one) for one in those}
     for droplet in droplets:
-        if any(int(one) in numbers for one in (*droplet.private, *droplet.public)):
-            yield droplet
+        for one in (*droplet.private, *droplet.public):
+            if int(one) in numbers:
+                yield droplet
+                break
 
 
 def listed(those: Iterable[str], most: int = NAMED) -> str:
