@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any, Callable, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from droplan_boot.host.http import Http
 from droplan_boot.sources.digitalocean import model
-from droplan_boot.sources.digitalocean.brief import Brief
 from droplan_boot.sources.listing import Droplet, Listing
+
+if TYPE_CHECKING:
+    from droplan_boot.sources.digitalocean.brief import Brief
 
 _Item = TypeVar("_Item")
 
@@ -60,7 +62,7 @@ class Account:
         self._unread: dict[str, bytes] = {}  # what was asked for and not looked into, by URL
         self._said: list[tuple[str, str]] = []
         self._steady = True
-        self._brief = Brief()
+        self._brief: Brief | None = None
 
     def repeats(self, said: Iterable[tuple[str, str]]) -> bool:
         """Ask again what a listing was read from; :meth:`listing` does not ask once more for what is told here.
@@ -89,7 +91,7 @@ class Account:
         taken = self.clock()
         # After each page glibc gives the kernel back what it took, and gets it zeroed for the next, until something
         # larger was let go (mallopt(3), M_MMAP_THRESHOLD). Nobody writes to this, so it takes no memory itself.
-        bytearray(_MORE_THAN_A_PAGE)
+        bytes(_MORE_THAN_A_PAGE)
         try:
             droplets = self._droplets()
             peerings = self._peerings() if self.peered else ()
@@ -162,6 +164,10 @@ class Account:
         if body is None:
             body = self.http.get(url, token=self.token)
         self._said.append((url, _digest(body)))
+        if self._brief is None:
+            from droplan_boot.sources.digitalocean.brief import Brief  # where all is said again, nothing is decoded
+
+            self._brief = Brief()
         return self._brief.decoded(url, body)
 
     def _next(self, answer: Any) -> str | None:
