@@ -99,7 +99,7 @@ def day(kernel_root: None, pyz: bytes) -> Iterator[Day]:
 
 
 def bonded(machine: Machine, peer: Host, stranger: Host) -> dict[str, Any]:
-    """Make the private card part of a bond while both knock; then see what it is without the guard."""
+    """Make the private card part of a bond while a stranger knocks; then see what it is without the guard."""
     seen: dict[str, Any] = {}
     address = next(one for one in machine.private.addresses if ":" not in one)
     script = BONDED.format(mac=machine.private.mac, address=address)
