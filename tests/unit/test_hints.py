@@ -97,6 +97,18 @@ def test_without_sudo_it_is_on_the_search_path_of_root(files: Files) -> None:
     assert hints.named("run `droplan refresh`", files) == "run `droplan refresh`"
 
 
+@pytest.mark.parametrize(
+    ("scheduled", "shown"), [(True, "`droplan refresh`"), (False, "`python3 droplan.pyz refresh`")]
+)
+def test_what_the_schedule_says_never_names_a_file_that_was_downloaded(
+    scheduled: bool, shown: str, files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.remove(paths.PROGRAM)
+    cli._log(files, scheduled=scheduled, keep=False).complain("run `droplan refresh`")
+    said = (files.read(paths.LOG) or b"").decode() + capsys.readouterr().err
+    assert f"run {shown}" in said
+
+
 @pytest.mark.parametrize("family", ["el", "debian"])
 def test_who_may_not_read_the_settings_of_sudo_is_told_by_the_distribution(
     family: str, files: Files, monkeypatch: pytest.MonkeyPatch

@@ -26,15 +26,7 @@ class Brief:
         self._spelt: dict[bool, _Spelling] = {}
 
     def decoded(self, url: str, body: bytes) -> Any:
-        """Decode a JSON document.
-
-        Args:
-            url: where it comes from.
-            body: what was sent.
-
-        Raises:
-            NoAnswerError: it is no JSON.
-        """
+        """Decode an answer as :func:`droplan_boot.host.http.decoded` does, and raise what it raises."""
         try:
             document = body.decode()
             spaced = '": {' in document
