@@ -143,8 +143,10 @@ class BesideBed:
                 self.droplan.install()
                 self.installed = self.play(Event("install", ""), self.start_program)
             else:
+                # A program that refuses even peers shuts strangers out by itself: that they knock is seen without it.
+                self.open_before = set() if self.program.peers_in else self._open()
                 self.start_program()
-                self.open_before = self._open()
+                self.open_before = self.open_before or self._open()
                 self.installed = self.play(Event("install", ""), self._install_droplan)
             self._exit = undo.pop_all()
         return self
